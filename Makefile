@@ -1,0 +1,43 @@
+# Every target sets itself up in .venv when it must; nothing else is to be installed by hand.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TOKENIZERS_PARALLELISM := false
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: case-study test book docs lab benchmark lint clean
+
+$(VENV)/.ready: requirements.lock settings.ini setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+case-study: $(VENV)/.ready
+	$(BIN)/llmrec case-study --out out
+
+test: lint
+	$(BIN)/python tests/check_notebooks.py
+	$(BIN)/nbdev_test --n_workers 1 --do_print
+	$(BIN)/python -m pytest -q tests
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check nbs tests benchmarks docs setup.py
+
+book: $(VENV)/.ready
+	$(BIN)/python tests/run_book.py
+	$(BIN)/nbdev_readme
+	$(BIN)/nbdev_clean
+
+docs: $(VENV)/.ready
+	$(BIN)/python docs/build.py
+
+lab: $(VENV)/.ready
+	$(BIN)/jupyter lab nbs/index.ipynb
+
+benchmark: $(VENV)/.ready
+	$(BIN)/python benchmarks/movielens.py
+
+clean:
+	rm -rf $(VENV) _proc _docs out build *.egg-info
