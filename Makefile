@@ -27,8 +27,8 @@ lint: $(VENV)/.ready
 
 book: $(VENV)/.ready
 	$(BIN)/python tests/run_book.py
-	$(BIN)/nbdev_readme
 	$(BIN)/nbdev_clean
+	$(BIN)/python docs/readme.py --write
 
 docs: $(VENV)/.ready
 	$(BIN)/python docs/build.py

@@ -1,0 +1,23 @@
+"""Run every notebook top to bottom in a clean kernel, slow cells too, and save outputs. Prints how long each took."""
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "nbs"
+
+
+def run(path: Path) -> float:
+    """Execute one notebook and save it when it has run through; seconds taken."""
+    notebook, started = nbformat.read(path, as_version=4), time.perf_counter()
+    NotebookClient(notebook, timeout=5_400, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    nbformat.write(notebook, path)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    chosen = [NOTEBOOKS / f"{name}.ipynb" for name in sys.argv[1:]] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    for path in chosen:
+        print(f"{path.stem:20} {run(path):7.1f} s", flush=True)
