@@ -14,6 +14,9 @@ def readme() -> str:
     """The index notebook as Markdown: hidden cells and directives left out, tables as text."""
     notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| hide")]
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
     config = Config({"NbConvertBase": {"display_data_priority": ["text/markdown", "text/plain"]}})
     text, _ = MarkdownExporter(config=config).from_notebook_node(notebook)
     header = "<!-- Made from nbs/index.ipynb by docs/readme.py; change the notebook, not this file. -->\n\n"

@@ -234,6 +234,6 @@ d = { 'settings': { 'branch': 'main',
                                  'llmrec.transfer._read_settings': ('transfer.html#_read_settings', 'llmrec/transfer.py'),
                                  'llmrec.transfer._save': ('transfer.html#_save', 'llmrec/transfer.py'),
                                  'llmrec.transfer._validation_task': ('transfer.html#_validation_task', 'llmrec/transfer.py'),
-                                 'llmrec.transfer.ndcg_of_first_target': ('transfer.html#ndcg_of_first_target', 'llmrec/transfer.py'),
+                                 'llmrec.transfer.mean_ndcg': ('transfer.html#mean_ndcg', 'llmrec/transfer.py'),
                                  'llmrec.transfer.train_epochs': ('transfer.html#train_epochs', 'llmrec/transfer.py'),
                                  'llmrec.transfer.training_batch': ('transfer.html#training_batch', 'llmrec/transfer.py')}}}

@@ -83,7 +83,8 @@ def show_people(systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5
 
 # %% ../nbs/08_case_study.ipynb #cc6a2217
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;font-size:14px;margin:1em 0;display:block;overflow-x:auto}th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
+table{border-collapse:collapse;font-size:14px;margin:1em 0;display:block;overflow-x:auto}
+th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 img{max-width:100%}.hit{font-weight:bold;color:#1f4e79}small{color:#666}"""
 
 
@@ -100,14 +101,17 @@ def _study_section(study: Study) -> str:
     manifest, n_users = study.split.manifest, len(study.split.targets())
     return (f"<h2>{html.escape(study.dataset.name)}</h2><p>Protocol {manifest['protocol']}, {n_users:,} test users, {manifest['n_items']:,} items ranked for each; "
             f"95 % bootstrap intervals over users. One seed for ours; split {manifest['content_hash'][:12]}.</p>"
-            + study.table.to_html(border=0) + "<h3>Ours against each, on the same users (NDCG@10)</h3>" + study.comparison.round(4).to_html(border=0, index=False)
-            + _picture(_plot_data, study, "long tail, activity over time and text lengths") + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
+            + study.table.to_html(border=0) + "<h3>Ours against each, on the same users (NDCG@10)</h3>"
+            + study.comparison.round(4).to_html(border=0, index=False)
+            + _picture(_plot_data, study, "long tail, activity over time and text lengths")
+            + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
             + "<h3>Five people</h3><p><small>Bold: what the person really took next.</small></p>" + "".join(map(_person, study.examples)))
 
 
 def _person(person: Mapping) -> str:
     columns = "".join(f"<th>{html.escape(name)}</th>" for name in person["lists"])
-    cells = "".join("<td><ol>" + "".join(f"<li{' class=hit' if hit else ''}>{html.escape(text)}</li>" for text, hit in items) + "</ol></td>" for items in person["lists"].values())
+    lists = ["".join(f"<li{' class=hit' if hit else ''}>{html.escape(text)}</li>" for text, hit in items) for items in person["lists"].values()]
+    cells = "".join(f"<td><ol>{entries}</ol></td>" for entries in lists)
     return (f"<h4>User {html.escape(str(person['user']))}</h4><p>Last taken: {html.escape('; '.join(person['history']))}.<br>"
             f"Really took next: {html.escape('; '.join(person['next']))}.</p><table><tr>{columns}</tr><tr>{cells}</tr></table>")
 
@@ -144,7 +148,7 @@ def _plot_result(study: Study):
 def run_case_study(out: str | Path = "out", *, seed: int = 0, progress: bool = True) -> dict[str, Study]:
     """Study the shop and the films on all their data, and write ``case_study.html`` and ``case_study.json`` into `out`."""
     out, encoder = Path(out), TextEncoder.from_pretrained()
-    plans = {"movielens-100k": ("leave_one_out", 60), "complete-journey": ("temporal", 12)}
+    plans = {"movielens-100k": ("leave_one_out", 60), "complete-journey": ("temporal", 6)}
     studies = {}
     for name, (protocol, epochs) in plans.items():
         dataset = load_dataset(name, progress=progress)

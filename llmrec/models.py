@@ -137,7 +137,7 @@ def _ranked(recommender: Recommender, known: list[np.ndarray], first_row: int, k
     """Rows, ranks (from 1), columns and scores of one batch of users, as flat arrays."""
     scores = recommender.score(known).float().cpu().clone()
     without_history = torch.tensor([len(history) == 0 for history in known])
-    scores[without_history] = torch.as_tensor(recommender.popularity_, dtype=torch.float32)
+    scores[without_history] = torch.tensor(recommender.popularity_, dtype=torch.float32)
     if not torch.isfinite(scores).all():
         raise ValueError(f"{type(recommender).__name__} gave a score that is no number. Mend: the model is damaged; fit or load it again.")
     seen_rows = np.repeat(np.arange(len(known)), [len(history) for history in known])
@@ -208,7 +208,7 @@ class SequentialModel(nn.Module):
         """Text vectors ``[n_items, text_dim]`` and histories ``[batch, length]`` (padded with -1 at the end) to wishes
         ``[batch, length, dim]`` and item embeddings ``[n_items, dim]``."""
         embeddings = self.item_tower(text_vectors)
-        padded = embeddings[positions.clamp(min=0)]
+        padded = F.embedding(positions.clamp(min=0), embeddings)  # not embeddings[...]: its gradient adds up in a fixed order
         return self.sequence_tower(padded), embeddings
 
 

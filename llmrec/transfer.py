@@ -29,8 +29,8 @@ from .models import Recommender, SequentialModel, pad_histories
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'STRATEGIES', 'TrainingConfig', 'ndcg_of_first_target', 'training_batch', 'train_epochs',
-           'TransferRecommender', 'ModelError', 'TransferClassifier']
+__all__ = ['logger', 'STRATEGIES', 'TrainingConfig', 'mean_ndcg', 'training_batch', 'train_epochs', 'TransferRecommender',
+           'ModelError', 'TransferClassifier']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 @dataclass(frozen=True)
@@ -51,12 +51,14 @@ class TrainingConfig:
     patience: int = 10           # epochs without a better validation NDCG@10
 
 # %% ../nbs/06_transfer.ipynb #092843b8
-def ndcg_of_first_target(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10) -> float:
-    """Mean NDCG@k over users, of the first target of each."""
+def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10) -> float:
+    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``; a user without hits counts 0."""
     top = recommender.recommend(histories, k=k)
-    wanted = pd.DataFrame({"user_id": list(targets), "item_id": [items[0] for items in targets.values()]})
-    ranks = wanted.merge(top, on=["user_id", "item_id"])["rank"].to_numpy()
-    return float((1 / np.log2(1 + ranks)).sum() / max(1, len(targets)))
+    wanted = pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"])
+    hits = wanted.merge(top, on=["user_id", "item_id"])
+    ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))
+    best = hits["user_id"].map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()})
+    return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
 
 # %% ../nbs/06_transfer.ipynb #61c2ec33
 def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,14 +81,15 @@ def train_epochs(recommender: TransferRecommender, train: Dataset, valid: Datase
     known, targets = _validation_task(train, valid)
     parameters = list(network.parameters()) if trained is None else list(trained)
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: min(1.0, (epoch + 1) / config.warmup_epochs) * (0.05 + 0.95 * np.cos(np.pi / 2 * epoch / epochs)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(  # warm up, then a quarter of a cosine down to a twentieth
+        optimizer, lambda epoch: min(1.0, (epoch + 1) / config.warmup_epochs) * (0.05 + 0.95 * np.cos(np.pi / 2 * epoch / epochs)))
     best_score, best_weights, records = -np.inf, None, []
     with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
         for epoch in bar:
             record = {"epoch": epoch, "loss": _one_epoch(recommender, histories, optimizer, parameters, random)}
             schedule.step()
             if targets:
-                record["valid_ndcg@10"] = ndcg_of_first_target(recommender, known, targets)
+                record["valid_ndcg@10"] = mean_ndcg(recommender, known, targets)
                 if record["valid_ndcg@10"] > best_score:
                     best_score, best_weights, recommender.best_epoch_ = record["valid_ndcg@10"], copy.deepcopy(network.state_dict()), epoch
             records.append(record)

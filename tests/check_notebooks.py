@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from readme import readme  # noqa: E402
+from readme import readme
 
 
 def out_of_step() -> list[str]:

@@ -1,4 +1,5 @@
 """Run every notebook top to bottom in a clean kernel, slow cells too, and save outputs. Prints how long each took."""
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ def run(path: Path) -> float:
 
 
 if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"  # a progress bar is for who waits, not for who reads
     chosen = [NOTEBOOKS / f"{name}.ipynb" for name in sys.argv[1:]] or sorted(NOTEBOOKS.glob("*.ipynb"))
     for path in chosen:
         print(f"{path.stem:20} {run(path):7.1f} s", flush=True)

@@ -1,0 +1,42 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from llmrec import Dataset, TextEncoder
+from llmrec.data import load_dataset
+from llmrec.transfer import TrainingConfig, TransferRecommender
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    return TextEncoder.from_pretrained()
+
+
+@pytest.fixture(scope="session")
+def films():
+    return load_dataset("movielens-100k", progress=False)
+
+
+@pytest.fixture
+def tables():
+    """Interactions and items of a tiny synthetic catalogue."""
+    items = pd.DataFrame({"item_id": ["a", "b", "c", "d", "e"], "text": ["ant", "bee 🐝", "猫", "كلب", "eel"]})
+    log = pd.DataFrame({"user_id": [1, 1, 1, 1, 2, 2, 2, 3], "item_id": list("abcdbcea"), "timestamp": [1, 2, 2, 4, 1, 2, 3, 9]})
+    return log, items
+
+
+@pytest.fixture
+def tiny(tables):
+    return Dataset.from_frames(*tables)
+
+
+@pytest.fixture(scope="session")
+def fitted(films, encoder):
+    """A small real model: 60 MovieLens users, one epoch."""
+    split = films.sample_users(60, seed=0).split()
+    return TransferRecommender(encoder, config=TrainingConfig(dim=16, hidden=32, n_layers=1), progress=False).fit(split.train, split.valid, epochs=1)
+
+
+@pytest.fixture(scope="session")
+def item_ids(films):
+    return np.sort(films.items["item_id"]).tolist()

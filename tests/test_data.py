@@ -1,0 +1,255 @@
+"""What comes in is checked; what is cut never overlaps."""
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec import Dataset, Split, load_dataset
+from llmrec.data import (
+    PROTOCOLS,
+    AssetError,
+    DataError,
+    LeakError,
+    fetch_asset,
+    normalise_title,
+    plot_activity,
+    read_amazon,
+    read_movielens,
+    read_recbole,
+    read_table,
+)
+
+BAD_LOGS = {
+    "missing column": (lambda log: log.drop(columns="user_id"), r"interactions: column \['user_id'\] is missing"),
+    "duplicate column": (lambda log: pd.concat([log, log[["item_id"]]], axis=1), r"\['item_id'\] stands there more than once"),
+    "unparsable time": (lambda log: log.assign(timestamp=["2026-01-01"] * 7 + ["soon"]), r"'timestamp'.*row 7 .*'soon'"),
+    "mixed times": (lambda log: log.assign(timestamp=[1] * 7 + ["2026-01-01"]), r"'timestamp': numbers and dates mixed: row 7"),
+    "missing time": (lambda log: log.assign(timestamp=[np.nan] + [1.0] * 7), r"'timestamp': missing time: row 0"),
+    "infinite time": (lambda log: log.assign(timestamp=[np.inf] + [1.0] * 7), r"'timestamp': infinite"),
+    "missing id": (lambda log: log.assign(user_id=[None] + ["u"] * 7), r"'user_id': missing id: row 0"),
+    "NaN id": (lambda log: log.assign(user_id=[1.0] * 7 + [np.nan]), r"'user_id': missing id: row 7"),
+    "empty id": (lambda log: log.assign(user_id=["u"] * 3 + [" "] + ["u"] * 4), r"'user_id': empty id: row 3"),
+    "mixed ids": (lambda log: log.assign(user_id=[1] * 4 + ["1"] * 4), r"'user_id': ids of mixed type .*row 4"),
+    "odd ids": (lambda log: log.assign(user_id=[0.5] * 8), r"'user_id': ids must be integers or strings"),
+    "unknown item": (lambda log: log.assign(item_id=list("abcdbcez")), r"'item_id': not in items.*row 7 .*'z'"),
+    "other type of id": (lambda log: log.assign(item_id=range(8)), r"ids are int64 here and str in items"),
+    "no rows": (lambda log: log.iloc[:0], r"interactions: no rows"),
+    "rating": (lambda log: log.assign(rating=["good"] * 8), r"'rating': not a number: row 0"),
+}
+BAD_ITEMS = {
+    "missing text": (lambda items: items.drop(columns="text"), r"items: column \['text'\] is missing"),
+    "same item twice": (lambda items: items.assign(item_id=list("abcda")), r"'item_id': the same item twice: row 4"),
+    "empty text": (lambda items: items.assign(text=["x", "", "y", "z", "w"]), r"no text in column\(s\) \['text'\]: item 'b': row 1"),
+    "blank text": (lambda items: items.assign(text=["x", "y", " \t\n", "z", "w"]), r"item 'c'"),
+    "NaN text": (lambda items: items.assign(text=["x", "y", "z", None, "w"]), r"item 'd'"),
+    "number as text": (lambda items: items.assign(text=["x", 5, "y", "z", "w"]), r"'text': text must be a string: row 1"),
+    "no rows": (lambda items: items.iloc[:0], r"items: no rows"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LOGS)
+def test_bad_interactions_name_the_place_and_the_mend(tables, case):
+    log, items = tables
+    spoil, words = BAD_LOGS[case]
+    with pytest.raises(DataError, match=words) as caught:
+        Dataset.from_frames(spoil(log), items)
+    assert "Mend:" in str(caught.value)
+
+
+@pytest.mark.parametrize("case", BAD_ITEMS)
+def test_bad_items_name_the_place_and_the_mend(tables, case):
+    log, items = tables
+    spoil, words = BAD_ITEMS[case]
+    with pytest.raises(DataError, match=words) as caught:
+        Dataset.from_frames(log, spoil(items))
+    assert "Mend:" in str(caught.value)
+
+
+def test_any_script_and_any_length_is_kept(tables):
+    log, items = tables
+    texts = ["x" * 100_000, "🍵🫖", "红楼梦", "كتاب ألف ليلة وليلة", "naïve"]
+    assert Dataset.from_frames(log, items.assign(text=texts)).items["text"].tolist() == texts
+
+
+def test_input_frames_stay_as_they_were(tables):
+    before = [table.copy() for table in tables]
+    Dataset.from_frames(*tables).k_core(2)
+    assert all(table.equals(copy) for table, copy in zip(tables, before, strict=True))
+
+
+def test_dates_and_zones_become_utc(tables):
+    log, items = tables
+    zoned = pd.to_datetime(["2026-01-01T12:00:00+02:00"] * 8, utc=False)
+    assert Dataset.from_frames(log.assign(timestamp=zoned), items).interactions["timestamp"].iloc[0] == pd.Timestamp("2026-01-01 10:00")
+    as_text = Dataset.from_frames(log.assign(timestamp=["2026-01-01"] * 8), items)
+    assert as_text.interactions["timestamp"].iloc[0] == pd.Timestamp("2026-01-01")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "jsonl", "csv.gz", "jsonl.gz"])
+def test_every_format_reads_the_same(tmp_path, tables, tiny, ending):
+    paths = []
+    for name, table in zip(("log", "items"), tables, strict=True):
+        path = tmp_path / f"{name}.{ending}"
+        if "parquet" in ending:
+            table.to_parquet(path)
+        elif "json" in ending:
+            table.to_json(path, orient="records", lines=True)
+        else:
+            table.to_csv(path, index=False, sep="\t" if "tsv" in ending else ",")
+        paths.append(path)
+    assert Dataset.from_files(*paths).interactions.equals(tiny.interactions)
+
+
+def test_broken_files_are_named(tmp_path, tables):
+    with pytest.raises(FileNotFoundError, match="nothing.csv"):
+        read_table(tmp_path / "nothing.csv")
+    (tmp_path / "log.xyz").write_text("")
+    with pytest.raises(DataError, match="log.xyz: unknown ending"):
+        read_table(tmp_path / "log.xyz")
+    (tmp_path / "log.jsonl").write_text('{"user_id": 1}\n{"user_id": \n')
+    with pytest.raises(DataError, match="log.jsonl, line 2: not JSON"):
+        read_table(tmp_path / "log.jsonl")
+    (tmp_path / "log.parquet").write_bytes(b"PAR1 cut short")
+    with pytest.raises(DataError, match="log.parquet: cannot be read"):
+        read_table(tmp_path / "log.parquet")
+    tables[0].drop(columns="item_id").to_csv(tmp_path / "log.csv", index=False)
+    tables[1].to_csv(tmp_path / "items.csv", index=False)
+    with pytest.raises(DataError, match=r"in log.csv and items.csv: interactions: column \['item_id'\] is missing"):
+        Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.csv")
+
+
+def test_movielens_layouts(tmp_path):
+    old, dat = tmp_path / "ml-100k", tmp_path / "ml-1m"
+    old.mkdir(), dat.mkdir()
+    (old / "u.data").write_text("1\t7\t5\t100\n")
+    (old / "u.item").write_text("|".join(["7", "Café (1990)", "", "", "", *("0" * 11), "1", *("0" * 7)]) + "\n", encoding="latin-1")
+    (dat / "ratings.dat").write_text("1::7::5::100\n")
+    (dat / "movies.dat").write_text("7::Café (1990)::Horror\n", encoding="latin-1")
+    for folder in (old, dat):
+        assert read_movielens(folder).items["text"].tolist() == ["Café (1990), Horror"]
+        assert read_movielens(folder).histories() == {1: [7]}
+    with pytest.raises(FileNotFoundError, match="u.data"):
+        read_movielens(tmp_path)
+
+
+def test_real_recbole_files():
+    dataset = read_recbole(fetch_asset("movielens-100k", progress=False) / "ml-100k", text="movie_title") \
+        if _all_titled() else pytest.fail("a film without a title")
+    assert len(dataset.interactions) == 100_000 and dataset.interactions["user_id"].dtype == "str"
+
+
+def _all_titled():
+    folder = fetch_asset("movielens-100k", progress=False)
+    return all(line.split("\t")[1].strip() for line in (folder / "ml-100k.item").read_text().splitlines())
+
+
+def test_amazon_2018_gzip(tmp_path):
+    with gzip.open(tmp_path / "reviews.json.gz", "wt") as file:
+        for user, item in (("A", "B1"), ("A", "lost")):
+            file.write(json.dumps({"reviewerID": user, "asin": item, "overall": 4.0, "unixReviewTime": 1_400_000_000}) + "\n")
+    with gzip.open(tmp_path / "meta.json.gz", "wt") as file:
+        file.write(json.dumps({"asin": "B1", "title": "Lamp", "brand": "Lux", "category": ["Home"]}) + "\n")
+    dataset = read_amazon(tmp_path / "reviews.json.gz", tmp_path / "meta.json.gz")
+    assert dataset.items["text"].tolist() == ["Lamp, Lux, Home"] and dataset.histories() == {"A": ["B1"]}
+
+
+def test_title_normalisation():
+    assert normalise_title("Godfather, The") == normalise_title("The Godfather") == "the godfather"
+    assert normalise_title("Amélie (Le fabuleux destin...)") == "amelie" and normalise_title("Fast & Furious") == "fast and furious"
+
+
+def test_options_of_complete_journey():
+    with pytest.raises(DataError, match="purchases='some'"):
+        load_dataset("complete-journey", purchases="some", progress=False)
+    products = load_dataset("complete-journey", item="product", purchases="all", progress=False)
+    assert len(products.items) > 60_000 and products.interactions.duplicated(["user_id", "item_id"]).any()
+
+
+def test_unknown_names(tiny):
+    with pytest.raises(KeyError, match="movielens-100k"):
+        load_dataset("netflix")
+    with pytest.raises(DataError, match="protocol='random'"):
+        tiny.split("random")
+    with pytest.raises(DataError, match="fractions"):
+        tiny.split("temporal", test_fraction=1.5)
+    with pytest.raises(DataError, match="smaller k"):
+        tiny.k_core(50)
+
+
+def test_user_with_one_interaction_stays_in_training(tiny):
+    split = tiny.split("leave_one_out")
+    assert 3 in split.train.interactions["user_id"].tolist() and 3 not in split.targets()
+
+
+def test_nothing_to_test_on_is_an_error(tables):
+    log, items = tables
+    with pytest.raises(DataError, match="three events"):
+        Dataset.from_frames(log.iloc[:1], items).split("leave_one_out")
+
+
+def test_k_core_is_told_in_the_manifest(films):
+    assert films.k_core(10).split("leave_one_out").manifest["steps"] == ["10-core over all interactions, before any split"]
+
+
+def test_changed_split_folder_is_refused(tmp_path, tiny):
+    split = tiny.split("leave_one_out")
+    split.save(tmp_path / "split")
+    with pytest.raises(DataError, match="exists already"):
+        split.save(tmp_path / "split")
+    parts = pd.read_parquet(tmp_path / "split" / "train.parquet")
+    parts.iloc[::-1].to_parquet(tmp_path / "split" / "train.parquet")
+    with pytest.raises(DataError, match="do not fit the hash"):
+        Split.load(tmp_path / "split")
+    with pytest.raises(FileNotFoundError):
+        Split.load(tmp_path)
+
+
+def test_activity_plot_of_counters(tiny):
+    import matplotlib.pyplot as plt
+    figure, ax = plt.subplots()
+    plot_activity(tiny, ax)
+    assert sum(patch.get_height() for patch in ax.patches) == len(tiny.interactions)
+    plt.close(figure)
+
+
+logs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8), st.integers(0, 5)), min_size=12, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=logs, protocol=st.sampled_from(sorted(PROTOCOLS)), seed=st.integers(0, 3))
+def test_splits_never_leak(rows, protocol, seed):
+    log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+    dataset = Dataset.from_frames(log, pd.DataFrame({"item_id": range(9), "text": [f"thing {i}" for i in range(9)]}))
+    options = {"seed": seed} if protocol.startswith("cold") else {}
+    try:
+        split, again = dataset.split(protocol, **options), dataset.split(protocol, **options)
+    except LeakError:
+        raise
+    except DataError:
+        return  # too little data for this protocol, and it says so
+    assert split.manifest == again.manifest and json.loads(json.dumps(split.manifest)) == split.manifest
+    parts = {name: getattr(split, name).interactions for name in ("train", "valid", "test", "context")}
+    rows_of = [set(part.index) for part in parts.values()]
+    assert sum(map(len, rows_of)) == len(set().union(*rows_of))
+    assert all(part.index.is_monotonic_increasing for part in parts.values())  # file order is kept
+    histories = split.histories("test")
+    for user, targets in split.targets("test").items():
+        assert targets and not set(targets) & set(histories[user])
+    if protocol == "temporal":
+        assert parts["train"]["timestamp"].max() < parts["test"]["timestamp"].min()
+    if protocol == "leave_one_out":
+        last = parts["train"].groupby("user_id")["timestamp"].max()
+        held = parts["test"].set_index("user_id")["timestamp"]
+        assert (last.reindex(held.index).dropna() <= held[last.reindex(held.index).notna()]).all()
+    if protocol == "cold_items":
+        assert not set(split.train_valid.interactions["item_id"]) & set(split.candidates("test"))
+    if protocol == "cold_users":
+        assert not set(parts["test"]["user_id"]) & set(split.train_valid.interactions["user_id"])
+
+
+def test_asset_error_is_a_file_error():
+    assert issubclass(AssetError, FileNotFoundError) and issubclass(LeakError, ValueError)
