@@ -730,8 +730,8 @@ def _load_complete_journey(progress: bool, item: str = "product_type", purchases
         items, text = products[["item_id", *_TYPE_COLUMNS]].drop_duplicates("item_id"), _TYPE_COLUMNS[::-1]
         log = log.merge(products[["product_id", "item_id"]], on="product_id")
     bought = items[items["item_id"].isin(log["item_id"])].assign(**{column: items[column].str.lower() for column in text})
-    dataset = Dataset.from_frames(log[log["item_id"].isin(bought["item_id"])], bought, text=text, name=f"complete-journey ({item}, {purchases})")
-    dataset = replace(dataset, items=dataset.items.assign(department=dataset.items["department"].str.upper()))
+    dataset = Dataset.from_frames(log[log["item_id"].isin(bought["item_id"])], bought, text=text, name="complete-journey")
+    dataset = replace(dataset, steps=(f"items are {item}s",), items=dataset.items.assign(department=dataset.items["department"].str.upper()))
     return _first_interactions(dataset) if purchases == "first" else dataset
 
 
@@ -788,7 +788,10 @@ def new_figure(n_columns: int = 1, **options):
     import matplotlib.pyplot as plt  # here, so that a program that draws nothing does not wait for it
 
     with plt.rc_context(PLOT_STYLE):
-        return plt.subplots(ncols=n_columns, **options)
+        figure_and_axes = plt.subplots(ncols=n_columns, **options)
+        interactive = plt.isinteractive()  # a notebook's backend switches this on with its first figure ...
+    (plt.ion if interactive else plt.ioff)()  # ... and the end of the context must not switch it off again
+    return figure_and_axes
 
 # %% ../nbs/01_data.ipynb #b5e7db5f
 def plot_long_tail(dataset: Dataset, ax) -> None:
