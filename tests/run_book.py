@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar: nothing to see once it is done
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "nbs"
 
 
@@ -14,6 +15,9 @@ def run(path: Path) -> float:
     """Execute one notebook and save it when it has run through; seconds taken."""
     notebook, started = nbformat.read(path, as_version=4), time.perf_counter()
     NotebookClient(notebook, timeout=5_400, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     nbformat.write(notebook, path)
     return time.perf_counter() - started
 
