@@ -37,7 +37,7 @@ lab: $(VENV)/.ready
 	$(BIN)/jupyter lab nbs/index.ipynb
 
 benchmark: $(VENV)/.ready
-	$(BIN)/python benchmarks/movielens.py
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf $(VENV) _proc _docs out build *.egg-info

@@ -21,7 +21,7 @@ import pandas as pd
 
 from .data import (BLUE, Dataset, Split, atomic_file, load_dataset, new_figure, plot_activity, plot_long_tail, plot_text_lengths,
                          read_table)
-from .evaluation import EASE, ContentKNN, ItemKNN, Popular, RecentlyPopular, compare, evaluate
+from .evaluation import EASE, ContentKNN, ItemKNN, Popular, RecentlyPopular, compare_users, evaluate_users, summarise
 from .features import TextEncoder
 from .transfer import TransferRecommender
 
@@ -53,13 +53,15 @@ class Study:
 
 def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epochs: int, seed: int = 0, progress: bool = True) -> Study:
     """Fit every system on `split.train`, score the test part once, and collect what it shows."""
-    systems, rows = build_systems(encoder, seed=seed, progress=progress), {}
+    systems, rows, per_user = build_systems(encoder, seed=seed, progress=progress), {}, {}
     for name, system in systems.items():
         started = time.perf_counter()
         system.fit(split.train, split.valid, **({"epochs": epochs} if name == OURS else {}))
         seconds = time.perf_counter() - started
-        rows[name] = {**_table_row(evaluate(system, split)), "seconds to fit": f"{seconds:.1f}"}
-    return Study(dataset, split, pd.DataFrame(rows).T, compare(systems, split), show_people(systems, split, seed=seed), systems[OURS])
+        per_user[name] = evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage"))
+        rows[name] = {**_table_row(summarise(per_user[name], seed=seed)), "seconds to fit": f"{seconds:.1f}"}
+    comparison = compare_users({name: table["ndcg", 10] for name, table in per_user.items()}, seed=seed)
+    return Study(dataset, split, pd.DataFrame(rows).T, comparison, show_people(systems, split, seed=seed), systems[OURS])
 
 
 def _table_row(report: pd.DataFrame) -> dict:
@@ -203,10 +205,15 @@ def _run_case_study(options: argparse.Namespace) -> None:
         print(f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test users, {manifest['n_items']:,} items, seed {options.seed}\n")
         print(study.table.to_string())
         for person in study.examples:
-            print(f"\nuser {person['user']}\n  last taken:       {'; '.join(person['history'])}\n  really took next: {'; '.join(person['next'])}")
+            print(f"\nuser {person['user']}\n  {'last taken':24} {_brief(person['history'])}\n  {'really took next (*)':24} {_brief(person['next'])}")
             for name, items in person["lists"].items():
-                print(f"  {name:24} " + "; ".join(("* " if hit else "") + text for text, hit in items))
+                print(f"  {name:24} " + "; ".join(("* " if hit else "") + _brief([text]) for text, hit in items))
     print(f"\nPictures and tables: {options.out / 'case_study.html'}")
+
+
+def _brief(texts: Sequence[str], width: int = 26) -> str:
+    """The first words of each text, for a screen; the page shows them whole."""
+    return "; ".join(text if len(text) <= width else text[:width - 1].rstrip(" ,(") + "…" for text in texts)
 
 
 def _read_dataset(options: argparse.Namespace) -> Dataset:

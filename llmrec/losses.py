@@ -61,7 +61,8 @@ def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -
     return wishes[real], targets[real]
 
 # %% ../nbs/04_losses.ipynb #962be26f
-def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative_vectors: torch.Tensor, *, targets: torch.Tensor, negatives: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative_vectors: torch.Tensor, *, targets: torch.Tensor,
+                    negatives: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     """Cross-entropy over the true item and sampled ones, corrected for how often each is sampled; mean, nats.
 
     Parameters
@@ -75,8 +76,8 @@ def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative
     Source: Bengio and Senécal, 2008; Jean et al., 2015.
     """
     if not len(wishes) == len(target_vectors) == len(targets) or not len(negative_vectors) == len(negatives) == len(log_q):
-        raise ValueError(f"{len(wishes)} wishes, {len(target_vectors)} target vectors, {len(targets)} targets; {len(negative_vectors)} negative vectors, {len(negatives)} negatives, {len(log_q)} log_q. "
-                         "Mend: one target a wish, one probability a negative.")
+        raise ValueError(f"{len(wishes)} wishes, {len(target_vectors)} target vectors, {len(targets)} targets; {len(negative_vectors)} negative vectors, "
+                         f"{len(negatives)} negatives, {len(log_q)} log_q. Mend: one target a wish, one probability a negative.")
     true_scores = (wishes * target_vectors).sum(-1, keepdim=True)
     false_scores = wishes @ negative_vectors.T - (log_q + torch.tensor(len(negatives)).log())
     false_scores = false_scores.masked_fill(targets[:, None] == negatives, -torch.inf)

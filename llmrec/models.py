@@ -5,25 +5,37 @@
 # %% ../nbs/05_models.ipynb #c4b76d45
 from __future__ import annotations
 
+import copy
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from .data import Dataset
+from .data import DataError, Dataset, atomic_file
+from .features import default_device
+from .losses import IGNORED, full_softmax, sampled_softmax
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'top_k', 'Recommender', 'ItemTower', 'Block', 'SequenceTower', 'SequentialModel', 'pad_histories']
+__all__ = ['logger', 'FUSIONS', 'top_k', 'Recommender', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
+           'MeanTower', 'FadingMean', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
+           'pad_histories', 'training_batch', 'bucketed_batches', 'NegativeSampler', 'batch_loss', 'train', 'Run',
+           'CheckpointError', 'mean_ndcg', 'validation_task', 'SequentialRecommender']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
-def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column order."""
+def _top_k_of_few(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`top_k` in one go: fast selection, and a stable sort where a tie crosses the border."""
     values, columns = scores.topk(k, dim=1)
     crossing = (scores >= values[:, -1:]).sum(1) > k
     if crossing.any():
@@ -32,9 +44,25 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, order)
 
+# %% ../nbs/05_models.ipynb #7f5ec982
+def top_k(scores: torch.Tensor, k: int, *, group: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column order."""
+    n_columns = scores.shape[1]
+    if n_columns <= 2 * group * k:
+        return _top_k_of_few(scores, k)
+    n_even = n_columns - n_columns % group
+    maxima = scores[:, :n_even].unflatten(1, (-1, group)).amax(2)
+    if n_even < n_columns:
+        maxima = torch.cat([maxima, scores[:, n_even:].amax(1, keepdim=True)], dim=1)
+    groups = _top_k_of_few(maxima, k)[1].sort(dim=1).values
+    columns = (groups[:, :, None] * group + torch.arange(group)).flatten(1)
+    candidates = scores.gather(1, columns.clamp(max=n_columns - 1)).masked_fill_(columns >= n_columns, -torch.inf)
+    values, chosen = _top_k_of_few(candidates, k)
+    return values, columns.gather(1, chosen)
+
 # %% ../nbs/05_models.ipynb #74372faa
 class Recommender:
-    """Base of everything that recommends. A subclass sets `items_` and `popularity_` in `fit`, and implements `score`.
+    """Base of everything that recommends. A subclass calls `_remember` in `fit`, and implements `score` or `factors`.
 
     Attributes
     ----------
@@ -44,15 +72,20 @@ class Recommender:
         Events per item in training, ``[n_items]``.
     """
 
-    users_per_batch = 256
+    scores_per_batch = 2**24  # 64 MB of float32
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Recommender:
         """Learn from `train`; `valid` is for those that stop early. Returns self."""
         raise NotImplementedError
 
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """User vectors ``[n_users, dim]`` and item vectors ``[n_items, dim]`` whose dot products are the scores; None for other kinds of model."""
+        return None
+
     def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        """Scores ``[n_users, n_items]`` for histories given as arrays of catalogue positions in time order."""
-        raise NotImplementedError
+        """Scores ``[n_users, n_items]`` for histories given as arrays of catalogue positions in time order; the caller may overwrite them."""
+        users, items = self.factors(histories)
+        return users @ items.T
 
     def recommend(self, histories: Mapping | Dataset, k: int = 10, *, candidates: Sequence | None = None) -> pd.DataFrame:
         """The `k` best new items for each user.
@@ -103,8 +136,9 @@ def _recommend(recommender: Recommender, histories, k: int, candidates) -> pd.Da
     histories = histories.histories() if isinstance(histories, Dataset) else histories
     users, known = list(histories), _history_positions(recommender, histories)
     shut = None if candidates is None else _shut_out(recommender, candidates)
-    parts = [_ranked(recommender, known[start:start + recommender.users_per_batch], start, k, shut)
-             for start in range(0, len(users), recommender.users_per_batch)]
+    users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_)))
+    buffer = torch.empty(min(len(users), users_per_batch), len(recommender.items_))  # one for all batches: fresh memory costs more than the product
+    parts = [_ranked(recommender, known[start:start + users_per_batch], start, k, shut, buffer) for start in range(0, len(users), users_per_batch)]
     rows, ranks, columns, scores = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else [np.array([], dtype=int)] * 4
     result = pd.DataFrame({"user_id": pd.Series(users).to_numpy()[rows] if users else [], "rank": ranks,
                            "item_id": recommender.items_["item_id"].to_numpy()[columns], "score": scores.astype(np.float32)})
@@ -133,31 +167,89 @@ def _shut_out(recommender: Recommender, candidates: Sequence) -> torch.Tensor:
     return shut
 
 
-def _ranked(recommender: Recommender, known: list[np.ndarray], first_row: int, k: int, shut: torch.Tensor | None):
+def _scores(recommender: Recommender, known: list[np.ndarray], buffer: torch.Tensor) -> torch.Tensor:
+    factors = recommender.factors(known)
+    if factors is None or factors[0].device.type != "cpu":
+        return recommender.score(known).float().cpu()
+    users, items = factors
+    return torch.mm(users.float(), items.float().T, out=buffer[:len(known)])
+
+
+def _ranked(recommender: Recommender, known: list[np.ndarray], first_row: int, k: int, shut: torch.Tensor | None, buffer: torch.Tensor):
     """Rows, ranks (from 1), columns and scores of one batch of users, as flat arrays."""
-    scores = recommender.score(known).float().cpu().clone()
+    scores = _scores(recommender, known, buffer)
     without_history = torch.tensor([len(history) == 0 for history in known])
-    scores[without_history] = torch.tensor(recommender.popularity_, dtype=torch.float32)
-    if not torch.isfinite(scores).all():
-        raise ValueError(f"{type(recommender).__name__} gave a score that is no number. Mend: the model is damaged; fit or load it again.")
+    if without_history.any():
+        scores[without_history] = torch.tensor(recommender.popularity_, dtype=torch.float32)
     seen_rows = np.repeat(np.arange(len(known)), [len(history) for history in known])
     scores[torch.as_tensor(seen_rows), torch.as_tensor(np.concatenate(known).astype(int))] = -torch.inf
     if shut is not None:
         scores[:, shut] = -torch.inf
     values, columns = top_k(scores, min(k, scores.shape[1]))
+    if not (values < torch.inf).all():  # NaN sorts first, so it cannot hide further down
+        raise ValueError(f"{type(recommender).__name__} gave a score that is no number. Mend: the model is damaged; fit or load it again.")
     rows, ranks = torch.nonzero(values > -torch.inf, as_tuple=True)
     return rows.numpy() + first_row, ranks.numpy() + 1, columns[rows, ranks].numpy(), values[rows, ranks].numpy()
 
 # %% ../nbs/05_models.ipynb #45dface6
-class ItemTower(nn.Module):
-    """Text vectors ``[..., text_dim]`` to item embeddings ``[..., dim]``."""
+FUSIONS = ("text", "experts", "id", "sum", "concat", "gate")
 
-    def __init__(self, text_dim: int, dim: int = 64, hidden: int = 256, dropout: float = 0.2):
+
+class ItemTower(nn.Module):
+    """Text vectors ``[n, text_dim]`` and item numbers to item embeddings ``[n, dim]``.
+
+    Parameters
+    ----------
+    fusion : str
+        One of `FUSIONS`: what an item enters as.
+    n_items : int
+        Rows of the id table, for the fusions that have one.
+    """
+
+    def __init__(self, text_dim: int, n_items: int = 0, *, fusion: str = "text", dim: int = 64, hidden: int = 256, dropout: float = 0.2):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(text_dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion={fusion!r} is not known. Mend: use one of {list(FUSIONS)}.")
+        self.fusion = fusion
+        if fusion == "experts":
+            self.text = WhiteningExperts(text_dim, dim)
+        elif fusion != "id":
+            self.text = nn.Sequential(nn.Linear(text_dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim))
+        if fusion in ("id", "sum", "concat", "gate"):
+            self.ids = nn.Embedding(n_items, dim)
+            nn.init.normal_(self.ids.weight, std=0.1 if fusion == "id" else 0.02)  # beside a text, an id starts as next to nothing
+        if fusion == "concat":
+            self.mix = nn.Linear(2 * dim, dim)
+        if fusion == "gate":
+            self.gate = nn.Linear(dim, dim)
+
+    def forward(self, text_vectors: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """`rows`: which items these are, int64 ``[n]``; left out, all of the id table."""
+        if self.fusion in ("text", "experts"):
+            return self.text(text_vectors)
+        ids = self.ids.weight if rows is None else self.ids(rows)
+        if self.fusion == "id":
+            return ids
+        text = self.text(text_vectors)
+        if self.fusion == "sum":
+            return text + ids
+        if self.fusion == "concat":
+            return self.mix(torch.cat([text, ids], dim=-1))
+        return text + torch.sigmoid(self.gate(text)) * ids
+
+
+class WhiteningExperts(nn.Module):
+    """A gated mixture of linear maps, each around its own centre. Source: Hou et al., *UniSRec*, 2022, equations 2 and 3 (without the gate's noise)."""
+
+    def __init__(self, text_dim: int, dim: int, n_experts: int = 8):
+        super().__init__()
+        self.gate = nn.Linear(text_dim, n_experts)
+        self.centers = nn.Parameter(torch.zeros(n_experts, text_dim))
+        self.maps = nn.Parameter(torch.randn(n_experts, text_dim, dim) / text_dim**0.5)
 
     def forward(self, text_vectors: torch.Tensor) -> torch.Tensor:
-        return self.layers(text_vectors)
+        outputs = torch.einsum("net,etd->ned", text_vectors[:, None] - self.centers, self.maps)
+        return torch.einsum("ne,ned->nd", self.gate(text_vectors).softmax(-1), outputs)
 
 # %% ../nbs/05_models.ipynb #88e8fc02
 class Block(nn.Module):
@@ -179,11 +271,10 @@ class Block(nn.Module):
 
 
 class SequenceTower(nn.Module):
-    """Embeddings of a history ``[batch, length, dim]`` to one wish a position, ``[batch, length, dim]``."""
+    """Embeddings of a history ``[batch, length, dim]`` to one wish a position, ``[batch, length, dim]``. Source: Kang and McAuley, *SASRec*, 2018."""
 
-    def __init__(self, dim: int = 64, n_layers: int = 2, n_heads: int = 2, max_length: int = 100, dropout: float = 0.2):
+    def __init__(self, dim: int = 64, *, n_layers: int = 2, n_heads: int = 2, max_length: int = 100, dropout: float = 0.2):
         super().__init__()
-        self.max_length = max_length
         self.positions = nn.Embedding(max_length, dim)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(dim, n_heads, dropout) for _ in range(n_layers))
@@ -195,27 +286,441 @@ class SequenceTower(nn.Module):
             x = block(x)
         return self.norm(x)
 
-# %% ../nbs/05_models.ipynb #8e18ee07
-class SequentialModel(nn.Module):
-    """Item tower and sequence tower over a catalogue of text vectors."""
+# %% ../nbs/05_models.ipynb #57343549
+class GRUTower(nn.Module):
+    """A gated recurrent network, ``[batch, length, dim]`` to the same. Source: Hidasi et al., *GRU4Rec*, 2016."""
 
-    def __init__(self, text_dim: int, dim: int = 64, hidden: int = 256, n_layers: int = 2, n_heads: int = 2, max_length: int = 100, dropout: float = 0.2):
+    def __init__(self, dim: int = 64, *, n_layers: int = 1, dropout: float = 0.2):
         super().__init__()
-        self.item_tower = ItemTower(text_dim, dim, hidden, dropout)
-        self.sequence_tower = SequenceTower(dim, n_layers, n_heads, max_length, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.gru, self.norm = nn.GRU(dim, dim, num_layers=n_layers, batch_first=True), nn.LayerNorm(dim)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.gru(self.dropout(embeddings))[0])
+
+
+class MeanTower(nn.Module):
+    """The mean of all items so far through two layers, ``[batch, length, dim]`` to the same; blind to order."""
+
+    def __init__(self, dim: int = 64, *, dropout: float = 0.2):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, 4 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * dim, dim), nn.LayerNorm(dim))
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        n_so_far = torch.arange(1, embeddings.shape[1] + 1, device=embeddings.device)[:, None]
+        return self.layers(embeddings.cumsum(1) / n_so_far)
+
+# %% ../nbs/05_models.ipynb #8e18ee07
+class FadingMean(nn.Module):
+    """Vectors of a history ``[batch, length, dim]`` to their fading mean at every position, the same shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.speeds = nn.Parameter(torch.tensor([0.0, -2.0, -4.0]))  # logits: forget half, an eighth, a fiftieth a step
+        self.weights = nn.Parameter(torch.zeros(3))
+
+    def kept(self, length: int) -> torch.Tensor:
+        """What position t keeps of position s, ``[length, length]``; 0 for s > t."""
+        age = torch.arange(length, device=self.speeds.device)
+        age = age[:, None] - age
+        speeds = self.speeds.sigmoid()[:, None, None]
+        each = speeds * (1 - speeds) ** age.clamp(min=0) * (age >= 0)
+        return (self.weights.softmax(0)[:, None, None] * each).sum(0)
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.kept(steps.shape[1]) @ steps
+
+
+def _look_up(vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """``vectors[positions]`` with zeros where a position is -1. (Not by indexing: the gradient of `F.embedding` adds up in a fixed order.)"""
+    return F.embedding(positions.clamp(min=0), vectors) * (positions >= 0)[..., None]
+
+# %% ../nbs/05_models.ipynb #15f54776
+class ContentProfile(nn.Module):
+    """Text vectors ``[n_items, text_dim]`` and histories ``[batch, length]`` (-1 is padding) to profiles ``[batch, length, dim]`` and items ``[n_items, dim]``."""
+
+    def __init__(self, text_dim: int, dim: int = 64):
+        super().__init__()
+        self.project, self.fading = nn.Linear(text_dim, dim, bias=False), FadingMean()
+        self.log_scale = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Text vectors ``[n_items, text_dim]`` and histories ``[batch, length]`` (padded with -1 at the end) to wishes
-        ``[batch, length, dim]`` and item embeddings ``[n_items, dim]``."""
-        embeddings = self.item_tower(text_vectors)
-        padded = F.embedding(positions.clamp(min=0), embeddings)  # not embeddings[...]: its gradient adds up in a fixed order
-        return self.sequence_tower(padded), embeddings
+        items = F.normalize(self.project(text_vectors), dim=-1)
+        return self.log_scale.exp() * self.fading(_look_up(items, positions)), items
+
+
+class IdProfile(nn.Module):
+    """Histories ``[batch, length]`` (-1 is padding) to profiles ``[batch, length, dim]`` and items ``[n_items, dim]``, from two tables of learned vectors.
+
+    After Kabbur et al., *FISM*, 2013, and Rendle et al., *FPMC*, 2010, which average all items alike or take the last.
+    """
+
+    def __init__(self, n_items: int, dim: int = 32):
+        super().__init__()
+        self.makes_likely, self.is_likely, self.fading = nn.Embedding(n_items, dim), nn.Embedding(n_items, dim), FadingMean()
+        nn.init.normal_(self.makes_likely.weight, std=0.1)
+        nn.init.normal_(self.is_likely.weight, std=0.01)
+
+    def forward(self, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """`rows`: which items these are, int64 ``[n_items]``; left out, all."""
+        makes_likely, is_likely = (table.weight if rows is None else table(rows) for table in (self.makes_likely, self.is_likely))
+        return self.fading(_look_up(makes_likely, positions)), is_likely
+
+# %% ../nbs/05_models.ipynb #4b126db3
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Sizes of the network and of its training. The defaults come from a search on validation (``benchmarks/search.py``)."""
+
+    fusion: str = "text"           # what an item enters as: one of `FUSIONS`
+    history: str = "transformer"   # what reads a history: "transformer", "gru" or "mean"
+    n_components: int = 128        # directions of the text that whitening keeps
+    dim: int = 64
+    hidden: int = 256
+    n_layers: int = 2
+    n_heads: int = 2
+    content_dim: int = 64          # of the content profile; 0 for none
+    profile_dim: int = 32          # of the id profile, where the fusion has ids; 0 for none
+    cosine: bool = True            # unit vectors and a learned temperature, or a free dot product
+    max_length: int = 100          # the last events of a history that are read
+    dropout: float = 0.3
+    batch_size: int = 64           # users
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    id_weight_decay: float = 0.05  # of the tables of learned vectors
+    epochs: int = 60
+    warmup_epochs: int = 3
+    averaging: float = 0.99        # decay of the running mean of the weights; 0 for none
+    patience: int = 15             # epochs without a better validation NDCG@10
+    full_softmax_items: int = 20_000   # larger catalogues learn from sampled items
+    n_sampled: int = 4_096             # items sampled a batch
+
+# %% ../nbs/05_models.ipynb #91d6b978
+class SequentialModel(nn.Module):
+    """Item tower, sequence tower and profiles over a catalogue of text vectors ``[n_items, text_dim]`` (text_dim 0: ids only)."""
+
+    def __init__(self, text_dim: int, n_items: int, config: TrainingConfig):
+        super().__init__()
+        self.cosine, dim = config.cosine, config.dim
+        self.item_tower = ItemTower(text_dim, n_items, fusion=config.fusion, dim=dim, hidden=config.hidden, dropout=config.dropout)
+        self.sequence_tower = _history_tower(config)
+        self.content = ContentProfile(text_dim, config.content_dim) if config.content_dim and text_dim else None
+        self.id_profile = IdProfile(n_items, config.profile_dim) if config.profile_dim and config.fusion not in ("text", "experts") else None
+        self.log_temperature = nn.Parameter(torch.tensor(0.07).log())
+
+    def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are the scores.
+
+        Parameters
+        ----------
+        text_vectors : ``[n_items, text_dim]``
+        positions : int64 ``[batch, length]``; histories as rows of `text_vectors`, padded with -1 at the end
+        rows : int64 ``[n_items]``, optional; which items of the id table these are, where not all are given
+        """
+        embeddings = self.item_tower(text_vectors, rows)
+        if self.cosine:
+            embeddings = F.normalize(embeddings, dim=-1)
+        steps = _look_up(embeddings, positions)
+        wishes = self.sequence_tower(steps * embeddings.shape[1]**0.5 if self.cosine else steps)
+        if self.cosine:
+            wishes = F.normalize(wishes, dim=-1) / self.log_temperature.exp()
+        parts = [(wishes, embeddings)]
+        if self.content is not None:
+            parts.append(self.content(text_vectors, positions))
+        if self.id_profile is not None:
+            parts.append(self.id_profile(positions, rows))
+        users, items = zip(*parts, strict=True)
+        return torch.cat(users, dim=-1), torch.cat(items, dim=-1)
+
+    def id_tables(self) -> dict[str, nn.Embedding]:
+        """The tables with a row an item, by their name in the network; empty for a network of texts."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, nn.Embedding) and name != "sequence_tower.positions"}
+
+
+def _history_tower(config: TrainingConfig) -> nn.Module:
+    if config.history == "transformer":
+        return SequenceTower(config.dim, n_layers=config.n_layers, n_heads=config.n_heads, max_length=config.max_length, dropout=config.dropout)
+    if config.history not in ("gru", "mean"):
+        raise ValueError(f"history={config.history!r} is not known. Mend: use 'transformer', 'gru' or 'mean'.")
+    return GRUTower(config.dim, dropout=config.dropout) if config.history == "gru" else MeanTower(config.dim, dropout=config.dropout)
 
 
 def pad_histories(histories: Sequence[np.ndarray], max_length: int) -> torch.Tensor:
     """The last `max_length` positions of each history, int64 ``[n, longest]``, padded with -1 at the end."""
     tails = [history[-max_length:] for history in histories]
-    padded = np.full((len(tails), max(1, max(map(len, tails), default=1))), -1, dtype=np.int64)
-    for row, tail in enumerate(tails):
-        padded[row, :len(tail)] = tail
+    lengths = np.fromiter(map(len, tails), dtype=np.int64, count=len(tails))
+    padded = np.full((len(tails), max(1, lengths.max(initial=0))), -1, dtype=np.int64)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate([*tails, np.array([], dtype=np.int64)])
     return torch.from_numpy(padded)
+
+# %% ../nbs/05_models.ipynb #cfb581f1
+def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one step ahead, -1 for padding."""
+    starts = [random.integers(0, max(1, len(history) - max_length)) for history in histories]
+    padded = pad_histories([history[start:start + max_length + 1] for history, start in zip(histories, starts, strict=True)], max_length + 1)
+    return padded[:, :-1].contiguous(), padded[:, 1:].contiguous()
+
+
+def bucketed_batches(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Rows in batches of like length, in random order; every row once."""
+    order = np.argsort(lengths * random.uniform(0.9, 1.1, len(lengths)), kind="stable")
+    batches = np.split(order, range(batch_size, len(order), batch_size))
+    return [batches[i] for i in random.permutation(len(batches))]
+
+# %% ../nbs/05_models.ipynb #d15163d0
+class NegativeSampler:
+    """Draws items in proportion to ``(count + 1)**0.75``, and knows with what probability."""
+
+    def __init__(self, counts: np.ndarray, n_sampled: int):
+        weights = (np.asarray(counts, dtype=np.float64) + 1) ** 0.75
+        self.n_sampled, self.cumulative = n_sampled, np.cumsum(weights / weights.sum())
+        self.log_q = torch.from_numpy(np.log(weights / weights.sum())).float()
+
+    def draw(self, random: np.random.Generator) -> torch.Tensor:
+        """Item numbers, int64 ``[n_sampled]``, with replacement."""
+        drawn = np.searchsorted(self.cumulative, random.random(self.n_sampled), side="right")
+        return torch.from_numpy(np.minimum(drawn, len(self.cumulative) - 1))
+
+
+def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, *, sampler: NegativeSampler | None = None,
+               random: np.random.Generator | None = None) -> torch.Tensor:
+    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws."""
+    if sampler is None:
+        wishes, items = model(text_vectors, inputs)
+        return full_softmax(wishes, items, targets)
+    negatives = sampler.draw(random).to(inputs.device)
+    rows, places = torch.cat([inputs.flatten(), targets.flatten(), negatives]).clamp(min=0).unique(return_inverse=True)
+    in_inputs, in_targets, in_negatives = places.split([inputs.numel(), targets.numel(), len(negatives)])
+    wishes, items = model(text_vectors[rows], in_inputs.view_as(inputs).masked_fill(inputs < 0, IGNORED), rows)
+    real = targets.flatten() != IGNORED
+    return sampled_softmax(wishes.flatten(0, 1)[real], items[in_targets[real]], items[in_negatives], targets=targets.flatten()[real], negatives=negatives,
+                           log_q=sampler.log_q.to(inputs.device)[negatives])
+
+# %% ../nbs/05_models.ipynb #10d7214b
+def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int, seed: int = 0,
+          validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, checkpoint: str | Path | None = None,
+          progress: bool = True) -> tuple[SequentialModel, list[dict]]:
+    """Train `model` on histories of catalogue positions; return the averaged network with the best validation, and a record an epoch.
+
+    Parameters
+    ----------
+    validate : callable, optional
+        Network to a figure of merit, higher is better; training stops after `patience` epochs without a better one.
+    checkpoint : path, optional
+        Written after every epoch; if it is there, training goes on from it.
+    """
+    run = Run(model, config, epochs, len(histories))
+    if checkpoint is not None and Path(checkpoint).exists():
+        run.load(Path(checkpoint), _same_run(config, epochs, seed, histories))
+    lengths, device = np.array([min(len(history), config.max_length) for history in histories]), text_vectors.device
+    with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, torch.random.fork_rng(devices=[]):
+        while len(run.records) < epochs and not run.has_stopped_improving:
+            epoch, losses = len(run.records) + 1, []
+            random = np.random.default_rng([seed, epoch])
+            torch.manual_seed(int(random.integers(2**31)))
+            run.model.train()
+            for number, rows in enumerate(bucketed_batches(lengths, config.batch_size, random)):
+                inputs, targets = (part.to(device) for part in training_batch([histories[row] for row in rows], config.max_length, random))
+                loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random)
+                if not torch.isfinite(loss):
+                    raise ValueError(f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower learning_rate, or look at the text vectors.")
+                run.step(loss)
+                losses.append(loss.item())
+            run.end_epoch({"epoch": epoch, "loss": float(np.mean(losses))}, validate)
+            if checkpoint is not None:
+                run.save(Path(checkpoint), _same_run(config, epochs, seed, histories))
+            bar.update()
+            bar.set_postfix({name: f"{value:.4f}" for name, value in run.records[-1].items() if name != "epoch"})
+    return run.best_model(), run.records
+
+# %% ../nbs/05_models.ipynb #2613dcde
+class Run:
+    """The state of a training run: weights, their running mean, the best so far, the optimiser, and a record an epoch."""
+
+    def __init__(self, model: SequentialModel, config: TrainingConfig, epochs: int, n_histories: int):
+        self.model, self.config, self.records = model, config, []
+        self.averaged = copy.deepcopy(model).eval()
+        self.best = copy.deepcopy(model.state_dict())
+        self.trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        tables = {id(table.weight) for table in model.id_tables().values()}
+        groups = [{"params": [p for _, p in self.trained if (id(p) in tables) == of_ids], "weight_decay": decay}
+                  for of_ids, decay in ((False, config.weight_decay), (True, config.id_weight_decay))]
+        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+        steps_per_epoch = -(-n_histories // config.batch_size)
+        self.n_steps, self.n_warmup, self.n_done = epochs * steps_per_epoch, max(1, config.warmup_epochs * steps_per_epoch), 0
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One gradient step, and the weights into the running mean."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * min(1.0, (self.n_done + 1) / self.n_warmup) * (0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
+        self.optimizer.step()
+        self.n_done += 1
+        decay = min(self.config.averaging, self.n_done / (self.n_done + 9))  # the mean of a young run is short
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(now, 1 - decay)
+
+    def end_epoch(self, record: dict, validate: Callable | None) -> None:
+        """Validate the running mean, and keep it if it is the best; without validation the last is."""
+        if validate is not None:
+            record["valid_ndcg@10"] = validate(self.averaged)
+        best_so_far = max((past.get("valid_ndcg@10", -np.inf) for past in self.records), default=-np.inf)
+        if validate is None or record["valid_ndcg@10"] > best_so_far:
+            self.best = copy.deepcopy(self.averaged.state_dict())
+        self.records.append(record)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are kept; 0 before the first."""
+        if not self.records:
+            return 0
+        return 1 + int(np.argmax([record.get("valid_ndcg@10", record["epoch"]) for record in self.records]))
+
+    @property
+    def has_stopped_improving(self) -> bool:
+        return len(self.records) - self.best_epoch >= self.config.patience
+
+    def best_model(self) -> SequentialModel:
+        self.averaged.load_state_dict(self.best)
+        return self.averaged
+
+    def save(self, path: Path, identity: Mapping) -> None:
+        """Everything that is needed to go on, in one safetensors file that replaces the last when it is complete."""
+        _save_run(self, path, identity)
+
+    def load(self, path: Path, identity: Mapping) -> None:
+        """Take over a saved state; raises `CheckpointError` and changes nothing if it is of another run."""
+        _load_run(self, path, identity)
+
+# %% ../nbs/05_models.ipynb #adadd25d
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged or of another run; the message says which, and the mend."""
+
+
+def _same_run(config: TrainingConfig, epochs: int, seed: int, histories: Sequence[np.ndarray]) -> dict:
+    total = int(sum(int(history.sum()) * (row + 1) for row, history in enumerate(histories)) % 2**53)
+    return {"config": asdict(config), "epochs": epochs, "seed": seed, "n_histories": len(histories), "histories": total}
+
+
+def _save_run(run: Run, path: Path, identity: Mapping) -> None:
+    tensors = {f"{kind}.{name}": tensor for kind, state in (("model", run.model.state_dict()), ("averaged", run.averaged.state_dict()), ("best", run.best))
+               for name, tensor in state.items()}
+    for (name, parameter) in run.trained:
+        tensors |= {f"optimizer.{key}.{name}": torch.as_tensor(value) for key, value in run.optimizer.state[parameter].items()}
+    note = {"identity": identity, "records": run.records, "n_done": run.n_done}
+    with atomic_file(path) as temporary:
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata={"run": json.dumps(note)})
+
+
+def _load_run(run: Run, path: Path, identity: Mapping) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            note, tensors = json.loads(file.metadata()["run"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again.") from error
+    if note["identity"] != json.loads(json.dumps(identity)):
+        other = [key for key in identity if json.loads(json.dumps(identity))[key] != note["identity"].get(key)]
+        raise CheckpointError(f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it is. Mend: name another file, or remove it.")
+    states = {kind: {name.removeprefix(kind + "."): tensor for name, tensor in tensors.items() if name.startswith(kind + ".")} for kind in ("model", "averaged", "best")}
+    run.model.load_state_dict(states["model"])
+    run.averaged.load_state_dict(states["averaged"])
+    run.best, run.records, run.n_done = states["best"], note["records"], note["n_done"]
+    for name, parameter in run.trained:
+        keys = [key for key in tensors if key.startswith("optimizer.") and key.split(".", 2)[2] == name]
+        run.optimizer.state[parameter] = {key.split(".", 2)[1]: tensors[key].to(parameter.device if "exp" in key else "cpu") for key in keys}
+
+# %% ../nbs/05_models.ipynb #6f9eaf24
+def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10) -> float:
+    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``; a user without hits counts 0."""
+    top = recommender.recommend(histories, k=k)
+    wanted = pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"])
+    hits = wanted.merge(top, on=["user_id", "item_id"])
+    ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))
+    best = hits["user_id"].map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()})
+    return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
+
+
+def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
+    """What is known and what is wanted when validation is scored: train histories, and new items of valid."""
+    if valid is None:
+        return {}, {}
+    past = train.histories()
+    known = {user: set(items) for user, items in past.items()}
+    wanted = {user: [item for item in items if item not in known.get(user, ())] for user, items in valid.histories().items()}
+    targets = {user: items for user, items in wanted.items() if items}
+    return {user: past.get(user, []) for user in targets}, targets
+
+# %% ../nbs/05_models.ipynb #c47baa22
+class SequentialRecommender(Recommender):
+    """A sequential recommender on ids: SASRec with a full softmax over the catalogue.
+
+    Parameters
+    ----------
+    config : TrainingConfig, optional
+    seed : int
+        Same seed, same data, same machine: same weights.
+    device : str, optional
+        CUDA, then MPS, then CPU.
+
+    Attributes
+    ----------
+    network_ : SequentialModel
+    history_ : DataFrame
+        ``epoch, loss[, valid_ndcg@10]``, a row an epoch.
+    best_epoch_ : int
+    """
+
+    default_config = TrainingConfig(fusion="id", content_dim=0, profile_dim=0)
+
+    def __init__(self, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
+        self.config, self.seed, self.progress = config or self.default_config, seed, progress
+        self.device = torch.device(device or default_device())
+
+    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, checkpoint: str | Path | None = None) -> SequentialRecommender:
+        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
+
+        `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
+        """
+        self._remember(train)
+        self.text_vectors_ = self._vectors_of(self.items_)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network_ = SequentialModel(self.text_vectors_.shape[1], len(self.items_), self.config).to(self.device)
+        self._train(train, valid, epochs, checkpoint)
+        return self
+
+    def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
+        """Text vectors ``[n_items, text_dim]``; here none."""
+        return torch.zeros(len(items), 0, device=self.device)
+
+    def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None) -> None:
+        histories = [self._positions(items) for items in train_data.histories().values() if len(items) > 1]
+        if not histories:
+            raise DataError("no user has two events, so there is no sequence to learn from. Mend: pass users with longer histories.")
+        known, targets = validation_task(train_data, valid)
+        sampler = None
+        if len(self.items_) > self.config.full_softmax_items:
+            sampler = NegativeSampler(self.popularity_, self.config.n_sampled)
+            logger.info("%d items: learning from %d sampled items a batch, corrected for their probability", len(self.items_), self.config.n_sampled)
+
+        def validate(network: SequentialModel) -> float:
+            self._use(network)
+            return mean_ndcg(self, known, targets)
+
+        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=epochs or self.config.epochs, seed=self.seed, sampler=sampler,
+                                 validate=validate if targets else None, checkpoint=checkpoint, progress=self.progress)
+        self._use(network)
+        self.history_ = pd.DataFrame(records)
+        self.best_epoch_ = int(self.history_["valid_ndcg@10"].argmax() + 1 if targets else len(records))
+
+    def _use(self, network: SequentialModel) -> None:
+        self.network_ = network.eval()
+
+    @torch.inference_mode()
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        padded = pad_histories(histories, self.config.max_length).to(self.device)
+        wishes, items = self.network_(self.text_vectors_, padded)
+        last = (padded >= 0).sum(1).clamp(min=1) - 1
+        return wishes[torch.arange(len(padded)), last], items

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,120 +18,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
-from tqdm.auto import tqdm
 
-from .data import DataError, Dataset, _clean_items, staged
-from .features import TextEncoder, Whitening, default_device
-from .losses import IGNORED, full_softmax
-from .models import Recommender, SequentialModel, pad_histories
-
-logger = logging.getLogger(__name__)
+from .data import Dataset, _clean_items, staged
+from .features import TextEncoder, Whitening
+from .models import SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg
 
 # %% auto #0
-__all__ = ['logger', 'STRATEGIES', 'TrainingConfig', 'mean_ndcg', 'training_batch', 'train_epochs', 'TransferRecommender',
-           'ModelError', 'TransferClassifier']
+__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'ModelError', 'TransferClassifier']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Sizes of the network and of its training."""
-
-    n_components: int = 128      # directions kept by whitening
-    dim: int = 64
-    hidden: int = 256
-    n_layers: int = 2
-    n_heads: int = 2
-    max_length: int = 100        # the last events of a history that are read
-    dropout: float = 0.3
-    batch_size: int = 64         # users
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_epochs: int = 3
-    patience: int = 10           # epochs without a better validation NDCG@10
-
-# %% ../nbs/06_transfer.ipynb #092843b8
-def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10) -> float:
-    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``; a user without hits counts 0."""
-    top = recommender.recommend(histories, k=k)
-    wanted = pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"])
-    hits = wanted.merge(top, on=["user_id", "item_id"])
-    ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))
-    best = hits["user_id"].map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()})
-    return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
-
-# %% ../nbs/06_transfer.ipynb #61c2ec33
-def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one step ahead, -1 for padding."""
-    windows = []
-    for history in histories:
-        start = random.integers(0, max(1, len(history) - max_length))
-        windows.append(history[start:start + max_length + 1])
-    padded = pad_histories(windows, max_length + 1)
-    return padded[:, :-1].clone(), padded[:, 1:].clone()
-
-# %% ../nbs/06_transfer.ipynb #f603cc7b
-def train_epochs(recommender: TransferRecommender, train: Dataset, valid: Dataset | None, *, epochs: int, seed: int, progress: bool,
-                 trained: Sequence[torch.nn.Parameter] | None = None) -> list[dict]:
-    """Train the recommender's network in place, keep the best validation weights, and return one record an epoch."""
-    config, network, random = recommender.config, recommender.network_, np.random.default_rng(seed)
-    histories = [recommender._positions(items) for items in train.histories().values() if len(items) > 1]
-    if not histories:
-        raise DataError("no user has two events, so there is no sequence to learn from. Mend: pass users with longer histories.")
-    known, targets = _validation_task(train, valid)
-    parameters = list(network.parameters()) if trained is None else list(trained)
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(  # warm up, then a quarter of a cosine down to a twentieth
-        optimizer, lambda epoch: min(1.0, (epoch + 1) / config.warmup_epochs) * (0.05 + 0.95 * np.cos(np.pi / 2 * epoch / epochs)))
-    best_score, best_weights, records = -np.inf, None, []
-    with tqdm(range(1, epochs + 1), desc="fit", unit="epoch", disable=not progress) as bar:
-        for epoch in bar:
-            record = {"epoch": epoch, "loss": _one_epoch(recommender, histories, optimizer, parameters, random)}
-            schedule.step()
-            if targets:
-                record["valid_ndcg@10"] = mean_ndcg(recommender, known, targets)
-                if record["valid_ndcg@10"] > best_score:
-                    best_score, best_weights, recommender.best_epoch_ = record["valid_ndcg@10"], copy.deepcopy(network.state_dict()), epoch
-            records.append(record)
-            bar.set_postfix({name: f"{value:.4f}" for name, value in record.items() if name != "epoch"})
-            if targets and epoch - recommender.best_epoch_ >= config.patience:
-                break
-    if best_weights is not None:
-        network.load_state_dict(best_weights)
-        recommender._embed()
-    return records
-
-
-def _one_epoch(recommender: TransferRecommender, histories: list, optimizer, parameters: list, random: np.random.Generator) -> float:
-    config, network, losses = recommender.config, recommender.network_, []
-    network.train()
-    order = random.permutation(len(histories))
-    for start in range(0, len(order), config.batch_size):
-        batch = [histories[row] for row in order[start:start + config.batch_size]]
-        inputs, targets = (part.to(recommender.device) for part in training_batch(batch, config.max_length, random))
-        wishes, embeddings = network(recommender.text_vectors_, inputs)
-        loss = full_softmax(wishes, embeddings, targets)
-        if not torch.isfinite(loss):
-            raise ValueError(f"the loss is {loss.item()} in the batch that starts at user {start}. Mend: lower learning_rate, or check the text vectors.")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-    recommender._embed()
-    return float(np.mean(losses))
-
-
-def _validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
-    """What is known and what is wanted when validation is scored: train histories, and new items of valid."""
-    if valid is None:
-        return {}, {}
-    past = train.histories()
-    wanted = {user: [item for item in items if item not in set(past.get(user, []))] for user, items in valid.histories().items()}
-    targets = {user: items for user, items in wanted.items() if items}
-    return {user: past.get(user, []) for user in targets}, targets
-
-# %% ../nbs/06_transfer.ipynb #07d543eb
-class TransferRecommender(Recommender):
+class TransferRecommender(SequentialRecommender):
     """A sequential recommender whose items are their texts.
 
     Parameters
@@ -140,35 +35,26 @@ class TransferRecommender(Recommender):
     encoder : TextEncoder, optional
         Frozen; MiniLM if left out.
     config : TrainingConfig, optional
+        ``TrainingConfig(fusion="sum")`` adds a learned vector a known item: stronger in a catalogue that stays, of no use in a new one.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional
         CUDA, then MPS, then CPU.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, config: TrainingConfig | None = None, seed: int = 0,
-                 device: str | None = None, progress: bool = True):
-        self.encoder, self.config, self.seed, self.progress = encoder, config or TrainingConfig(), seed, progress
-        self.device = torch.device(device or default_device())
+    default_config = TrainingConfig()
 
-    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int = 60) -> TransferRecommender:
-        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs`."""
-        self._remember(train)
-        vectors = self._encode(self.items_["text"])
-        self.whitening_ = Whitening(self.config.n_components).fit(vectors)
-        self.text_vectors_ = self._whiten(vectors)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.network_ = _new_network(self.text_vectors_.shape[1], self.config).to(self.device)
-            self.history_ = pd.DataFrame(train_epochs(self, train, valid, epochs=epochs, seed=self.seed, progress=self.progress))
-        return self
+    def __init__(self, encoder: TextEncoder | None = None, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
+        super().__init__(config=config, seed=seed, device=device, progress=progress)
+        self.encoder = encoder
 
-    @torch.inference_mode()
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        padded = pad_histories(histories, self.config.max_length).to(self.device)
-        last = (padded >= 0).sum(1).clamp(min=1) - 1
-        wishes = self.network_.sequence_tower(self.embeddings_[padded.clamp(min=0)])
-        return wishes[torch.arange(len(padded)), last] @ self.embeddings_.T
+    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, checkpoint: str | Path | None = None) -> TransferRecommender:
+        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
+
+        `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
+        """
+        self.whitening_ = Whitening(self.config.n_components).fit(self._encode(train.items["text"]))
+        return super().fit(train, valid, epochs=epochs, checkpoint=checkpoint)
 
     def with_items(self, items: pd.DataFrame) -> TransferRecommender:
         """The same model over another or a larger catalogue, ``item_id, text``; this one stays as it is."""
@@ -176,11 +62,11 @@ class TransferRecommender(Recommender):
         other.items_ = _clean_items(items, "text")
         known = pd.Series(self.popularity_, index=self.items_["item_id"].to_numpy())
         other.popularity_ = known.reindex(other.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
-        other.text_vectors_ = other._whiten(other._encode(other.items_["text"]))
-        other._embed()
+        other.text_vectors_ = other._vectors_of(other.items_)
+        other.network_ = _with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"])
         return other
 
-    def adapt(self, train: Dataset, valid: Dataset | None = None, *, strategy: str = "full", epochs: int = 60) -> TransferRecommender:
+    def adapt(self, train: Dataset, valid: Dataset | None = None, *, strategy: str = "full", epochs: int | None = None) -> TransferRecommender:
         """A copy of this model, moved to another catalogue and trained on: ``"zero_shot"``, ``"head"`` or ``"full"``."""
         return _adapt(self, train, valid, strategy, epochs)
 
@@ -198,37 +84,37 @@ class TransferRecommender(Recommender):
             self.encoder = TextEncoder.from_pretrained()
         return self.encoder.encode(texts, progress=self.progress)
 
-    def _whiten(self, vectors: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(self.whitening_.transform(vectors)).to(self.device)
+    def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
+        return torch.from_numpy(self.whitening_.transform(self._encode(items["text"]))).to(self.device)
 
-    @torch.inference_mode()
-    def _embed(self) -> None:
-        """Item embeddings of the whole catalogue, computed once for all users to come."""
-        self.network_.eval()
-        self.embeddings_ = self.network_.item_tower(self.text_vectors_)
+# %% ../nbs/06_transfer.ipynb #092843b8
+def _with_id_rows(network: SequentialModel, old_ids: pd.Series, new_ids: pd.Series) -> SequentialModel:
+    """The network with its id table, if any, rearranged for other items; one without is shared."""
+    if not network.id_tables() or old_ids.equals(new_ids):
+        return network
+    rows, other = torch.from_numpy(pd.Index(old_ids).get_indexer(pd.Index(new_ids))), copy.deepcopy(network)
+    for name, table in other.id_tables().items():
+        old = table.weight.detach()
+        kept = torch.where((rows >= 0)[:, None].to(old.device), old[rows.clamp(min=0).to(old.device)], 0.0)
+        other.set_submodule(name, torch.nn.Embedding.from_pretrained(kept, freeze=False))
+    return other
 
-
-def _new_network(text_dim: int, config: TrainingConfig) -> SequentialModel:
-    return SequentialModel(text_dim, config.dim, config.hidden, config.n_layers, config.n_heads, config.max_length, config.dropout)
-
-# %% ../nbs/06_transfer.ipynb #6f33dedf
+# %% ../nbs/06_transfer.ipynb #61c2ec33
 STRATEGIES = ("zero_shot", "head", "full")
+HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature")  # what the strategy "head" trains
 
 
-def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int) -> TransferRecommender:
+def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int | None) -> TransferRecommender:
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}.")
     target = source.with_items(train.items)
-    target.network_ = copy.deepcopy(source.network_)
+    target.network_ = copy.deepcopy(target.network_)
     target._remember(train)
-    target._embed()
     if strategy == "zero_shot":
         return target
-    head = [*target.network_.item_tower.layers[-1].parameters(), *target.network_.sequence_tower.norm.parameters()]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(source.seed)
-        records = train_epochs(target, train, valid, epochs=epochs, seed=source.seed, progress=source.progress, trained=head if strategy == "head" else None)
-    target.history_ = pd.DataFrame(records)
+    for name, parameter in target.network_.named_parameters():
+        parameter.requires_grad_(strategy == "full" or name.startswith(HEAD))
+    target._train(train, valid, epochs, checkpoint=None)
     return target
 
 # %% ../nbs/06_transfer.ipynb #6cea24aa
@@ -247,7 +133,7 @@ def _save(recommender: TransferRecommender, folder: Path) -> None:
     weights |= {"whitening.mean": torch.from_numpy(recommender.whitening_.mean_),
                 "whitening.projection": torch.from_numpy(recommender.whitening_.projection_).contiguous(),
                 "text_vectors": recommender.text_vectors_.contiguous().cpu()}
-    settings = {"kind": _KIND, "format": 1, "encoder": recommender.encoder.name, "encoder_fingerprint": recommender.encoder.fingerprint,
+    settings = {"kind": _KIND, "format": 2, "encoder": recommender.encoder.name, "encoder_fingerprint": recommender.encoder.fingerprint,
                 "text_dim": recommender.text_vectors_.shape[1], "seed": recommender.seed, "training": asdict(recommender.config)}
     with staged(folder) as staging:
         save_file(weights, staging / "model.safetensors")
@@ -262,7 +148,7 @@ def _load(folder: Path, encoder: TextEncoder | None, device: str | None) -> Tran
         items = pd.read_parquet(folder / "items.parquet")
         loaded = TransferRecommender(encoder or TextEncoder.from_pretrained(settings["encoder"]), seed=settings["seed"],
                                      config=TrainingConfig(**settings["training"]), device=device)
-        loaded.network_ = _new_network(settings["text_dim"], loaded.config).to(loaded.device)
+        loaded.network_ = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device).eval()
         loaded.network_.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
         loaded.whitening_ = Whitening(settings["text_dim"])
         loaded.whitening_.mean_, loaded.whitening_.projection_ = weights["whitening.mean"].numpy(), weights["whitening.projection"].numpy()
@@ -273,7 +159,6 @@ def _load(folder: Path, encoder: TextEncoder | None, device: str | None) -> Tran
     if loaded.encoder.fingerprint != settings["encoder_fingerprint"] or len(items) != len(loaded.text_vectors_):
         raise ModelError(f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with, or the catalogue was changed. "
                          "Mend: pass encoder= with the original weights, or save again.")
-    loaded._embed()
     return loaded
 
 
@@ -288,7 +173,7 @@ def _read_settings(folder: Path) -> dict:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{folder / 'config.json'}: not JSON: {error}. Mend: save the model again.") from error
-    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != 1:
+    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != 2:
         raise ModelError(f"{folder}: not a TransferRecommender of this version. Mend: pass a folder written by save_pretrained.")
     return settings
 

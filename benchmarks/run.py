@@ -1,0 +1,164 @@
+"""The field side by side on MovieLens-100K, leave-one-out, all films ranked: ours, our baselines, and other libraries in environments of their own.
+
+Every system is chosen on validation (trained on "tr", at most eight settings each), then trained once on train + validation and scored once on test.
+Writes ``benchmarks/results.parquet`` (a row a system), ``users.parquet`` (NDCG@10 of each user) and ``comparison.parquet`` (ours against each, paired).
+"""
+import argparse
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from environments import PeerError, run_adapter
+
+from llmrec import TextEncoder, TransferRecommender, load_dataset
+from llmrec.data import atomic_file, sort_by_time
+from llmrec.evaluation import (
+    ALS,
+    EASE,
+    ContentKNN,
+    ItemKNN,
+    Popular,
+    RecentlyPopular,
+    RidgeFromText,
+    bootstrap_interval,
+    compare_users,
+    evaluate_users,
+    hit_rate,
+    ndcg,
+    ranked_lists,
+    require_no_leak,
+)
+from llmrec.models import SequentialRecommender, TrainingConfig
+
+HERE = Path(__file__).resolve().parent
+SEEDS = range(5)
+
+# environment, adapter, settings to choose from on validation
+PEERS = {
+    "RecTools SASRec": ("rectools", "rectools_sasrec.py", [
+        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "epochs": epochs} for epochs in (20, 40)]),
+    "RecTools UniSRec": ("rectools", "rectools_unisrec.py", [
+        {"n_factors": 64, "n_heads": 2, "session_max_len": 100, "epochs": 40, "lr": lr} for lr in (1e-4, 1e-3)]),
+    "RecBole EASE": ("recbole", "recbole_models.py", [{"model": "EASE", "reg_weight": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)]),
+    "implicit ALS": ("implicit", "implicit_als.py", [
+        {"factors": factors, "regularization": 0.1, "alpha": alpha, "iterations": 15} for factors in (32, 64) for alpha in (1.0, 5.0, 20.0)]),
+    "implicit BPR": ("implicit", "implicit_bpr.py", [
+        {"factors": factors, "learning_rate": rate, "iterations": 200} for factors in (32, 64) for rate in (0.01, 0.05)]),
+    "skrecsys EASE": ("skrecsys", "skrecsys_models.py", [{"model": "EASE", "l2_reg": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)]),
+    "skrecsys RP3beta": ("skrecsys", "skrecsys_models.py", [{"model": "RP3Beta"}]),
+    "skrecsys BPR": ("skrecsys", "skrecsys_models.py", [{"model": "BayesianPersonalizedRanking"}]),
+}
+
+
+def ours(encoder: TextEncoder) -> dict:
+    """Name to (factory, settings to choose from, seeds)."""
+    def neural(kind, *arguments, **config):
+        return lambda seed, **settings: kind(*arguments, config=TrainingConfig(**config, **settings), seed=seed)
+
+    return {
+        "llmrec, text + id": (neural(TransferRecommender, encoder, fusion="sum"), [{}], SEEDS),
+        "llmrec, text": (neural(TransferRecommender, encoder), [{}], SEEDS),
+        "id-SASRec": (lambda seed, **settings: SequentialRecommender(seed=seed), [{}], SEEDS),
+        "EASE": (lambda seed, **settings: EASE(**settings), [{"regularisation": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)], [0]),
+        "item kNN": (lambda seed, **settings: ItemKNN(**settings), [{"n_neighbours": n, "shrink": s} for n in (50, 100, 200) for s in (0.0, 20.0)], [0]),
+        "ALS": (lambda seed, **settings: ALS(**settings, seed=seed), [{"n_factors": n, "confidence": c} for n in (32, 64) for c in (1.0, 5.0, 20.0)], [0]),
+        "ridge from text": (lambda seed, **settings: RidgeFromText(encoder, **settings), [{"regularisation": r} for r in (1.0, 10.0, 100.0)], [0]),
+        "content kNN, whitened": (lambda seed, **settings: ContentKNN(encoder, **settings), [{"n_last": n} for n in (3, 10, 50)], [0]),
+        "content kNN, raw": (lambda seed, **settings: ContentKNN(encoder, n_components=None, **settings), [{"n_last": n} for n in (3, 10, 50)], [0]),
+        "recently popular": (lambda seed, **settings: RecentlyPopular(**settings), [{"share": s} for s in (0.02, 0.1, 0.3)], [0]),
+        "popular": (lambda seed, **settings: Popular(), [{}], [0]),
+    }
+
+
+def measure_ours(split, make, choices, seeds) -> dict:
+    """Choose settings and number of epochs on validation, fit on train + validation for each seed, score test once."""
+    def on_valid(system):
+        return evaluate_users(system, split, part="valid", metrics=("ndcg",))["ndcg", 10].mean()
+
+    fitted = [make(0, **settings).fit(split.train, split.valid) for settings in choices]
+    values = [on_valid(system) for system in fitted]
+    settings, chosen = choices[int(np.argmax(values))], fitted[int(np.argmax(values))]
+    options = {"epochs": chosen.best_epoch_} if hasattr(chosen, "best_epoch_") else {}
+    runs, seconds = [], []
+    for seed in seeds:
+        started = time.perf_counter()
+        system = make(seed, **settings).fit(split.train_valid, **options)
+        seconds.append(time.perf_counter() - started)
+        runs.append(evaluate_users(system, split, metrics=("ndcg", "hr")))
+    return {"valid": max(values), "ndcg": [run["ndcg", 10] for run in runs], "hr": [run["hr", 10] for run in runs], "seconds": float(np.median(seconds)),
+            "settings": str({**settings, **options}), "versions": f"llmrec {version('llmrec')}"}
+
+
+def measure_peer(split, vectors, environment, script, choices) -> dict:
+    """The same for a peer: settings on validation, once on train + validation, test once."""
+    items = pd.Index(split.train.items["item_id"])
+    users = pd.Index(split.train.interactions["user_id"].unique())
+
+    def lists_of(dataset, part, settings):
+        log = sort_by_time(dataset.interactions)
+        table = pd.DataFrame({"user_id": users.get_indexer(log["user_id"]), "item_id": items.get_indexer(log["item_id"]),
+                              "timestamp": log["timestamp"].rank(method="first").astype(np.int64)})  # ties broken in file order, for good
+        targets = split.targets(part)
+        lists, record = run_adapter(environment, script, settings, train=table, users=users.get_indexer(list(targets)), vectors=vectors)
+        lists = lists.assign(user_id=users[lists["user_id"]], item_id=items[lists["item_id"]])
+        return ranked_lists(lists, targets, k=11, items=items).top(10), record
+
+    values = [ndcg(lists_of(split.train, "valid", settings)[0]).mean() for settings in choices]
+    settings = choices[int(np.argmax(values))]
+    lists, record = lists_of(split.train_valid, "test", settings)
+    return {"valid": max(values), "ndcg": [pd.Series(ndcg(lists), index=lists.users)], "hr": [pd.Series(hit_rate(lists), index=lists.users)], "seconds": record["seconds"],
+            "settings": str(settings), "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items())}
+
+
+def row_of(name: str, result: dict) -> dict:
+    """One line of the table: mean over users and seeds, interval over users, spread over seeds."""
+    per_user = sum(result["ndcg"]) / len(result["ndcg"])
+    low, high = bootstrap_interval(per_user.to_numpy())
+    seeds = [values.mean() for values in result["ndcg"]]
+    return {"system": name, "ndcg@10": per_user.mean(), "ci_low": low, "ci_high": high, "sd_over_seeds": np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan,
+            "hr@10": float(np.mean([values.mean() for values in result["hr"]])), "valid_ndcg@10": result["valid"], "n_seeds": len(seeds), "seconds": result["seconds"],
+            "settings": result["settings"], "versions": result["versions"], "problem": ""}
+
+
+def save(frame: pd.DataFrame, name: str) -> None:
+    """Write a result whole or not at all."""
+    with atomic_file(HERE / name) as temporary:
+        frame.to_parquet(temporary)
+
+
+def main() -> None:
+    """Run all, or only the systems whose names are given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("systems", nargs="*", help="names; default: all")
+    chosen = parser.parse_args().systems
+    films, encoder = load_dataset("movielens-100k"), TextEncoder.from_pretrained()
+    split, vectors = films.split("leave_one_out"), encoder.encode(films.items["text"])
+    require_no_leak(split)
+    rows, per_user = [], {}
+    plans = {name: (measure_ours, plan) for name, plan in ours(encoder).items()} | {name: (lambda s, *plan: measure_peer(s, vectors, *plan), plan) for name, plan in PEERS.items()}
+    for name, (measure, plan) in plans.items():
+        if chosen and name not in chosen:
+            continue
+        try:
+            result = measure(split, *plan)
+        except PeerError as error:
+            rows.append({"system": name, "problem": str(error)})
+        else:
+            rows.append(row_of(name, result))
+            per_user[name] = sum(result["ndcg"]) / len(result["ndcg"])
+        print({key: value for key, value in rows[-1].items() if key in ("system", "ndcg@10", "hr@10", "valid_ndcg@10", "seconds", "settings", "problem")}, flush=True)
+    if chosen:
+        return
+    table = pd.DataFrame(rows).sort_values("ndcg@10", ascending=False, ignore_index=True).assign(machine=f"{platform.machine()}, 2 cores", split=split.manifest["content_hash"])
+    first = next(name for name in table["system"] if name.startswith("llmrec"))
+    ordered = {name: per_user[name] for name in (first, *(other for other in per_user if other != first))}
+    save(table, "results.parquet")
+    save(compare_users(ordered), "comparison.parquet")
+    print(table[["system", "ndcg@10", "ci_low", "ci_high", "hr@10", "seconds"]].to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""The gate against leaks, metrics against an independent library, and bad input. The catalogues here are synthetic and tiny."""
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec import Dataset, compare, evaluate
+from llmrec.data import DataError, LeakError, sort_by_time
+from llmrec.evaluation import (
+    ACCURACY,
+    ALS,
+    EASE,
+    Popular,
+    RidgeFromText,
+    auc,
+    audit,
+    compare_users,
+    evaluate_classifier,
+    evaluate_groups,
+    evaluate_users,
+    ranked_lists,
+    require_no_leak,
+    shuffle_test,
+    side_by_side,
+    tune,
+    user_groups,
+    wilson_interval,
+)
+
+
+@pytest.fixture(scope="module")
+def split(films):
+    return films.sample_users(200, seed=0).split("leave_one_out")
+
+
+def leaks(split, features=None):
+    found = audit(split, features)
+    return found.loc[found["verdict"] == "leak", "check"].tolist()
+
+
+def with_parts(split, **parts):
+    """The split with other rows in its parts, as somebody's own script might make it."""
+    return replace(split, **{part: replace(split.train, interactions=rows) for part, rows in parts.items()})
+
+
+@pytest.mark.parametrize("protocol", ["leave_one_out", "temporal", "cold_items", "cold_users"])
+def test_honest_splits_pass(films, protocol):
+    assert leaks(films.split(protocol)) == []
+
+
+def test_a_loaded_split_passes(split, tmp_path):
+    split.save(tmp_path / "split")
+    assert leaks(type(split).load(tmp_path / "split")) == []
+
+
+# The field's real bugs, replayed ------------------------------------------------------------------------------------
+
+
+def test_mask_taken_from_a_sorted_copy(films, split):
+    log = pd.concat([split.train.interactions, split.valid.interactions, split.test.interactions]).sort_index()
+    ordered = sort_by_time(log)
+    is_last = (ordered["user_id"] != ordered["user_id"].shift(-1)).to_numpy()  # right for the sorted copy, used on the file's order
+    wrong = with_parts(split, train=log[~is_last], valid=log.iloc[:0], test=log[is_last])
+    assert "rows as the protocol gives them" in leaks(wrong) and "time travel" in leaks(wrong)
+    with pytest.raises(LeakError, match="Mend"):
+        evaluate(Popular().fit(wrong.train), wrong)
+    with pytest.raises(LeakError, match="not evaluated"):
+        compare({"a": Popular().fit(wrong.train), "b": Popular().fit(wrong.train)}, wrong)
+
+
+def test_validation_of_others_in_training(split):
+    copied = split.valid.interactions.copy()
+    copied.index = np.arange(len(copied)) + 10**6
+    wrong = with_parts(split, train=pd.concat([split.train.interactions, copied]))
+    assert "events in two parts" in leaks(wrong)
+
+
+def test_windows_split_by_position(films):
+    """Rows of all users in one long list, cut at 80 and 90 %: some users are cut in the middle of nowhere."""
+    split = films.split("cold_users", seed=0)
+    log = films.interactions
+    wrong = with_parts(split, train=log.iloc[:80_000], valid=log.iloc[80_000:90_000], test=log.iloc[90_000:], context=log.iloc[:0])
+    assert {"withheld in training", "rows as the protocol gives them"} <= set(leaks(wrong))
+
+
+def test_cold_items_that_were_trained_on(films):
+    split = films.split("cold_items")
+    wrong = with_parts(split, train=pd.concat([split.train.interactions, split.test.interactions.iloc[:50]]), test=split.test.interactions.iloc[50:])
+    assert "withheld in training" in leaks(wrong)
+
+
+def test_training_after_the_cut(films):
+    split = films.split("temporal")
+    late = split.test.interactions
+    late = late[~late["user_id"].isin(late["user_id"].iloc[:1])]
+    wrong = with_parts(split, train=pd.concat([split.train.interactions, late]).sort_index(), test=split.test.interactions.drop(late.index))
+    assert "time travel" in leaks(wrong)
+
+
+def test_target_inside_the_user_id(split):
+    targets = split.targets("test")
+
+    def renamed(frame):
+        return frame.assign(user_id=[f"u{user}_{targets[user][0] if user in targets else 0}".replace("_", "-") for user in frame["user_id"]])
+
+    wrong = with_parts(split, **{part: renamed(getattr(split, part).interactions) for part in ("train", "valid", "test", "context")})
+    assert leaks(wrong) == ["targets in user ids"]
+
+
+def test_target_inside_a_profile(films, split):
+    texts = films.items.set_index("item_id")["text"]
+    log = pd.concat([split.train.interactions, split.valid.interactions, split.test.interactions])
+    clean, dirty = (frame.groupby("user_id")["item_id"].agg(lambda items: "; ".join(texts[items])).rename("profile").reset_index()
+                    for frame in (split.train.interactions, log))
+    assert leaks(split, {"profiles": clean}) == [] and leaks(split, {"profiles": dirty}) == ["targets in profiles"]
+    with pytest.raises(DataError, match="'user_id' is missing"):
+        audit(split, {"profiles": clean.drop(columns="user_id")})
+
+
+@pytest.mark.parametrize("fit", [lambda data: data.interactions["item_id"].value_counts(), lambda data: set(data.interactions["item_id"]),
+                                 lambda data: data.interactions["timestamp"].to_numpy(float).mean(keepdims=True)])
+def test_anything_fitted_after_the_cut(split, fit):
+    assert leaks(split, {"fitted": (fit(split.train), fit)}) == []
+    assert leaks(split, {"fitted": (fit(split.train_valid), fit)}) == ["fitted fitted on training"]
+
+
+def test_unseeded_subset(films):
+    reports = {}
+    for run in range(2):
+        users = np.random.default_rng().choice(films.interactions["user_id"].unique(), 100, replace=False)
+        few = replace(films, interactions=films.interactions[films.interactions["user_id"].isin(users)])
+        split = few.split("leave_one_out")
+        reports[f"run {run}"] = evaluate(Popular().fit(split.train), split)
+    with pytest.raises(DataError, match="different splits"):
+        side_by_side(reports)
+
+
+def test_file_order_is_reported(films, split):
+    table = audit(films.split("leave_one_out")).set_index("check")
+    assert table.loc["targets decided by file order", "count"] == 415 and table.loc["targets decided by file order", "verdict"] == "note"
+    by_hand = replace(split, manifest={"protocol": "mine"})
+    assert audit(by_hand).set_index("check").loc["rows as the protocol gives them", "verdict"] == "note"
+    require_no_leak(by_hand)
+
+
+# Metrics ------------------------------------------------------------------------------------------------------------
+
+lists = st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(relevance=lists, k=st.integers(1, 6))
+def test_metrics_equal_torchmetrics(relevance, k):
+    retrieval = pytest.importorskip("torchmetrics.functional.retrieval")
+    relevance = [row if any(row) else [True, *row[1:]] for row in relevance]
+    ranking = pd.DataFrame({"user_id": np.repeat(np.arange(len(relevance)), 6), "rank": np.tile(np.arange(1, 7), len(relevance)),
+                            "item_id": np.tile(np.arange(6), len(relevance))})
+    ours = ranked_lists(ranking, {user: np.flatnonzero(row).tolist() for user, row in enumerate(relevance)}, k=6)
+    theirs = {"hr": retrieval.retrieval_hit_rate, "precision": retrieval.retrieval_precision, "recall": retrieval.retrieval_recall,
+              "ndcg": retrieval.retrieval_normalized_dcg, "mrr": retrieval.retrieval_reciprocal_rank}
+    scores = torch.arange(6, 0, -1.0)
+    for name, function in theirs.items():
+        expected = [function(scores, torch.tensor(row), top_k=k).item() for row in relevance]
+        assert np.allclose(ACCURACY[name](ours.top(k)), expected, atol=1e-6), name
+    whole = [retrieval.retrieval_average_precision(scores, torch.tensor(row)).item() for row in relevance]
+    assert np.allclose(ACCURACY["map"](ours), whole, atol=1e-6)
+    for row, value in zip(relevance, auc(ours), strict=True):
+        assert all(row) or np.isclose(value, retrieval.retrieval_auroc(scores, torch.tensor(row)).item(), atol=1e-6)
+
+
+def test_average_precision_of_a_cut_list():
+    ranking = pd.DataFrame({"user_id": 1, "rank": [1, 2, 3], "item_id": list("abc")})
+    cut = ranked_lists(ranking, {1: list("acxyz")}, k=3)
+    assert np.isclose(ACCURACY["map"](cut)[0], (1 / 1 + 2 / 3) / 3)
+    with pytest.raises(DataError, match="k as large as the catalogue"):
+        auc(cut)
+
+
+LIST = pd.DataFrame({"user_id": [1, 1, 2], "rank": [1, 2, 1], "item_id": ["a", "b", "a"], "score": [2.0, 1.0, 1.0]})
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda frame: frame.assign(item_id="a"), "item 'a' twice for user 1"),
+    (lambda frame: frame.assign(rank=[1, 1, 1]), "same rank twice"),
+    (lambda frame: frame.assign(rank=[1, 3, 1]), "leaves a rank out"),
+    (lambda frame: frame.assign(rank=[0, 1, 1]), "whole numbers from 1"),
+    (lambda frame: frame.assign(rank=[1.0, 2.5, 1.0]), "whole numbers from 1"),
+    (lambda frame: frame.assign(user_id=[1, 1, 3]), "user 3 has no target"),
+    (lambda frame: frame.assign(item_id=["a", "b", "z"]), "recommended item 'z' is not in the catalogue"),
+    (lambda frame: frame.assign(score=[1, np.nan, 1]), "NaN in row 1"),
+    (lambda frame: frame.drop(columns="item_id"), "is missing"),
+])
+def test_bad_lists_are_refused(spoil, words):
+    with pytest.raises(DataError, match=words):
+        ranked_lists(spoil(LIST), {1: ["a"], 2: ["c"]}, k=3, items=list("abc"))
+
+
+def test_bad_targets_and_k_are_refused():
+    with pytest.raises(DataError, match="target 'q' is not in the catalogue"):
+        ranked_lists(LIST, {1: ["a"], 2: ["q"]}, items=list("abc"))
+    for targets in ({}, {1: []}):
+        with pytest.raises(DataError, match="at least one target"):
+            ranked_lists(LIST, targets)
+    for k in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="ks="):
+            ranked_lists(LIST, {1: ["a"], 2: ["c"]}, k=k)
+
+
+def test_fewer_than_k_are_misses_and_are_counted(tiny):
+    split = tiny.split("leave_one_out")
+    report = evaluate(Popular().fit(split.train), split, ks=(4,), metrics=("precision", "hr"))
+    assert report.attrs["short_lists"] == 2 and report.set_index("metric").loc["precision", "value"] == 0.25
+
+
+def test_one_user_and_no_user(tiny):
+    one = replace(tiny, interactions=tiny.interactions[tiny.interactions["user_id"] == 1])
+    split = one.split("leave_one_out")
+    report = evaluate(Popular().fit(split.train), split)
+    assert (report["n_users"] == 1).all() and np.isinf(report.attrs["detectable"]["ndcg@10"])
+    with pytest.raises(DataError, match="no user has a target"):
+        evaluate(Popular().fit(split.train), replace(split, test=split.context, manifest={"protocol": "mine"}))
+
+
+def test_unknown_metrics_and_missing_vectors(split):
+    system = Popular().fit(split.train)
+    with pytest.raises(ValueError, match=r"\['accuracy'\] not known"):
+        evaluate(system, split, metrics=("accuracy",))
+    with pytest.raises(ValueError, match="diversity needs vectors"):
+        evaluate(system, split, metrics=("diversity",))
+
+
+def test_groups_add_up_and_shuffling_does_not_matter_to_counts(split):
+    system = EASE().fit(split.train)
+    table = evaluate_groups(evaluate_users(system, split, metrics=("hr",)), user_groups(split), metric="hr")
+    assert (table.groupby("group")["n_users"].sum() == len(split.targets())).all()
+    assert abs(shuffle_test(system, split, n_shuffles=1)["difference"]) < 1e-3
+
+
+def test_different_users_are_not_compared():
+    with pytest.raises(DataError, match="same users"):
+        compare_users({"a": pd.Series([1.0, 0.0]), "b": pd.Series([1.0])})
+
+
+# Tuning, baselines, labels ------------------------------------------------------------------------------------------
+
+
+def test_tuning_goes_on_from_its_log_and_never_sees_test(split, tmp_path):
+    asked, space = [], {"regularisation": (1.0, 1_000.0, "log")}
+
+    class Watched(EASE):
+        def fit(self, train, valid=None):
+            assert train is split.train and valid is split.valid
+            return super().fit(train)
+
+        def recommend(self, histories, *args, **options):
+            asked.append(histories)
+            return super().recommend(histories, *args, **options)
+
+    tune(Watched, split, space, budget=2, log=tmp_path / "log.sqlite", progress=False)
+    whole = tune(Watched, split, space, budget=3, log=tmp_path / "log.sqlite", start={"regularisation": 5.0}, progress=False)
+    assert len(asked) == 3 and all(histories == split.histories("valid") for histories in asked)
+    assert len(whole.trials) == 3 and whole.value == whole.trials["value"].max() and set(whole.best) == {"regularisation"}
+    with pytest.raises(ValueError, match="nothing to search"):
+        tune(EASE, split, {}, budget=3)
+    first = tune(EASE, split, space, budget=1, start={"regularisation": 5.0}, progress=False)
+    assert first.trials["regularisation"].tolist() == [5.0]
+
+
+def test_text_and_factor_baselines_keep_the_contract(split, encoder):
+    for system in (RidgeFromText(encoder, n_factors=8), ALS(8, iterations=2)):
+        top = system.fit(split.train).recommend({"x": split.train.items["item_id"].tolist()[:3], "y": []}, k=5)
+        assert len(top) == 10 and not set(top.loc[top["user_id"] == "x", "item_id"]) & set(split.train.items["item_id"][:3])
+
+
+def test_a_missing_extra_is_named(split, monkeypatch):
+    import sys
+    monkeypatch.setitem(sys.modules, "implicit.als", None)
+    with pytest.raises(ImportError, match=r"llmrec\[baselines\]"):
+        ALS().fit(split.train)
+
+
+def test_classifier_report():
+    report = evaluate_classifier([1, 1, 0, 0], [1, 0, 0, 0], np.array([0.9, 0.4, 0.3, 0.2]), n_draws=50).set_index("metric")
+    assert report.loc["accuracy", "value"] == 0.75 and report.loc["recall", "n"] == 2 and report.loc["auc", "value"] == 1
+    assert np.isnan(evaluate_classifier([1, 0], [0, 0]).set_index("metric").loc["precision", "value"])
+    with pytest.raises(ValueError, match="one prediction a label"):
+        evaluate_classifier([1], [1, 0])
+    for n_right, n in ((3, 2), (-1, 2), (0, 0)):
+        with pytest.raises(ValueError, match="no share"):
+            wilson_interval(n_right, n)
+
+
+def test_a_dataset_of_one_moment_is_still_split_by_file_order():
+    log = pd.DataFrame({"user_id": [1] * 4, "item_id": list("abcd"), "timestamp": 7})
+    split = Dataset.from_frames(log, pd.DataFrame({"item_id": list("abcd"), "text": list("abcd")})).split("leave_one_out")
+    assert split.targets("test") == {1: ["d"]} and leaks(split) == []
