@@ -13,12 +13,12 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 TORCH = "torch==2.13.0"
 ENVIRONMENTS = {
-    "rectools": [TORCH, "RecTools[torch]==0.19.0"],
+    "rectools": [TORCH, "RecTools[torch]==0.19.0", "pyarrow"],
     "recbole": [TORCH, "recbole==1.2.1", "numpy<2", "pandas<3", "pyarrow", "setuptools<81"],
     "implicit": ["implicit==0.7.3", "pandas", "pyarrow", "threadpoolctl"],
     "skrecsys": ["skrecsys==0.9.0", "pandas", "pyarrow"],
     "sentence-transformers": [TORCH, "sentence-transformers==6.2.0", "pandas", "pyarrow"],
-    "faiss": ["faiss-cpu", "ranx"],
+    "faiss": ["faiss-cpu==1.15.1", "ranx==0.3.21", "pyarrow"],
 }
 
 

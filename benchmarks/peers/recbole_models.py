@@ -13,9 +13,11 @@ sys.argv = sys.argv[:1]  # RecBole reads the command line too
 name = peer.settings.pop("model")
 files = peer.folder / "recbole" / "films"
 files.mkdir(parents=True, exist_ok=True)
-peer.train.rename(columns={"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}).to_csv(files / "films.inter", sep="\t", index=False)
-options = {"data_path": str(files.parent), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "seed": 0, "use_gpu": False, "show_progress": False, "state": "ERROR",
-           "checkpoint_dir": str(peer.folder / "saved"), "train_neg_sample_args": None, "eval_args": {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": "full"}}
+typed = {"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}
+peer.train.rename(columns=typed).to_csv(files / "films.inter", sep="\t", index=False)
+options = {"data_path": str(files.parent), "load_col": {"inter": list(typed)}, "seed": 0, "use_gpu": False, "show_progress": False, "state": "ERROR",
+           "checkpoint_dir": str(peer.folder / "saved"), "train_neg_sample_args": None,
+           "eval_args": {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": "full"}}
 if name == "EASE":  # a closed form, learned from everything it is given
     options["eval_args"] = {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "TO", "group_by": "user", "mode": "full"}
 config = Config(model=name, dataset="films", config_dict={**options, **peer.settings})

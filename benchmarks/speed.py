@@ -1,0 +1,82 @@
+"""Speed as a ratio against a peer in the same run, medians of three; writes ``benchmarks/speed.parquet``.
+
+Ranking against an exact FAISS search (100,000 users and items, and a smaller one to see that it is linear), and metrics of ten million
+recommendation rows against ranx and RecTools.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from environments import HERE, PeerError, environment
+from run import save
+
+from llmrec.evaluation import hit_rate, ndcg, ranked_lists
+
+SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
+
+
+def answer(name: str, script: str, *arguments) -> dict:
+    """What a peer's script prints, as a dict; raises `PeerError`."""
+    paths = {"PYTHONPATH": str(HERE.parent)}
+    result = subprocess.run([environment(name), HERE / "peers" / script, *map(str, arguments)], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **paths})
+    if result.returncode:
+        raise PeerError(f"{script}: {result.stderr.strip().splitlines()[-1][:300]}")
+    return json.loads(result.stdout.strip().splitlines()[-1])
+
+
+def ranking(n_users: int, n_items: int) -> list[dict]:
+    """Ours against FAISS."""
+    return [answer("faiss", "ranking_faiss.py", SITE_PACKAGES, n_users, n_items)]
+
+
+def metrics(n_users: int) -> list[dict]:
+    """Ours against ranx and RecTools: `n_users` lists of ten, one target each."""
+    random = np.random.default_rng(0)
+    items = random.integers(0, 100_000, (n_users, 1)) + np.arange(10) * 100_003 % 100_000  # ten different items a user
+    lists = pd.DataFrame({"user_id": np.repeat(np.arange(n_users), 10), "item_id": (items % 100_000).ravel(), "rank": np.tile(np.arange(1, 11), n_users)})
+    wanted = np.where(random.random(n_users) < 0.3, (items % 100_000)[np.arange(n_users), random.integers(0, 10, n_users)], 100_001)
+    targets = {user: [item] for user, item in enumerate(wanted.tolist())}
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        found = ranked_lists(lists, targets, k=10)
+        values = {"ndcg": ndcg(found).mean(), "hr": hit_rate(found).mean()}
+        seconds.append(time.perf_counter() - started)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("lists.parquet", "targets.parquet")]
+        lists.to_parquet(files[0])
+        pd.DataFrame({"user_id": np.arange(n_users), "item_id": wanted}).to_parquet(files[1])
+        for library, name in (("rectools", "rectools"), ("ranx", "faiss")):
+            theirs = answer(name, "metrics_peers.py", library, *files)
+            assert np.isclose(theirs["hr"], values["hr"]) and np.isclose(theirs["ndcg"], values["ndcg"], atol=1e-6), (theirs, values)
+            rows.append({"what": f"NDCG@10 and HR@10 of {len(lists):,} rows", "peer": f"{library} {theirs['version']}", "seconds": float(np.median(seconds)),
+                         "peer_seconds": theirs["seconds"], "speed_ratio": theirs["seconds"] / float(np.median(seconds))})
+    return rows
+
+
+def main() -> None:
+    """Run all comparisons; `--small` is a tenth of the size, to see that they run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--small", action="store_true")
+    scale = 10 if parser.parse_args().small else 1
+    rows = []
+    n_users, n_items = 100_000 // scale, 100_000
+    for compare, sizes in ((ranking, (n_users // 10, n_items)), (ranking, (n_users, n_items // 10)), (ranking, (n_users, n_items)), (metrics, (10 * n_users,))):
+        try:
+            rows += compare(*sizes)
+        except PeerError as error:
+            rows.append({"what": compare.__name__, "problem": str(error)})
+        print(rows[-1], flush=True)
+    if scale == 1:
+        save(pd.DataFrame(rows), "speed.parquet")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Training that survives a kill, and networks with an id table whose catalogue changes."""
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from llmrec import TransferRecommender
+from llmrec.losses import full_softmax, sampled_softmax
+from llmrec.models import (
+    CheckpointError,
+    ItemTower,
+    NegativeSampler,
+    SequentialModel,
+    SequentialRecommender,
+    TrainingConfig,
+    batch_loss,
+    train,
+)
+
+SMALL = TrainingConfig(fusion="id", profile_dim=4, dim=8, n_layers=1, batch_size=16, warmup_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def few(films):
+    return films.sample_users(40, seed=1).split("leave_one_out")
+
+
+def weights(recommender):
+    return recommender.network_.state_dict()
+
+
+def same_bits(one, other):
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_killed_and_resumed_is_bit_identical(few, tmp_path, monkeypatch, killed_after):
+    import llmrec.models as models
+
+    whole = SequentialRecommender(config=SMALL, seed=3, progress=False).fit(few.train, few.valid, epochs=4)
+    steps, original = [], models.batch_loss
+
+    def fragile(*arguments, **options):
+        steps.append(1)
+        if len(steps) == 3 * killed_after + 2:  # in the middle of an epoch
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(models, "batch_loss", fragile)
+    with pytest.raises(KeyboardInterrupt):
+        SequentialRecommender(config=SMALL, seed=3, progress=False).fit(few.train, few.valid, epochs=4, checkpoint=tmp_path / "run")
+    monkeypatch.setattr(models, "batch_loss", original)
+    resumed = SequentialRecommender(config=SMALL, seed=3, progress=False).fit(few.train, few.valid, epochs=4, checkpoint=tmp_path / "run")
+    assert same_bits(weights(whole), weights(resumed)) and resumed.history_.equals(whole.history_) and resumed.best_epoch_ == whole.best_epoch_
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_checkpoints_of_other_runs_and_damaged_ones_are_refused_and_kept(few, tmp_path):
+    path = tmp_path / "run"
+    SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=path)
+    before = path.read_bytes()
+    others = {"config": SequentialRecommender(config=replace(SMALL, dim=4), progress=False), "seed": SequentialRecommender(config=SMALL, seed=9, progress=False)}
+    for words, other in others.items():
+        with pytest.raises(CheckpointError, match=f"another run .{words} differ"):
+            other.fit(few.train, epochs=1, checkpoint=path)
+    for spoiled in (before[:-50], b"\x80\x04.", b""):
+        path.write_bytes(spoiled)
+        with pytest.raises(CheckpointError, match="Mend"):
+            SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=path)
+        assert path.read_bytes() == spoiled
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(few, tmp_path, monkeypatch):
+    import llmrec.models as models
+
+    path = tmp_path / "run"
+    SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=path)
+    good = path.read_bytes()
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=tmp_path / "other")
+    assert path.read_bytes() == good and [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_loss_that_is_no_number_stops_training():
+    model = SequentialModel(4, 6, TrainingConfig(dim=8))
+    with pytest.raises(ValueError, match="epoch 1, batch 0. Mend"):
+        train(model, [np.array([0, 1, 2])], torch.full((6, 4), torch.nan), TrainingConfig(dim=8), epochs=1, progress=False)
+
+
+def test_new_items_under_an_id_table_speak_through_their_text(few, encoder):
+    model = TransferRecommender(encoder, config=replace(SMALL, fusion="sum"), progress=False).fit(few.train, epochs=1)
+    catalogue = pd.concat([pd.DataFrame({"item_id": [10**6], "text": ["A brand new film (2026), Drama"]}), few.train.items[["item_id", "text"]]], ignore_index=True)
+    larger = model.with_items(catalogue)
+    assert set(larger.network_.id_tables()) == {"item_tower.ids", "id_profile.makes_likely", "id_profile.is_likely"}
+    for name, table in larger.network_.id_tables().items():
+        assert torch.equal(table.weight[0], torch.zeros_like(table.weight[0])) and torch.equal(table.weight[1:], model.network_.id_tables()[name].weight)
+    history = {"x": few.train.items["item_id"].tolist()[:5]}
+    shared = larger.recommend(history, k=20, candidates=model.items_["item_id"].tolist())
+    assert shared["item_id"].tolist() == model.recommend(history, k=20)["item_id"].tolist()
+    assert 10**6 in set(larger.recommend(history, k=2_000)["item_id"])
+
+
+def test_unknown_choices_are_named():
+    with pytest.raises(ValueError, match="fusion='magic'"):
+        ItemTower(4, fusion="magic")
+    with pytest.raises(ValueError, match="history='rnn'"):
+        SequentialModel(4, 5, TrainingConfig(history="rnn"))
+
+
+def test_a_large_catalogue_costs_only_what_is_sampled():
+    """200,000 synthetic items: only the touched ones pass through the towers, and only they get a gradient."""
+    model, n_items = SequentialModel(8, 0, TrainingConfig(dim=8, hidden=16, content_dim=4)), 200_000
+    texts = torch.randn(n_items, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    inputs, targets = torch.tensor([[3, 7, -1]]), torch.tensor([[7, 9, -1]])
+    loss = batch_loss(model, texts, inputs, targets, sampler=NegativeSampler(np.ones(n_items), 100), random=np.random.default_rng(0))
+    loss.backward()
+    assert torch.isfinite(loss) and 50 < (texts.grad.abs().sum(1) > 0).sum() <= 103
+
+
+def test_losses_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="nothing to learn"):
+        full_softmax(torch.zeros(0, 3, 4), torch.zeros(5, 4), torch.zeros(0, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match="one probability a negative"):
+        sampled_softmax(torch.zeros(2, 4), torch.zeros(2, 4), torch.zeros(3, 4), targets=torch.zeros(2, dtype=torch.long),
+                        negatives=torch.zeros(3, dtype=torch.long), log_q=torch.zeros(2))
