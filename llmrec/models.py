@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'FUSIONS', 'top_k', 'Recommender', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
            'MeanTower', 'FadingMean', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
-           'pad_histories', 'training_batch', 'bucketed_batches', 'NegativeSampler', 'batch_loss', 'train', 'Run',
-           'CheckpointError', 'mean_ndcg', 'validation_task', 'SequentialRecommender']
+           'pad_histories', 'training_batch', 'random_batches', 'NegativeSampler', 'batch_loss', 'train', 'best_epoch',
+           'Run', 'CheckpointError', 'mean_ndcg', 'validation_task', 'SequentialRecommender']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
 def _top_k_of_few(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -390,7 +390,7 @@ class TrainingConfig:
     epochs: int = 60
     warmup_epochs: int = 3
     averaging: float = 0.99        # decay of the running mean of the weights; 0 for none
-    patience: int = 15             # epochs without a better validation NDCG@10
+    patience: int = 15             # epochs without a better validation NDCG@10 (mean of three)
     full_softmax_items: int = 20_000   # larger catalogues learn from sampled items
     n_sampled: int = 4_096             # items sampled a batch
 
@@ -460,11 +460,9 @@ def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.
     return padded[:, :-1].contiguous(), padded[:, 1:].contiguous()
 
 
-def bucketed_batches(lengths: np.ndarray, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Rows in batches of like length, in random order; every row once."""
-    order = np.argsort(lengths * random.uniform(0.9, 1.1, len(lengths)), kind="stable")
-    batches = np.split(order, range(batch_size, len(order), batch_size))
-    return [batches[i] for i in random.permutation(len(batches))]
+def random_batches(n_rows: int, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Rows in batches, in random order; every row once."""
+    return np.split(random.permutation(n_rows), range(batch_size, n_rows, batch_size))
 
 # %% ../nbs/05_models.ipynb #d15163d0
 class NegativeSampler:
@@ -511,14 +509,14 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
     run = Run(model, config, epochs, len(histories))
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(Path(checkpoint), _same_run(config, epochs, seed, histories))
-    lengths, device = np.array([min(len(history), config.max_length) for history in histories]), text_vectors.device
+    device = text_vectors.device
     with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, torch.random.fork_rng(devices=[]):
         while len(run.records) < epochs and not run.has_stopped_improving:
             epoch, losses = len(run.records) + 1, []
             random = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(random.integers(2**31)))
             run.model.train()
-            for number, rows in enumerate(bucketed_batches(lengths, config.batch_size, random)):
+            for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
                 inputs, targets = (part.to(device) for part in training_batch([histories[row] for row in rows], config.max_length, random))
                 loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random)
                 if not torch.isfinite(loss):
@@ -533,6 +531,13 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
     return run.best_model(), run.records
 
 # %% ../nbs/05_models.ipynb #2613dcde
+def best_epoch(records: Sequence[Mapping]) -> int:
+    """The epoch whose weights are kept: where the mean of the last three validations is highest, since one alone is noisy; without validation the last."""
+    if not records or "valid_ndcg@10" not in records[-1]:
+        return len(records)
+    return 1 + int(pd.Series([record["valid_ndcg@10"] for record in records]).rolling(3, min_periods=1).mean().argmax())
+
+# %% ../nbs/05_models.ipynb #6b89b1aa
 class Run:
     """The state of a training run: weights, their running mean, the best so far, the optimiser, and a record an epoch."""
 
@@ -566,21 +571,13 @@ class Run:
         """Validate the running mean, and keep it if it is the best; without validation the last is."""
         if validate is not None:
             record["valid_ndcg@10"] = validate(self.averaged)
-        best_so_far = max((past.get("valid_ndcg@10", -np.inf) for past in self.records), default=-np.inf)
-        if validate is None or record["valid_ndcg@10"] > best_so_far:
-            self.best = copy.deepcopy(self.averaged.state_dict())
         self.records.append(record)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose weights are kept; 0 before the first."""
-        if not self.records:
-            return 0
-        return 1 + int(np.argmax([record.get("valid_ndcg@10", record["epoch"]) for record in self.records]))
+        if best_epoch(self.records) == len(self.records):
+            self.best = copy.deepcopy(self.averaged.state_dict())
 
     @property
     def has_stopped_improving(self) -> bool:
-        return len(self.records) - self.best_epoch >= self.config.patience
+        return len(self.records) - best_epoch(self.records) >= self.config.patience
 
     def best_model(self) -> SequentialModel:
         self.averaged.load_state_dict(self.best)
@@ -713,7 +710,7 @@ class SequentialRecommender(Recommender):
                                  validate=validate if targets else None, checkpoint=checkpoint, progress=self.progress)
         self._use(network)
         self.history_ = pd.DataFrame(records)
-        self.best_epoch_ = int(self.history_["valid_ndcg@10"].argmax() + 1 if targets else len(records))
+        self.best_epoch_ = best_epoch(records)
 
     def _use(self, network: SequentialModel) -> None:
         self.network_ = network.eval()
