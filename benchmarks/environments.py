@@ -13,8 +13,8 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 TORCH = "torch==2.13.0"
 ENVIRONMENTS = {
-    "rectools": [TORCH, "RecTools[torch]==0.19.0", "pyarrow"],
-    "recbole": [TORCH, "recbole==1.2.1", "numpy<2", "pandas<3", "pyarrow", "setuptools<81"],
+    "rectools": [TORCH, "RecTools[torch]==0.19.0", "pyarrow<20"],
+    "recbole": [TORCH, "recbole==1.2.1", "numpy<2", "pandas<3", "pyarrow<20", "setuptools<81"],
     "implicit": ["implicit==0.7.3", "pandas", "pyarrow", "threadpoolctl"],
     "skrecsys": ["skrecsys==0.9.0", "pandas", "pyarrow"],
     "sentence-transformers": [TORCH, "sentence-transformers==6.2.0", "pandas", "pyarrow"],
@@ -30,13 +30,14 @@ def environment(name: str) -> Path:
     """The Python of a peer's environment; raises `PeerError` if it cannot be made."""
     folder = HERE / ".environments" / name
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    made, wanted = folder / "made_of.txt", "\n".join(ENVIRONMENTS[name])
+    if not made.exists() or made.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         for requirements in ([r for r in ENVIRONMENTS[name] if r == TORCH], ENVIRONMENTS[name]):  # torch first, so that no other build comes with the rest
             if requirements:
                 _checked([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements], f"{name} cannot be installed")
-        (folder / "ready").touch()
+        made.write_text(wanted)
     return python
 
 

@@ -1,12 +1,15 @@
 """The field side by side on MovieLens-100K, leave-one-out, all films ranked: ours, our baselines, and other libraries in environments of their own.
 
-Every system is chosen on validation (trained on "tr", at most eight settings each), then trained once on train + validation and scored once on test.
-Writes ``benchmarks/results.parquet`` (a row a system), ``users.parquet`` (NDCG@10 of each user) and ``comparison.parquet`` (ours against each, paired).
+Every system is chosen on validation (trained on "tr"), then trained once on train + validation and scored once on test. Ours run at the library's defaults,
+which ``search.py`` found without the test events, and take their number of epochs from validation. Each baseline gets `BUDGET` trials of Optuna, each peer
+the grid in `PEERS`.
+Writes ``benchmarks/results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired over users).
 """
 import argparse
 import os
 import platform
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from llmrec.evaluation import (
     Popular,
     RecentlyPopular,
     RidgeFromText,
+    Tuning,
     bootstrap_interval,
     compare_users,
     evaluate_users,
@@ -31,16 +35,19 @@ from llmrec.evaluation import (
     ndcg,
     ranked_lists,
     require_no_leak,
+    tune,
 )
-from llmrec.models import SequentialRecommender, TrainingConfig
+from llmrec.models import TEXT_AND_ID, SequentialRecommender
 
 HERE = Path(__file__).resolve().parent
-SEEDS = range(3)
+SEEDS = range(5)
+BUDGET = 12  # trials a baseline
 
 # environment, adapter, settings to choose from on validation
 PEERS = {
     "RecTools SASRec": ("rectools", "rectools_sasrec.py", [
-        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "epochs": epochs} for epochs in (20, 40)]),
+        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "dropout_rate": dropout, "epochs": epochs}
+        for dropout in (0.2, 0.4) for epochs in (20, 40)]),
     "RecTools UniSRec": ("rectools", "rectools_unisrec.py", [
         {"n_factors": 64, "n_heads": 2, "session_max_len": 100, "epochs": 40, "lr": lr} for lr in (1e-4, 1e-3)]),
     "RecBole EASE": ("recbole", "recbole_models.py", [{"model": "EASE", "reg_weight": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)]),
@@ -55,43 +62,51 @@ PEERS = {
 
 
 def ours(encoder: TextEncoder) -> dict:
-    """Name to (factory, settings to choose from, seeds)."""
-    def neural(kind, *arguments, **config):
-        return lambda seed, **settings: kind(*arguments, config=TrainingConfig(**config, **settings), seed=seed)
+    """Name to a factory of what has seeds and epochs."""
+    return {"llmrec, text + id": lambda seed: TransferRecommender(encoder, config=TEXT_AND_ID, seed=seed, progress=False),
+            "llmrec, text": lambda seed: TransferRecommender(encoder, seed=seed, progress=False),
+            "id-SASRec": lambda seed: SequentialRecommender(seed=seed, progress=False)}
 
+
+def baselines(encoder: TextEncoder) -> dict:
+    """Name to (factory, what to search)."""
     return {
-        "llmrec, text + id": (neural(TransferRecommender, encoder, fusion="sum", learning_rate=2e-3, dropout=0.4), [{}], SEEDS),
-        "llmrec, text": (neural(TransferRecommender, encoder), [{}], SEEDS),
-        "id-SASRec": (lambda seed, **settings: SequentialRecommender(seed=seed), [{}], SEEDS),
-        "EASE": (lambda seed, **settings: EASE(**settings), [{"regularisation": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)], [0]),
-        "item kNN": (lambda seed, **settings: ItemKNN(**settings), [{"n_neighbours": n, "shrink": s} for n in (50, 100, 200) for s in (0.0, 20.0)], [0]),
-        "ALS": (lambda seed, **settings: ALS(**settings, seed=seed), [{"n_factors": n, "confidence": c} for n in (32, 64) for c in (1.0, 5.0, 20.0)], [0]),
-        "ridge from text": (lambda seed, **settings: RidgeFromText(encoder, **settings), [{"regularisation": r} for r in (1.0, 10.0, 100.0)], [0]),
-        "content kNN, whitened": (lambda seed, **settings: ContentKNN(encoder, **settings), [{"n_last": n} for n in (3, 10, 50)], [0]),
-        "content kNN, raw": (lambda seed, **settings: ContentKNN(encoder, n_components=None, **settings), [{"n_last": n} for n in (3, 10, 50)], [0]),
-        "recently popular": (lambda seed, **settings: RecentlyPopular(**settings), [{"share": s} for s in (0.02, 0.1, 0.3)], [0]),
-        "popular": (lambda seed, **settings: Popular(), [{}], [0]),
+        "EASE": (EASE, {"regularisation": (10.0, 10_000.0, "log")}),
+        "item kNN": (ItemKNN, {"n_neighbours": (10, 500, "log"), "shrink": (0.0, 200.0)}),
+        "ALS": (ALS, {"n_factors": (16, 128, "log"), "confidence": (0.5, 50.0, "log"), "regularisation": (1e-3, 10.0, "log")}),
+        "ridge from text": (partial(RidgeFromText, encoder), {"regularisation": (0.1, 1_000.0, "log"), "n_factors": (16, 128, "log")}),
+        "content kNN, whitened": (partial(ContentKNN, encoder), {"n_last": (1, 100, "log"), "n_components": (16, 256, "log")}),
+        "content kNN, raw": (partial(ContentKNN, encoder, n_components=None), {"n_last": (1, 100, "log")}),
+        "recently popular": (RecentlyPopular, {"share": (0.005, 1.0, "log")}),
+        "popular": (Popular, {}),
     }
 
 
-def measure_ours(split, make, choices, seeds) -> dict:
-    """Choose settings and number of epochs on validation, fit on train + validation for each seed, score test once."""
-    def on_valid(system):
-        return evaluate_users(system, split, part="valid", metrics=("ndcg",))["ndcg", 10].mean()
-
-    fitted = [make(0, **settings).fit(split.train, split.valid) for settings in choices]
-    values = [on_valid(system) for system in fitted]
-    settings, chosen = choices[int(np.argmax(values))], fitted[int(np.argmax(values))]
-    options = {"epochs": chosen.best_epoch_} if hasattr(chosen, "best_epoch_") else {}
+def measure_ours(split, make) -> dict:
+    """Choose the number of epochs on validation, fit on train + validation for each seed, score test once."""
+    chosen = make(0).fit(split.train, split.valid)
     runs, seconds = [], []
-    for seed in seeds:
+    for seed in SEEDS:
         started = time.perf_counter()
-        system = make(seed, **settings).fit(split.train_valid, **options)
+        system = make(seed).fit(split.train_valid, epochs=chosen.best_epoch_)
         seconds.append(time.perf_counter() - started)
         runs.append(evaluate_users(system, split, metrics=("ndcg", "hr")))
-    return {"valid": max(values), "ndcg": [run["ndcg", 10] for run in runs], "hr": [run["hr", 10] for run in runs], "seconds": float(np.median(seconds)),
-            "settings": str({**settings, **options}),
-            "versions": f"llmrec {version('llmrec')}"}
+    return result_of(runs, chosen.history_["valid_ndcg@10"][chosen.best_epoch_ - 1], seconds, {"epochs": chosen.best_epoch_})
+
+
+def measure_baseline(split, make, space) -> dict:
+    """The same, with the settings found by `tune`."""
+    tuning = tune(make, split, space, BUDGET, progress=False) if space else Tuning({}, np.nan, pd.DataFrame())
+    started = time.perf_counter()
+    system = make(**tuning.best).fit(split.train_valid)
+    seconds = time.perf_counter() - started
+    return result_of([evaluate_users(system, split, metrics=("ndcg", "hr"))], tuning.value, [seconds], tuning.best)
+
+
+def result_of(runs: list, valid: float, seconds: list, settings: dict) -> dict:
+    """What `row_of` needs, for a system of this library."""
+    return {"valid": valid, "ndcg": [run["ndcg", 10] for run in runs], "hr": [run["hr", 10] for run in runs], "seconds": float(np.median(seconds)),
+            "settings": str({name: float(f"{value:.3g}") for name, value in settings.items()}), "versions": f"llmrec {version('llmrec')}"}
 
 
 def measure_peer(split, vectors, environment, script, choices) -> dict:
@@ -140,7 +155,8 @@ def main() -> None:
     split, vectors = films.split("leave_one_out"), encoder.encode(films.items["text"])
     require_no_leak(split)
     rows, per_user = [], {}
-    plans = {name: (measure_ours, plan) for name, plan in ours(encoder).items()}
+    plans = {name: (measure_ours, (make,)) for name, make in ours(encoder).items()}
+    plans |= {name: (measure_baseline, plan) for name, plan in baselines(encoder).items()}
     plans |= {name: (lambda split, *plan: measure_peer(split, vectors, *plan), plan) for name, plan in PEERS.items()}
     for name, (measure, plan) in plans.items():
         if chosen and name not in chosen:

@@ -20,7 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 from .data import ASSETS, cache_folder, fetch_asset
 
 # %% auto #0
-__all__ = ['mean_pool', 'VectorCache', 'EncodingError', 'TextEncoder', 'default_device', 'Whitening']
+__all__ = ['mean_pool', 'VectorCache', 'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening']
 
 # %% ../nbs/02_features.ipynb #8bc72fad
 def mean_pool(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
@@ -103,6 +103,18 @@ class TextEncoder:
 def default_device() -> str:
     """CUDA, then MPS, then CPU."""
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """What ``"auto"``, ``"float32"`` or ``"bfloat16"`` comes to on a device: auto is bfloat16 where the processor multiplies it itself."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision={precision!r} is not known. Mend: use 'auto', 'float32' or 'bfloat16'.")
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def _fingerprint(model, max_tokens: int) -> str:

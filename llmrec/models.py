@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -22,20 +23,21 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .data import DataError, Dataset, atomic_file
-from .features import default_device
+from .features import default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, sampled_softmax
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'FUSIONS', 'top_k', 'Recommender', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
-           'MeanTower', 'FadingMean', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
-           'pad_histories', 'training_batch', 'random_batches', 'NegativeSampler', 'batch_loss', 'train', 'best_epoch',
-           'Run', 'CheckpointError', 'mean_ndcg', 'validation_task', 'SequentialRecommender']
+__all__ = ['logger', 'FUSIONS', 'TEXT_AND_ID', 'top_k', 'top_k_of_products', 'Recommender', 'ItemTower', 'WhiteningExperts',
+           'Block', 'SequenceTower', 'GRUTower', 'MeanTower', 'FadingMean', 'ContentProfile', 'IdProfile',
+           'TrainingConfig', 'SequentialModel', 'pad_histories', 'training_batch', 'random_batches', 'NegativeSampler',
+           'batch_loss', 'train', 'best_epoch', 'Run', 'CheckpointError', 'mean_ndcg', 'validation_task',
+           'SequentialRecommender']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
-def _top_k_of_few(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`top_k` in one go: fast selection, and a stable sort where a tie crosses the border."""
+def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column order."""
     values, columns = scores.topk(k, dim=1)
     crossing = (scores >= values[:, -1:]).sum(1) > k
     if crossing.any():
@@ -45,19 +47,29 @@ def _top_k_of_few(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Ten
     return values, columns.gather(1, order)
 
 # %% ../nbs/05_models.ipynb #7f5ec982
-def top_k(scores: torch.Tensor, k: int, *, group: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column order."""
-    n_columns = scores.shape[1]
-    if n_columns <= 2 * group * k:
-        return _top_k_of_few(scores, k)
-    n_even = n_columns - n_columns % group
-    maxima = scores[:, :n_even].unflatten(1, (-1, group)).amax(2)
-    if n_even < n_columns:
-        maxima = torch.cat([maxima, scores[:, n_even:].amax(1, keepdim=True)], dim=1)
-    groups = _top_k_of_few(maxima, k)[1].sort(dim=1).values
-    columns = (groups[:, :, None] * group + torch.arange(group)).flatten(1)
-    candidates = scores.gather(1, columns.clamp(max=n_columns - 1)).masked_fill_(columns >= n_columns, -torch.inf)
-    values, chosen = _top_k_of_few(candidates, k)
+def top_k_of_products(users: torch.Tensor, items: torch.Tensor, k: int, seen: tuple[torch.Tensor, torch.Tensor], *, group: int = 32, tile: int = 2_048):
+    """`top_k` of ``users @ items.T``, where the pairs `seen` (rows, columns) count as minus infinity; never holds more than a tile of the scores."""
+    n_groups = -(-len(items) // group)
+    maxima, buffer = users.new_empty(len(users), n_groups), users.new_empty(len(users), tile)
+    in_order = seen[1].argsort()
+    rows, columns = seen[0][in_order], seen[1][in_order]
+    borders = torch.searchsorted(columns, torch.arange(0, len(items) + tile, tile, device=columns.device)).tolist()
+    for start, first, last in zip(range(0, len(items), tile), borders, borders[1:], strict=False):
+        part = items[start:start + tile]
+        scores = torch.mm(users, part.T, out=buffer) if len(part) == tile else F.pad(users @ part.T, (0, -len(part) % group), value=-torch.inf)
+        scores[rows[first:last], columns[first:last] - start] = -torch.inf
+        maxima[:, start // group:(start + tile) // group] = scores.unflatten(1, (-1, group)).amax(2)
+    groups = top_k(maxima, min(k, n_groups))[1].sort(dim=1).values
+    return _top_k_in_groups(users, items, k, groups, group, (rows, columns))
+
+
+def _top_k_in_groups(users: torch.Tensor, items: torch.Tensor, k: int, groups: torch.Tensor, group: int, seen: tuple[torch.Tensor, torch.Tensor]):
+    columns = (groups[:, :, None] * group + torch.arange(group, device=groups.device)).flatten(1)
+    parts = [torch.bmm(items[some.clamp(max=len(items) - 1)], user[:, :, None])[:, :, 0] for user, some in zip(users.split(64), columns.split(64), strict=True)]
+    scores = torch.cat(parts).masked_fill_(columns >= len(items), -torch.inf)
+    pair, place = (groups[seen[0]] == (seen[1] // group)[:, None]).nonzero(as_tuple=True)
+    scores[seen[0][pair], place * group + seen[1][pair] % group] = -torch.inf
+    values, chosen = top_k(scores, k)
     return values, columns.gather(1, chosen)
 
 # %% ../nbs/05_models.ipynb #74372faa
@@ -135,13 +147,14 @@ def _recommend(recommender: Recommender, histories, k: int, candidates) -> pd.Da
         raise ValueError(f"this {type(recommender).__name__} has learned nothing yet. Mend: call fit first.")
     histories = histories.histories() if isinstance(histories, Dataset) else histories
     users, known = list(histories), _history_positions(recommender, histories)
-    shut = None if candidates is None else _shut_out(recommender, candidates)
-    users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_)))
-    buffer = torch.empty(min(len(users), users_per_batch), len(recommender.items_))  # one for all batches: fresh memory costs more than the product
-    parts = [_ranked(recommender, known[start:start + users_per_batch], start, k, shut, buffer) for start in range(0, len(users), users_per_batch)]
-    rows, ranks, columns, scores = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else [np.array([], dtype=int)] * 4
-    result = pd.DataFrame({"user_id": pd.Series(users).to_numpy()[rows] if users else [], "rank": ranks,
-                           "item_id": recommender.items_["item_id"].to_numpy()[columns], "score": scores.astype(np.float32)})
+    allowed = np.arange(len(recommender.items_)) if candidates is None else np.unique(recommender._positions(list(candidates), whose="candidates"))
+    holds_all_scores = type(recommender).factors is Recommender.factors  # only `score` was implemented
+    users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_))) if holds_all_scores else 1_024
+    parts = [_ranked(recommender, known[start:start + users_per_batch], k, allowed) for start in range(0, len(users), users_per_batch)]
+    values, columns = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
+    rows, ranks = np.nonzero(values > -np.inf)
+    result = pd.DataFrame({"user_id": pd.Series(users).to_numpy()[rows] if users else [], "rank": ranks + 1,
+                           "item_id": recommender.items_["item_id"].to_numpy()[allowed[columns[rows, ranks]]], "score": values[rows, ranks].astype(np.float32)})
     empty = [user for user, history in zip(users, known, strict=True) if len(history) == 0]
     if empty:
         logger.info("%d user(s) without history are answered by popularity", len(empty))
@@ -160,36 +173,29 @@ def _history_positions(recommender: Recommender, histories: Mapping) -> list[np.
         raise
     return np.split(positions, np.cumsum(lengths)[:-1]) if lengths else []
 
-
-def _shut_out(recommender: Recommender, candidates: Sequence) -> torch.Tensor:
-    shut = torch.ones(len(recommender.items_), dtype=torch.bool)
-    shut[torch.as_tensor(recommender._positions(list(candidates), whose="candidates"))] = False
-    return shut
-
-
-def _scores(recommender: Recommender, known: list[np.ndarray], buffer: torch.Tensor) -> torch.Tensor:
-    factors = recommender.factors(known)
-    if factors is None or factors[0].device.type != "cpu":
-        return recommender.score(known).float().cpu()
-    users, items = factors
-    return torch.mm(users.float(), items.float().T, out=buffer[:len(known)])
-
-
-def _ranked(recommender: Recommender, known: list[np.ndarray], first_row: int, k: int, shut: torch.Tensor | None, buffer: torch.Tensor):
-    """Rows, ranks (from 1), columns and scores of one batch of users, as flat arrays."""
-    scores = _scores(recommender, known, buffer)
+# %% ../nbs/05_models.ipynb #355c0a84
+def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values and places in `allowed` of the best for a batch of users, ``[n_users, k]``; minus infinity where nothing is left."""
+    place_of = np.full(len(recommender.items_), -1)
+    place_of[allowed] = np.arange(len(allowed))
+    rows, places = np.repeat(np.arange(len(known)), [len(history) for history in known]), place_of[np.concatenate(known).astype(int)]
+    seen = torch.from_numpy(rows[places >= 0]), torch.from_numpy(places[places >= 0])
+    k, factors = min(k, len(allowed)), recommender.factors(known)
+    if factors is None:
+        scores = recommender.score(known).float().cpu()
+        scores = scores if len(allowed) == scores.shape[1] else scores[:, torch.from_numpy(allowed)]
+        scores[seen] = -torch.inf
+        values, columns = top_k(scores, k)
+    else:
+        users, items = (vectors.float() for vectors in factors)
+        items = items if len(allowed) == len(items) else items[torch.from_numpy(allowed).to(items.device)]
+        values, columns = (found.cpu() for found in top_k_of_products(users, items, k, tuple(part.to(items.device) for part in seen)))
     without_history = torch.tensor([len(history) == 0 for history in known])
     if without_history.any():
-        scores[without_history] = torch.tensor(recommender.popularity_, dtype=torch.float32)
-    seen_rows = np.repeat(np.arange(len(known)), [len(history) for history in known])
-    scores[torch.as_tensor(seen_rows), torch.as_tensor(np.concatenate(known).astype(int))] = -torch.inf
-    if shut is not None:
-        scores[:, shut] = -torch.inf
-    values, columns = top_k(scores, min(k, scores.shape[1]))
+        values[without_history], columns[without_history] = top_k(torch.from_numpy(recommender.popularity_[allowed]).float()[None], k)
     if not (values < torch.inf).all():  # NaN sorts first, so it cannot hide further down
         raise ValueError(f"{type(recommender).__name__} gave a score that is no number. Mend: the model is damaged; fit or load it again.")
-    rows, ranks = torch.nonzero(values > -torch.inf, as_tuple=True)
-    return rows.numpy() + first_row, ranks.numpy() + 1, columns[rows, ranks].numpy(), values[rows, ranks].numpy()
+    return values.numpy(), columns.numpy()
 
 # %% ../nbs/05_models.ipynb #45dface6
 FUSIONS = ("text", "experts", "id", "sum", "concat", "gate")
@@ -337,34 +343,41 @@ def _look_up(vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 # %% ../nbs/05_models.ipynb #15f54776
 class ContentProfile(nn.Module):
-    """Text vectors ``[n_items, text_dim]`` and histories ``[batch, length]`` (-1 is padding) to profiles ``[batch, length, dim]`` and items ``[n_items, dim]``."""
+    """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the item vectors come from texts."""
 
     def __init__(self, text_dim: int, dim: int = 64):
         super().__init__()
+        self.dim = dim
         self.project, self.fading = nn.Linear(text_dim, dim, bias=False), FadingMean()
         self.log_scale = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        items = F.normalize(self.project(text_vectors), dim=-1)
-        return self.log_scale.exp() * self.fading(_look_up(items, positions)), items
+    def items(self, text_vectors: torch.Tensor) -> torch.Tensor:
+        """Text vectors ``[n_items, text_dim]`` to unit vectors ``[n_items, dim]``."""
+        return F.normalize(self.project(text_vectors), dim=-1)
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.log_scale.exp() * self.fading(steps)
 
 
 class IdProfile(nn.Module):
-    """Histories ``[batch, length]`` (-1 is padding) to profiles ``[batch, length, dim]`` and items ``[n_items, dim]``, from two tables of learned vectors.
+    """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the item vectors are two learned tables.
 
     After Kabbur et al., *FISM*, 2013, and Rendle et al., *FPMC*, 2010, which average all items alike or take the last.
     """
 
     def __init__(self, n_items: int, dim: int = 32):
         super().__init__()
+        self.dim = dim
         self.makes_likely, self.is_likely, self.fading = nn.Embedding(n_items, dim), nn.Embedding(n_items, dim), FadingMean()
         nn.init.normal_(self.makes_likely.weight, std=0.1)
         nn.init.normal_(self.is_likely.weight, std=0.01)
 
-    def forward(self, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """`rows`: which items these are, int64 ``[n_items]``; left out, all."""
-        makes_likely, is_likely = (table.weight if rows is None else table(rows) for table in (self.makes_likely, self.is_likely))
-        return self.fading(_look_up(makes_likely, positions)), is_likely
+    def items(self, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What items make likely and what it takes to be likely, ``[n_items, dim]`` each. `rows`: which items, int64; left out, all."""
+        return tuple(table.weight if rows is None else table(rows) for table in (self.makes_likely, self.is_likely))
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.fading(steps)
 
 # %% ../nbs/05_models.ipynb #4b126db3
 @dataclass(frozen=True)
@@ -393,6 +406,10 @@ class TrainingConfig:
     patience: int = 15             # epochs without a better validation NDCG@10 (mean of three)
     full_softmax_items: int = 20_000   # larger catalogues learn from sampled items
     n_sampled: int = 4_096             # items sampled a batch
+    precision: str = "auto"        # of the towers in training: "float32", "bfloat16", or the latter where the processor has it
+
+
+TEXT_AND_ID = TrainingConfig(fusion="sum", learning_rate=2e-3, dropout=0.4)  # the best found for a catalogue that stays
 
 # %% ../nbs/05_models.ipynb #91d6b978
 class SequentialModel(nn.Module):
@@ -400,36 +417,41 @@ class SequentialModel(nn.Module):
 
     def __init__(self, text_dim: int, n_items: int, config: TrainingConfig):
         super().__init__()
-        self.cosine, dim = config.cosine, config.dim
-        self.item_tower = ItemTower(text_dim, n_items, fusion=config.fusion, dim=dim, hidden=config.hidden, dropout=config.dropout)
+        self.cosine, self.dim = config.cosine, config.dim
+        self.item_tower = ItemTower(text_dim, n_items, fusion=config.fusion, dim=config.dim, hidden=config.hidden, dropout=config.dropout)
         self.sequence_tower = _history_tower(config)
         self.content = ContentProfile(text_dim, config.content_dim) if config.content_dim and text_dim else None
         self.id_profile = IdProfile(n_items, config.profile_dim) if config.profile_dim and config.fusion not in ("text", "experts") else None
         self.log_temperature = nn.Parameter(torch.tensor(0.05).log())
 
-    def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are the scores.
+    def items(self, text_vectors: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a history reads of each item, and what the item is scored by: ``[n_items, d]`` both, the parts end to end.
 
-        Parameters
-        ----------
-        text_vectors : ``[n_items, text_dim]``
-        positions : int64 ``[batch, length]``; histories as rows of `text_vectors`, padded with -1 at the end
-        rows : int64 ``[n_items]``, optional; which items of the id table these are, where not all are given
+        `rows`, int64 ``[n_items]``: which items of the id table these are, where not all are given.
         """
         embeddings = self.item_tower(text_vectors, rows)
-        if self.cosine:
-            embeddings = F.normalize(embeddings, dim=-1)
-        steps = _look_up(embeddings, positions)
-        wishes = self.sequence_tower(steps * embeddings.shape[1]**0.5 if self.cosine else steps)
-        if self.cosine:
-            wishes = F.normalize(wishes, dim=-1) / self.log_temperature.exp()
-        parts = [(wishes, embeddings)]
+        parts = [(F.normalize(embeddings, dim=-1),) * 2 if self.cosine else (embeddings,) * 2]
         if self.content is not None:
-            parts.append(self.content(text_vectors, positions))
+            parts.append((self.content.items(text_vectors),) * 2)
         if self.id_profile is not None:
-            parts.append(self.id_profile(positions, rows))
-        users, items = zip(*parts, strict=True)
-        return torch.cat(users, dim=-1), torch.cat(items, dim=-1)
+            parts.append(self.id_profile.items(rows))
+        read, scored_by = (torch.cat(vectors, dim=-1) for vectors in zip(*parts, strict=True))
+        return read, scored_by
+
+    def wishes(self, read: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """One wish a position, ``[batch, length, d]``, for histories that are rows of `read`, int64 ``[batch, length]``, padded with -1 at the end."""
+        profiles = [profile for profile in (self.content, self.id_profile) if profile is not None]
+        steps, *rest = _look_up(read, positions).split([self.dim, *(profile.dim for profile in profiles)], dim=-1)
+        if self.cosine:
+            wish = F.normalize(self.sequence_tower(steps * self.dim**0.5), dim=-1) / self.log_temperature.exp()
+        else:
+            wish = self.sequence_tower(steps)
+        return torch.cat([wish, *(profile(part) for profile, part in zip(profiles, rest, strict=True))], dim=-1)
+
+    def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are the scores."""
+        read, scored_by = self.items(text_vectors, rows)
+        return self.wishes(read, positions), scored_by
 
     def id_tables(self) -> dict[str, nn.Embedding]:
         """The tables with a row an item, by their name in the network; empty for a network of texts."""
@@ -480,15 +502,19 @@ class NegativeSampler:
 
 
 def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, *, sampler: NegativeSampler | None = None,
-               random: np.random.Generator | None = None) -> torch.Tensor:
-    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws."""
+               random: np.random.Generator | None = None, bfloat16: bool = False) -> torch.Tensor:
+    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws. `bfloat16` is for the towers; the loss is float32."""
+    def towers(*arguments):
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            wishes, items = model(*arguments)
+        return wishes.float(), items.float()
+
     if sampler is None:
-        wishes, items = model(text_vectors, inputs)
-        return full_softmax(wishes, items, targets)
+        return full_softmax(*towers(text_vectors, inputs), targets)
     negatives = sampler.draw(random).to(inputs.device)
     rows, places = torch.cat([inputs.flatten(), targets.flatten(), negatives]).clamp(min=0).unique(return_inverse=True)
     in_inputs, in_targets, in_negatives = places.split([inputs.numel(), targets.numel(), len(negatives)])
-    wishes, items = model(text_vectors[rows], in_inputs.view_as(inputs).masked_fill(inputs < 0, IGNORED), rows)
+    wishes, items = towers(text_vectors[rows], in_inputs.view_as(inputs).masked_fill(inputs < 0, IGNORED), rows)
     real = targets.flatten() != IGNORED
     return sampled_softmax(wishes.flatten(0, 1)[real], items[in_targets[real]], items[in_negatives], targets=targets.flatten()[real], negatives=negatives,
                            log_q=sampler.log_q.to(inputs.device)[negatives])
@@ -507,9 +533,10 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
         Written after every epoch; if it is there, training goes on from it.
     """
     run = Run(model, config, epochs, len(histories))
+    identity = _same_run(config, epochs, seed, histories)
     if checkpoint is not None and Path(checkpoint).exists():
-        run.load(Path(checkpoint), _same_run(config, epochs, seed, histories))
-    device = text_vectors.device
+        run.load(Path(checkpoint), identity)
+    device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
     with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, torch.random.fork_rng(devices=[]):
         while len(run.records) < epochs and not run.has_stopped_improving:
             epoch, losses = len(run.records) + 1, []
@@ -518,14 +545,14 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
             run.model.train()
             for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
                 inputs, targets = (part.to(device) for part in training_batch([histories[row] for row in rows], config.max_length, random))
-                loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random)
+                loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random, bfloat16=bfloat16)
                 if not torch.isfinite(loss):
                     raise ValueError(f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower learning_rate, or look at the text vectors.")
                 run.step(loss)
                 losses.append(loss.item())
             run.end_epoch({"epoch": epoch, "loss": float(np.mean(losses))}, validate)
             if checkpoint is not None:
-                run.save(Path(checkpoint), _same_run(config, epochs, seed, histories))
+                run.save(Path(checkpoint), identity)
             bar.update()
             bar.set_postfix({name: f"{value:.4f}" for name, value in run.records[-1].items() if name != "epoch"})
     return run.best_model(), run.records
@@ -542,14 +569,15 @@ class Run:
     """The state of a training run: weights, their running mean, the best so far, the optimiser, and a record an epoch."""
 
     def __init__(self, model: SequentialModel, config: TrainingConfig, epochs: int, n_histories: int):
-        self.model, self.config, self.records = model, config, []
+        self.config, self.records = config, []
         self.averaged = copy.deepcopy(model).eval()
         self.best = copy.deepcopy(model.state_dict())
         self.trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         tables = {id(table.weight) for table in model.id_tables().values()}
         groups = [{"params": [p for _, p in self.trained if (id(p) in tables) == of_ids], "weight_decay": decay}
                   for of_ids, decay in ((False, config.weight_decay), (True, config.id_weight_decay))]
-        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+        self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
+        self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate))
         steps_per_epoch = -(-n_histories // config.batch_size)
         self.n_steps, self.n_warmup, self.n_done = epochs * steps_per_epoch, max(1, config.warmup_epochs * steps_per_epoch), 0
 
@@ -558,8 +586,8 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * min(1.0, (self.n_done + 1) / self.n_warmup) * (0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2)
         self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
         self.optimizer.step()
         self.n_done += 1
         decay = min(self.config.averaging, self.n_done / (self.n_done + 9))  # the mean of a young run is short
@@ -617,8 +645,8 @@ def _load_run(run: Run, path: Path, identity: Mapping) -> None:
             note, tensors = json.loads(file.metadata()["run"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again.") from error
-    if note["identity"] != json.loads(json.dumps(identity)):
-        other = [key for key in identity if json.loads(json.dumps(identity))[key] != note["identity"].get(key)]
+    other = [key for key, value in identity.items() if note["identity"].get(key) != value]
+    if other:
         raise CheckpointError(f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it is. Mend: name another file, or remove it.")
     states = {kind: {name.removeprefix(kind + "."): tensor for name, tensor in tensors.items() if name.startswith(kind + ".")} for kind in ("model", "averaged", "best")}
     run.model.load_state_dict(states["model"])
@@ -712,12 +740,14 @@ class SequentialRecommender(Recommender):
         self.history_ = pd.DataFrame(records)
         self.best_epoch_ = best_epoch(records)
 
+    @torch.inference_mode()
     def _use(self, network: SequentialModel) -> None:
+        """Take over a network; its item vectors are computed once, here."""
         self.network_ = network.eval()
+        self._read, self._scored_by = network.items(self.text_vectors_)
 
     @torch.inference_mode()
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         padded = pad_histories(histories, self.config.max_length).to(self.device)
-        wishes, items = self.network_(self.text_vectors_, padded)
         last = (padded >= 0).sum(1).clamp(min=1) - 1
-        return wishes[torch.arange(len(padded)), last], items
+        return self.network_.wishes(self._read, padded)[torch.arange(len(padded)), last], self._scored_by

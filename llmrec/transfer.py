@@ -63,7 +63,7 @@ class TransferRecommender(SequentialRecommender):
         known = pd.Series(self.popularity_, index=self.items_["item_id"].to_numpy())
         other.popularity_ = known.reindex(other.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
         other.text_vectors_ = other._vectors_of(other.items_)
-        other.network_ = _with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"])
+        other._use(_with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"]))
         return other
 
     def adapt(self, train: Dataset, valid: Dataset | None = None, *, strategy: str = "full", epochs: int | None = None) -> TransferRecommender:
@@ -148,11 +148,12 @@ def _load(folder: Path, encoder: TextEncoder | None, device: str | None) -> Tran
         items = pd.read_parquet(folder / "items.parquet")
         loaded = TransferRecommender(encoder or TextEncoder.from_pretrained(settings["encoder"]), seed=settings["seed"],
                                      config=TrainingConfig(**settings["training"]), device=device)
-        loaded.network_ = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device).eval()
-        loaded.network_.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
+        network = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device)
+        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
         loaded.whitening_ = Whitening(settings["text_dim"])
         loaded.whitening_.mean_, loaded.whitening_.projection_ = weights["whitening.mean"].numpy(), weights["whitening.projection"].numpy()
         loaded.text_vectors_ = weights["text_vectors"].to(loaded.device)
+        loaded._use(network)
         loaded.items_, loaded.popularity_ = items[["item_id", "text"]], items["popularity"].to_numpy()
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
         raise ModelError(f"{folder}: the model is damaged or of another make: {error}. Mend: save it again from a fitted model.") from error

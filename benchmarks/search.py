@@ -1,0 +1,63 @@
+"""The search behind the defaults of `TrainingConfig`: MovieLens-100K without its test events, scored on validation only.
+
+Each user's last three events before the test event are the validation, so that a setting is judged on 2,829 events in place of 943; the test event is
+never seen. One run a setting, with early stopping on the same events. ``benchmarks/search.jsonl`` is the log: a line a run, written when it ends; a
+setting that stands there is not run again. Names on the command line choose groups of `TRIALS`; none means all.
+"""
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from llmrec import TextEncoder, TransferRecommender, load_dataset
+from llmrec.data import Dataset, sort_by_time
+from llmrec.models import TrainingConfig
+
+LOG = Path(__file__).resolve().parent / "search.jsonl"
+N_VALID = 3
+BOTH = {"fusion": "sum", "learning_rate": 2e-3, "dropout": 0.4}
+TRIALS = {
+    "text": [{}, {"cosine": False}, {"cosine": False, "learning_rate": 2e-3}, {"history": "gru"}, {"cosine": False, "history": "gru"},
+             {"max_length": 200}, {"fusion": "experts"}, {"n_layers": 1}, {"batch_size": 32}],
+    "both": [BOTH, {**BOTH, "cosine": False}, {**BOTH, "history": "gru"}, {**BOTH, "max_length": 200}, {**BOTH, "n_components": 64},
+             {**BOTH, "cosine": False, "history": "gru"}, {**BOTH, "fusion": "gate"}, {**BOTH, "batch_size": 32}],
+}
+
+
+def validation_split(log: Dataset) -> tuple[Dataset, Dataset]:
+    """All but the last `N_VALID` events of each user, and those."""
+    ordered = sort_by_time(log.interactions)
+    is_last = ordered.groupby("user_id").cumcount(ascending=False) < N_VALID
+    return tuple(Dataset.from_frames(ordered[which], log.items) for which in (~is_last, is_last))
+
+
+def main() -> None:
+    """Run what the log does not have yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="*", choices=[*TRIALS, []], help="default: all")
+    parser.add_argument("--threads", type=int, help="processor threads of this process; two processes of one thread each are faster than one of two")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    train, valid = validation_split(load_dataset("movielens-100k").split("leave_one_out").train_valid)
+    encoder = TextEncoder.from_pretrained()
+    for group in options.groups or TRIALS:
+        for settings in TRIALS[group]:
+            done = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+            if any(run["settings"] == settings and run["seed"] == options.seed for run in done):
+                continue
+            started = time.perf_counter()
+            fitted = TransferRecommender(encoder, config=TrainingConfig(**settings), seed=options.seed, progress=False).fit(train, valid)
+            smooth = fitted.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
+            run = {"group": group, "settings": settings, "seed": options.seed, "valid_ndcg@10": round(float(smooth.max()), 5), "best_epoch": fitted.best_epoch_,
+                   "epochs": len(smooth), "parameters": sum(p.numel() for p in fitted.network_.parameters()), "minutes": round((time.perf_counter() - started) / 60, 1)}
+            with LOG.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(run) + "\n")
+            print(run, flush=True)
+
+
+if __name__ == "__main__":
+    main()
