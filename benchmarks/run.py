@@ -3,11 +3,15 @@
 Every system is chosen on validation (trained on "tr"), then trained once on train + validation and scored once on test. Ours run at the library's defaults,
 which ``search.py`` found without the test events, and take their number of epochs from validation. Each baseline gets `BUDGET` trials of Optuna, each peer
 the grid in `PEERS`.
-Writes ``benchmarks/results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired over users).
+Writes ``benchmarks/results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired over users). An interrupted run goes on where it
+stopped; systems that are named on the command line can run in processes side by side, one thread each, before the call without names writes the tables.
 """
 import argparse
+import json
 import os
 import platform
+import re
+import shutil
 import time
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from environments import PeerError, run_adapter
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
@@ -40,6 +45,7 @@ from llmrec.evaluation import (
 from llmrec.models import TEXT_AND_ID, SequentialRecommender
 
 HERE = Path(__file__).resolve().parent
+RUNS = HERE / ".runs"
 SEEDS = range(5)
 BUDGET = 12  # trials a baseline
 
@@ -109,23 +115,22 @@ def result_of(runs: list, valid: float, seconds: list, settings: dict) -> dict:
             "settings": str({name: float(f"{value:.3g}") for name, value in settings.items()}), "versions": f"llmrec {version('llmrec')}"}
 
 
+def peer_lists(split, vectors, environment, script, settings, *, dataset, part) -> tuple:
+    """A peer's lists for the users of a part after learning from `dataset`, and its record."""
+    items, users, targets = pd.Index(split.train.items["item_id"]), pd.Index(split.train.interactions["user_id"].unique()), split.targets(part)
+    log = sort_by_time(dataset.interactions)
+    table = pd.DataFrame({"user_id": users.get_indexer(log["user_id"]), "item_id": items.get_indexer(log["item_id"]),
+                          "timestamp": log["timestamp"].rank(method="first").astype(np.int64)})  # ties broken in file order, for good
+    lists, record = run_adapter(environment, script, settings, train=table, users=users.get_indexer(list(targets)), vectors=vectors)
+    lists = lists.assign(user_id=users[lists["user_id"]], item_id=items[lists["item_id"]])
+    return ranked_lists(lists, targets, k=11, items=items).top(10), record
+
+
 def measure_peer(split, vectors, environment, script, choices) -> dict:
     """The same for a peer: settings on validation, once on train + validation, test once."""
-    items = pd.Index(split.train.items["item_id"])
-    users = pd.Index(split.train.interactions["user_id"].unique())
-
-    def lists_of(dataset, part, settings):
-        log = sort_by_time(dataset.interactions)
-        table = pd.DataFrame({"user_id": users.get_indexer(log["user_id"]), "item_id": items.get_indexer(log["item_id"]),
-                              "timestamp": log["timestamp"].rank(method="first").astype(np.int64)})  # ties broken in file order, for good
-        targets = split.targets(part)
-        lists, record = run_adapter(environment, script, settings, train=table, users=users.get_indexer(list(targets)), vectors=vectors)
-        lists = lists.assign(user_id=users[lists["user_id"]], item_id=items[lists["item_id"]])
-        return ranked_lists(lists, targets, k=11, items=items).top(10), record
-
-    values = [ndcg(lists_of(split.train, "valid", settings)[0]).mean() for settings in choices]
+    values = [ndcg(peer_lists(split, vectors, environment, script, settings, dataset=split.train, part="valid")[0]).mean() for settings in choices]
     settings = choices[int(np.argmax(values))]
-    lists, record = lists_of(split.train_valid, "test", settings)
+    lists, record = peer_lists(split, vectors, environment, script, settings, dataset=split.train_valid, part="test")
     return {"valid": max(values), "ndcg": [pd.Series(ndcg(lists), index=lists.users)], "hr": [pd.Series(hit_rate(lists), index=lists.users)],
             "seconds": record["seconds"], "settings": str(settings), "versions": ", ".join(f"{name} {number}" for name, number in record["versions"].items())}
 
@@ -146,37 +151,52 @@ def save(frame: pd.DataFrame, name: str) -> None:
         frame.to_parquet(temporary)
 
 
+def finished(name: str, measure, *plan) -> dict:
+    """Row and NDCG@10 of each user, ``{"row", "users", "ndcg"}``; measured now, or read from `RUNS` if an earlier run got so far."""
+    path = RUNS / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
+    if not path.exists():
+        try:
+            result = measure(*plan)
+        except PeerError as error:
+            return {"row": {"system": name, "problem": str(error)}, "users": [], "ndcg": []}  # not kept: next time it is tried again
+        per_user = sum(result["ndcg"]) / len(result["ndcg"])
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps({"row": row_of(name, result), "users": per_user.index.tolist(), "ndcg": per_user.tolist()}), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def main() -> None:
-    """Run all, or only the systems whose names are given."""
+    """Run all, or only the systems whose names are given; the tables are written when all are there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="*", help="names; default: all")
-    chosen = parser.parse_args().systems
+    parser.add_argument("--again", action="store_true", help="forget what an interrupted run has finished")
+    options = parser.parse_args()
+    if options.again:
+        shutil.rmtree(RUNS, ignore_errors=True)
+    RUNS.mkdir(exist_ok=True)
     films, encoder = load_dataset("movielens-100k"), TextEncoder.from_pretrained()
     split, vectors = films.split("leave_one_out"), encoder.encode(films.items["text"])
     require_no_leak(split)
-    rows, per_user = [], {}
-    plans = {name: (measure_ours, (make,)) for name, make in ours(encoder).items()}
-    plans |= {name: (measure_baseline, plan) for name, plan in baselines(encoder).items()}
-    plans |= {name: (lambda split, *plan: measure_peer(split, vectors, *plan), plan) for name, plan in PEERS.items()}
-    for name, (measure, plan) in plans.items():
-        if chosen and name not in chosen:
-            continue
-        try:
-            result = measure(split, *plan)
-        except PeerError as error:
-            rows.append({"system": name, "problem": str(error)})
-        else:
-            rows.append(row_of(name, result))
-            per_user[name] = sum(result["ndcg"]) / len(result["ndcg"])
-        print({key: value for key, value in rows[-1].items() if key in ("system", "ndcg@10", "hr@10", "valid_ndcg@10", "seconds", "settings", "problem")}, flush=True)
-    if chosen:
-        return
-    table = pd.DataFrame(rows).sort_values("ndcg@10", ascending=False, ignore_index=True)
-    table = table.assign(machine=f"{platform.machine()}, {os.cpu_count()} cores", split=split.manifest["content_hash"])
-    first = next(name for name in table["system"] if name.startswith("llmrec"))
-    ordered = {name: per_user[name] for name in (first, *(other for other in per_user if other != first))}
+    plans = {name: (measure_ours, split, make) for name, make in ours(encoder).items()}
+    plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
+    plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}
+    done = {}
+    for name in options.systems or plans:
+        done[name] = finished(name, *plans[name])
+        print({key: value for key, value in done[name]["row"].items() if key not in ("versions", "n_seeds")}, flush=True)
+    if not options.systems:
+        write_tables(done, split)
+
+
+def write_tables(done: dict, split) -> None:
+    """``results.parquet`` and ``comparison.parquet``; then the finished runs are forgotten."""
+    table = pd.DataFrame([result["row"] for result in done.values()]).sort_values("ndcg@10", ascending=False, ignore_index=True)
+    table = table.assign(machine=f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)", split=split.manifest["content_hash"])
+    per_user = {name: pd.Series(done[name]["ndcg"], index=done[name]["users"]) for name in table["system"] if done[name]["users"]}
+    first = next(name for name in per_user if name.startswith("llmrec"))
     save(table, "results.parquet")
-    save(compare_users(ordered), "comparison.parquet")
+    save(compare_users({first: per_user.pop(first), **per_user}), "comparison.parquet")
+    shutil.rmtree(RUNS)
     print(table[["system", "ndcg@10", "ci_low", "ci_high", "hr@10", "seconds"]].to_string())
 
 

@@ -17,12 +17,14 @@ from llmrec.models import TrainingConfig
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
+START = {"n_components": 128, "hidden": 256, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "batch_size": 64, "max_length": 100}  # where the search began
+WIDE = {"n_components": 384, "hidden": 512}
 BOTH = {"fusion": "sum", "learning_rate": 2e-3, "dropout": 0.4}
 TRIALS = {
-    "text": [{}, {"cosine": False}, {"cosine": False, "learning_rate": 2e-3}, {"history": "gru"}, {"cosine": False, "history": "gru"},
-             {"max_length": 200}, {"fusion": "experts"}, {"n_layers": 1}, {"batch_size": 32}],
-    "both": [BOTH, {**BOTH, "cosine": False}, {**BOTH, "history": "gru"}, {**BOTH, "max_length": 200}, {**BOTH, "n_components": 64},
-             {**BOTH, "cosine": False, "history": "gru"}, {**BOTH, "fusion": "gate"}, {**BOTH, "batch_size": 32}],
+    "text": [{}, WIDE, {**WIDE, "cosine": False}, {**WIDE, "hidden": 1024}, {**WIDE, "dim": 128}, {**WIDE, "history": "gru"}, {**WIDE, "fusion": "experts"},
+             {**WIDE, "dropout": 0.4}, {**WIDE, "content_dim": 128}, {**WIDE, "max_length": 200}],
+    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, **WIDE, "dim": 128}, {**BOTH, **WIDE, "history": "gru"}, {**BOTH, "dropout": 0.5},
+             {**BOTH, "fusion": "gate"}, {**BOTH, "profile_dim": 128}, {**BOTH, "max_length": 200}],
 }
 
 
@@ -50,7 +52,7 @@ def main() -> None:
             if any(run["settings"] == settings and run["seed"] == options.seed for run in done):
                 continue
             started = time.perf_counter()
-            fitted = TransferRecommender(encoder, config=TrainingConfig(**settings), seed=options.seed, progress=False).fit(train, valid)
+            fitted = TransferRecommender(encoder, config=TrainingConfig(**{**START, **settings}), seed=options.seed, progress=False).fit(train, valid)
             smooth = fitted.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
             run = {"group": group, "settings": settings, "seed": options.seed, "valid_ndcg@10": round(float(smooth.max()), 5), "best_epoch": fitted.best_epoch_,
                    "epochs": len(smooth), "parameters": sum(p.numel() for p in fitted.network_.parameters()), "minutes": round((time.perf_counter() - started) / 60, 1)}

@@ -67,10 +67,11 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     scale = 10 if parser.parse_args().small else 1
     rows = []
-    n_users, n_items = 100_000 // scale, 100_000
-    for compare, sizes in ((ranking, (n_users // 10, n_items)), (ranking, (n_users, n_items // 10)), (ranking, (n_users, n_items)), (metrics, (10 * n_users,))):
+    full = 100_000 // scale
+    sizes = [(full // 10, full), (full // 3, full), (full, full), (full, full // 3), (full, full // 10)]
+    for compare, arguments in [*((ranking, size) for size in sizes), (metrics, (10 * full,))]:
         try:
-            rows += compare(*sizes)
+            rows += compare(*arguments)
         except PeerError as error:
             rows.append({"what": compare.__name__, "problem": str(error)})
         print(rows[-1], flush=True)

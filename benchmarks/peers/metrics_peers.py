@@ -10,8 +10,10 @@ library, lists, targets = sys.argv[1], pd.read_parquet(sys.argv[2]), pd.read_par
 if library == "ranx":
     from ranx import Qrels, Run, evaluate
 
-    qrels = targets.assign(user_id=targets["user_id"].astype(str), item_id=targets["item_id"].astype(str), relevance=1)
-    run = lists.assign(user_id=lists["user_id"].astype(str), item_id=lists["item_id"].astype(str), score=-lists["rank"].astype(float))
+    def named(frame):  # ranx wants names of type object
+        return frame.assign(**{column: frame[column].astype(str).astype(object) for column in ("user_id", "item_id")})
+
+    qrels, run = named(targets).assign(relevance=1), named(lists).assign(score=-lists["rank"].astype(float))
     small = run.head(1_000)  # compile first: only the work is timed
 
     def measure(some_qrels, some_run):
@@ -26,6 +28,6 @@ else:
     from rectools.metrics import NDCG, HitRate, calc_metrics
 
     started = time.perf_counter()
-    values = calc_metrics({"ndcg": NDCG(k=10), "hr": HitRate(k=10)}, lists, targets)
+    values = calc_metrics({"ndcg": NDCG(k=10, divide_by_achievable=True), "hr": HitRate(k=10)}, lists, targets)
     found = {name: float(value) for name, value in values.items()}
 print(json.dumps({"seconds": time.perf_counter() - started, "version": version("ranx" if library == "ranx" else "rectools"), **found}))

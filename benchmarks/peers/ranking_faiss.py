@@ -44,5 +44,6 @@ for _ in range(3):
     rounds.append((ours, time.perf_counter() - started))
 ours, theirs = np.median(rounds, axis=0)
 assert len(lists) == 10 * n_users
-print(json.dumps({"what": f"rank {n_users:,} users x {n_items:,} items", "peer": f"FAISS {faiss.__version__} flat", "seconds": ours, "peer_seconds": theirs,
+print(json.dumps({"what": f"rank {n_users:,} users x {n_items:,} items", "n_users": n_users, "n_items": n_items,
+                  "peer": f"FAISS {faiss.__version__} flat", "seconds": ours, "peer_seconds": theirs,
                   "speed_ratio": theirs / ours, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
