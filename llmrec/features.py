@@ -6,53 +6,82 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer
 
 from .data import ASSETS, cache_folder, fetch_asset
 
+logger = logging.getLogger(__name__)
+
 # %% auto #0
-__all__ = ['mean_pool', 'VectorCache', 'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening']
+__all__ = ['logger', 'POOLINGS', 'PROBES', 'CHUNK', 'pool', 'VectorCache', 'EncodingError', 'TextEncoder', 'default_device',
+           'uses_bfloat16', 'Whitening', 'ItemColumns']
 
 # %% ../nbs/02_features.ipynb #8bc72fad
-def mean_pool(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Mean of token vectors ``[n_texts, n_tokens, dim]`` where the mask is 1, scaled to unit length: ``[n_texts, dim]``."""
-    mask = attention_mask.unsqueeze(-1).to(hidden_states.dtype)
-    mean = (hidden_states * mask).sum(1) / mask.sum(1).clamp(min=1)
-    return torch.nn.functional.normalize(mean, dim=-1)
+def pool(hidden_states: torch.Tensor, attention_mask: torch.Tensor, pooling: str = "mean") -> torch.Tensor:
+    """Token vectors ``[n_texts, n_tokens, dim]`` to one unit vector a text, ``[n_texts, dim]``; tokens with mask 0 count for nothing.
+
+    `pooling` is one of `POOLINGS`: ``"mean"``, ``"cls"`` (the first real token), ``"max"`` or ``"last"``.
+    """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling={pooling!r} is not known. Mend: use one of {list(POOLINGS)}.")
+    mask = attention_mask.unsqueeze(-1)
+    return torch.nn.functional.normalize(POOLINGS[pooling](hidden_states.float(), mask), dim=-1)
+
+
+def _token(hidden_states: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    return hidden_states.gather(1, place[:, :, None].expand(-1, -1, hidden_states.shape[2]))[:, 0]
+
+
+POOLINGS = {
+    "mean": lambda hidden, mask: (hidden * mask).sum(1) / mask.sum(1).clamp(min=1),
+    "cls": lambda hidden, mask: _token(hidden, mask.argmax(1)),
+    "max": lambda hidden, mask: hidden.masked_fill(mask == 0, -torch.inf).amax(1),
+    "last": lambda hidden, mask: _token(hidden, mask.shape[1] - 1 - mask.flip(1).argmax(1)),
+}
 
 # %% ../nbs/02_features.ipynb #782c7e7e
 class VectorCache:
-    """Vectors on disk by content key. A cache that cannot be written is skipped; the vectors are then computed again."""
+    """Vectors on disk by content key. A cache that cannot be read or written raises `sqlite3.Error` or `OSError`."""
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    version = 2
+
+    def __init__(self, path: Path, *, max_vectors: int = 2_000_000):
+        self.path, self.max_vectors = Path(path), max_vectors
 
     def _connect(self) -> contextlib.closing:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=60)
-        connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        connection.execute("CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, vector BLOB)")
         return contextlib.closing(connection)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there, by key."""
+        found = {}
         with self._connect() as connection:
-            rows = (connection.execute("SELECT vector FROM vectors WHERE key = ?", (key,)).fetchone() for key in keys)
-            return {key: np.frombuffer(row[0], dtype=np.float32) for key, row in zip(keys, rows, strict=True) if row}
+            for start in range(0, len(keys), 500):
+                some = keys[start:start + 500]
+                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})", some)
+                found.update((key, np.frombuffer(vector, dtype=np.float32)) for key, vector in rows)
+        return found
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
-        """Add vectors float32 ``[n_keys, dim]``, all or none."""
+        """Add vectors float32 ``[n_keys, dim]``, all or none, and let the oldest go if there are too many."""
         with self._connect() as connection, connection:
-            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)",
-                                   [(key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True)])
+            rows = [(key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True)]
+            connection.executemany("INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", rows)
+            connection.execute("DELETE FROM vectors WHERE number <= (SELECT MAX(number) FROM vectors) - ?", (self.max_vectors,))
 
 # %% ../nbs/02_features.ipynb #fae67733
 class EncodingError(ValueError):
@@ -69,35 +98,89 @@ class TextEncoder:
     name : str
         Where it was loaded from.
     max_tokens : int
-        Longer texts are cut.
+        Longer texts are cut, and a warning says how many.
+    pooling : {"mean", "cls", "max", "last"}
+        How token vectors become one.
+    template : str
+        What the model reads, with ``{}`` for the text, such as ``"query: {}"``.
+    precision : {"auto", "float32", "bfloat16"}
+        ``"auto"`` is bfloat16 where the processor has it and the vectors stay the same to a cosine of 0.999.
+    cache : bool
+        Whether vectors are kept on disk.
+
+    Attributes
+    ----------
+    dim : int
+        Length of a vector.
+    fingerprint : str
+        Hash of weights and settings: the same fingerprint, the same vectors.
     """
 
-    def __init__(self, model, tokenizer, *, name: str, max_tokens: int = 128, device: str | None = None):
+    def __init__(self, model, tokenizer, *, name: str, max_tokens: int = 128, pooling: str = "mean", template: str = "{}", precision: str = "auto",
+                 cache: bool = True, device: str | None = None):
+        if pooling not in POOLINGS or template.count("{}") != 1:
+            raise ValueError(f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of {list(POOLINGS)}, and template holds '{{}}' once.")
         self.device = torch.device(device or default_device())
         self.model, self.tokenizer, self.name, self.max_tokens = model.eval().to(self.device), tokenizer, name, max_tokens
-        self.dim = model.config.hidden_size
-        self.fingerprint = _fingerprint(model, max_tokens)
+        self.pooling, self.template, self.cache, self.dim = pooling, template, cache, model.config.hidden_size
+        weights = _hash_of_weights(model)
+        self.precision = self._choose_precision(precision)
+        self.fingerprint = hashlib.sha256(json.dumps([weights, max_tokens, pooling, template, self.precision]).encode()).hexdigest()
 
     @classmethod
-    def from_pretrained(cls, name: str = "all-MiniLM-L6-v2", *, max_tokens: int = 128, device: str | None = None) -> TextEncoder:
-        """Load a pinned asset, a local folder or a hub name. Only safetensors are read, and no code of the model's is run."""
-        source = fetch_asset(name) if name in ASSETS else name
-        try:
-            model = AutoModel.from_pretrained(source, use_safetensors=True, trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        except Exception as error:
-            raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "
-                                "tokenizer, or a hub name when there is a network.") from error
-        return cls(model, tokenizer, name=name, max_tokens=max_tokens, device=device)
+    def from_pretrained(cls, name: str = "all-MiniLM-L6-v2", **options) -> TextEncoder:
+        """Load a pinned asset, a local folder or a hub name; `options` as above. Only safetensors and GGUF are read, and no code of the model's is run."""
+        model, tokenizer = _load_model(name)
+        return cls(model, tokenizer, name=name, **options)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
         """Texts to unit vectors, float32 ``[n_texts, dim]``; each distinct text is computed once and then cached on disk."""
         return _encode(self, texts, batch_size, progress)
 
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token numbers of each text, not yet padded. What no model could reach is not even read."""
+        filled = [self.template.format(text[:100 * self.max_tokens]) for text in texts]
+        return self.tokenizer(filled, truncation=True, max_length=self.max_tokens + 1, return_attention_mask=False)["input_ids"]  # one more shows what is cut
+
+    def _cut(self, tokens: list[int]) -> list[int]:
+        keep_end = len(tokens) > self.max_tokens and tokens[-1] in self.tokenizer.all_special_ids
+        return tokens[:self.max_tokens - 1] + tokens[-1:] if keep_end else tokens[:self.max_tokens]
+
     @torch.inference_mode()
-    def _forward(self, texts: Sequence[str]) -> np.ndarray:
-        batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt").to(self.device)
-        return mean_pool(self.model(**batch).last_hidden_state, batch["attention_mask"]).float().cpu().numpy()
+    def _forward(self, tokens: Sequence[list[int]]) -> np.ndarray:
+        batch = self.tokenizer.pad({"input_ids": [self._cut(some) for some in tokens]}, return_tensors="pt").to(self.device)
+        return pool(self.model(**batch).last_hidden_state, batch["attention_mask"], self.pooling).cpu().numpy()
+
+    def _choose_precision(self, precision: str) -> str:
+        """Float32 or bfloat16; the model is turned into what is chosen."""
+        if not uses_bfloat16(precision, self.device):
+            self.model = self.model.float()
+            return "float32"
+        exact, original = self._forward(self._tokens(PROBES)), copy.deepcopy(self.model)
+        self.model = self.model.bfloat16()
+        agreement = (exact * self._forward(self._tokens(PROBES))).sum(1).min()
+        if precision == "auto" and agreement < 0.999:
+            logger.info("%s stays in float32: bfloat16 would turn a vector to a cosine of %.4f", self.name, agreement)
+            self.model = original
+            return "float32"
+        return "bfloat16"
+
+
+PROBES = ("Alien (1979), Horror Sci-Fi", "shredded cheese", "The quick brown fox jumps over the lazy dog, twice, and nobody minds.", "这本书很好看", "a", "12345 !?")
+
+# %% ../nbs/02_features.ipynb #036b0ec0
+def _load_model(name: str) -> tuple:
+    source = Path(fetch_asset(name)) if name in ASSETS else name
+    files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
+    options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
+    try:
+        model = AutoModel.from_pretrained(source, **options, **({} if files else {"use_safetensors": True}))
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except Exception as error:
+        raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "
+                            "tokenizer, or a hub name when there is a network.") from error
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # decoders were trained without padding; the mask hides it
+    return model, tokenizer
 
 
 def default_device() -> str:
@@ -117,40 +200,53 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     return device.type == "cpu" and any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
-def _fingerprint(model, max_tokens: int) -> str:
-    digest = hashlib.sha256(json.dumps([type(model).__name__, max_tokens, "mean"]).encode())
+def _hash_of_weights(model) -> str:
+    digest = hashlib.sha256(type(model).__name__.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
-# %% ../nbs/02_features.ipynb #036b0ec0
+# %% ../nbs/02_features.ipynb #9cefd4d7
 def _encode(encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: bool) -> np.ndarray:
-    texts = _check_texts(texts)
-    if not texts:
-        return np.zeros((0, encoder.dim), dtype=np.float32)
-    keys = [hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).digest() for text in texts]
-    text_of = dict(zip(keys, texts, strict=True))
-    cache = VectorCache(cache_folder() / "vectors" / f"{encoder.fingerprint[:12]}.sqlite")
-    vector_of = _quietly(lambda: cache.get(list(text_of))) or {}
-    missing = sorted((key for key in text_of if key not in vector_of), key=lambda key: len(text_of[key]))
-    for start in tqdm(range(0, len(missing), batch_size), desc="encode", unit="batch", disable=not progress or not missing):
-        batch = missing[start:start + batch_size]
-        vectors = encoder._forward([text_of[key] for key in batch])
-        vector_of.update(zip(batch, vectors, strict=True))
-        _quietly(lambda batch=batch, vectors=vectors: cache.put(batch, vectors))
-    return np.stack([vector_of[key] for key in keys])
+    distinct, places = np.unique(np.array(_check_texts(texts), dtype=object), return_inverse=True)
+    keys = [hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).digest() for text in distinct]
+    vectors, cache = np.zeros((len(distinct), encoder.dim), dtype=np.float32), VectorCache(cache_folder() / "vectors" / f"{encoder.fingerprint[:12]}.sqlite")
+    known = _quietly(lambda: cache.get(keys)) or {} if encoder.cache else {}
+    for row, key in enumerate(keys):
+        if key in known:
+            vectors[row] = known[key]
+    missing, n_cut = np.array([row for row, key in enumerate(keys) if key not in known], dtype=int), 0
+    with tqdm(total=len(missing), desc="encode", unit="text", disable=not progress or not len(missing)) as bar:
+        for some in np.split(missing, range(CHUNK, len(missing), CHUNK)):
+            tokens = encoder._tokens(distinct[some]) if len(some) else []
+            lengths = np.fromiter(map(len, tokens), dtype=int, count=len(tokens))
+            n_cut += int((lengths > encoder.max_tokens).sum())
+            for batch in np.split(lengths.argsort(kind="stable"), range(batch_size, len(some), batch_size)):
+                if len(batch):
+                    rows = some[batch]
+                    vectors[rows] = encoder._forward([tokens[place] for place in batch])
+                    if encoder.cache:
+                        _quietly(lambda rows=rows: cache.put([keys[row] for row in rows], vectors[rows]))
+                    bar.update(len(batch))
+    if n_cut:
+        logger.warning("%d of %d texts are longer than %d tokens and were cut. Mend, if it matters: a larger max_tokens", n_cut, len(missing), encoder.max_tokens)
+    return vectors[places]
+
+
+CHUNK = 2_048  # texts that are tokenised and sorted together
 
 
 def _quietly(action: Callable):
-    """A cache is a convenience: if the disk is full, read-only or damaged, go on without it."""
+    """A cache is a convenience: if the disk is full, read-only or damaged, say so and go on without it."""
     try:
         return action()
-    except (sqlite3.Error, OSError):
+    except (sqlite3.Error, OSError) as error:
+        logger.warning("the cache of vectors cannot be used (%s); they are computed. Mend: remove %s", error, cache_folder() / "vectors")
         return None
 
 
 def _check_texts(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
+    if isinstance(texts, (str, bytes)):
         raise EncodingError("encode takes a list of texts, not one string. Mend: encode([text]).")
     texts = list(texts)
     for row, text in enumerate(texts):
@@ -183,3 +279,52 @@ class Whitening:
     def transform(self, vectors: np.ndarray) -> np.ndarray:
         """Whitened vectors, float32 ``[n_texts, n_kept]``."""
         return ((np.asarray(vectors, dtype=np.float64) - self.mean_) @ self.projection_).astype(np.float32)
+
+# %% ../nbs/02_features.ipynb #3bd546b1
+class ItemColumns:
+    """Columns of an item table as numbers: numeric ones standardised (a missing one is the mean), others as indicators of their values.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        A cell of a column that is not numeric holds one value or a list of them.
+    min_count : int
+        A value that fewer items have gets no indicator.
+    """
+
+    def __init__(self, columns: Sequence[str], *, min_count: int = 5):
+        self.columns, self.min_count = list(columns), min_count
+
+    def fit(self, items: pd.DataFrame) -> ItemColumns:
+        """Learn means, deviations and values. Raises `KeyError` for a column that is not there."""
+        self.learned_ = {}
+        for column in self.columns:
+            values = self._column(items, column)
+            if pd.api.types.is_numeric_dtype(values):
+                self.learned_[column] = {"mean": float(values.mean()) if values.notna().any() else 0.0, "deviation": float(values.std()) or 1.0}
+            else:
+                counts = values.explode().dropna().astype(str).value_counts()
+                self.learned_[column] = {"values": sorted(counts.index[counts >= self.min_count])}
+        return self
+
+    def transform(self, items: pd.DataFrame) -> np.ndarray:
+        """Numbers, float32 ``[n_items, n_numbers]``, in the order of `names`."""
+        parts = [np.zeros((len(items), 0))]
+        for column, learned in self.learned_.items():
+            values = self._column(items, column).reset_index(drop=True)
+            if "mean" in learned:
+                parts.append(((values.fillna(learned["mean"]) - learned["mean"]) / learned["deviation"]).to_numpy(dtype=float)[:, None])
+            else:
+                has = pd.crosstab((exploded := values.explode().dropna().astype(str)).index, exploded) > 0
+                parts.append(has.reindex(index=values.index, columns=learned["values"], fill_value=False).to_numpy(dtype=float))
+        return np.hstack(parts).astype(np.float32)
+
+    @property
+    def names(self) -> list[str]:
+        """What each number is, such as ``"year"`` or ``"genres=Horror"``."""
+        return [name for column, learned in self.learned_.items() for name in ([column] if "mean" in learned else [f"{column}={value}" for value in learned["values"]])]
+
+    def _column(self, items: pd.DataFrame, column: str) -> pd.Series:
+        if column not in items.columns:
+            raise KeyError(f"items: column {column!r} is missing; there are {list(items.columns)}. Mend: add it, or leave it out of the columns.")
+        return items[column]

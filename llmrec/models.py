@@ -453,10 +453,9 @@ class SequentialModel(nn.Module):
         """One wish a position, ``[batch, length, d]``, for histories that are rows of `read`, int64 ``[batch, length]``, padded with -1 at the end."""
         profiles = [profile for profile in (self.content, self.id_profile) if profile is not None]
         steps, *rest = _look_up(read, positions).split([self.dim, *(profile.dim for profile in profiles)], dim=-1)
+        wish = self.sequence_tower(steps * self.dim**0.5 if self.cosine else steps)
         if self.cosine:
-            wish = F.normalize(self.sequence_tower(steps * self.dim**0.5), dim=-1) / self.log_temperature.exp()
-        else:
-            wish = self.sequence_tower(steps)
+            wish = F.normalize(wish, dim=-1) / self.log_temperature.exp()
         return torch.cat([wish, *(profile(part) for profile, part in zip(profiles, rest, strict=True))], dim=-1)
 
     def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

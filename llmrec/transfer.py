@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from .data import Dataset, _clean_items, staged
-from .features import TextEncoder, Whitening
+from .features import ItemColumns, TextEncoder, Whitening
 from .models import SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg
 
 # %% auto #0
@@ -34,8 +34,10 @@ class TransferRecommender(SequentialRecommender):
     ----------
     encoder : TextEncoder, optional
         Frozen; MiniLM if left out.
+    metadata : sequence of str
+        Columns of the items that enter beside the text, see `ItemColumns`; a new item needs them too.
     config : TrainingConfig, optional
-        ``TrainingConfig(fusion="sum")`` adds a learned vector a known item: stronger in a catalogue that stays, of no use in a new one.
+        `TEXT_AND_ID` adds a learned vector a known item: stronger in a catalogue that stays, of no use in a new one.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional
@@ -44,9 +46,10 @@ class TransferRecommender(SequentialRecommender):
 
     default_config = TrainingConfig()
 
-    def __init__(self, encoder: TextEncoder | None = None, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
+    def __init__(self, encoder: TextEncoder | None = None, *, metadata: Sequence[str] = (), config: TrainingConfig | None = None, seed: int = 0,
+                 device: str | None = None, progress: bool = True):
         super().__init__(config=config, seed=seed, device=device, progress=progress)
-        self.encoder = encoder
+        self.encoder, self.metadata = encoder, tuple(metadata)
 
     def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, checkpoint: str | Path | None = None) -> TransferRecommender:
         """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
@@ -54,6 +57,7 @@ class TransferRecommender(SequentialRecommender):
         `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
         """
         self.whitening_ = Whitening(self.config.n_components).fit(self._encode(train.items["text"]))
+        self.columns_ = ItemColumns(self.metadata).fit(train.items)
         return super().fit(train, valid, epochs=epochs, checkpoint=checkpoint)
 
     def with_items(self, items: pd.DataFrame) -> TransferRecommender:
@@ -85,7 +89,8 @@ class TransferRecommender(SequentialRecommender):
         return self.encoder.encode(texts, progress=self.progress)
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
-        return torch.from_numpy(self.whitening_.transform(self._encode(items["text"]))).to(self.device)
+        vectors = self.whitening_.transform(self._encode(items["text"]))
+        return torch.from_numpy(np.hstack([vectors, self.columns_.transform(items)])).to(self.device)
 
 # %% ../nbs/06_transfer.ipynb #092843b8
 def _with_id_rows(network: SequentialModel, old_ids: pd.Series, new_ids: pd.Series) -> SequentialModel:
@@ -133,7 +138,8 @@ def _save(recommender: TransferRecommender, folder: Path) -> None:
     weights |= {"whitening.mean": torch.from_numpy(recommender.whitening_.mean_),
                 "whitening.projection": torch.from_numpy(recommender.whitening_.projection_).contiguous(),
                 "text_vectors": recommender.text_vectors_.contiguous().cpu()}
-    settings = {"kind": _KIND, "format": 2, "encoder": recommender.encoder.name, "encoder_fingerprint": recommender.encoder.fingerprint,
+    settings = {"kind": _KIND, "format": 3, "metadata": recommender.columns_.learned_,
+                "encoder": recommender.encoder.name, "encoder_fingerprint": recommender.encoder.fingerprint,
                 "text_dim": recommender.text_vectors_.shape[1], "seed": recommender.seed, "training": asdict(recommender.config)}
     with staged(folder) as staging:
         save_file(weights, staging / "model.safetensors")
@@ -150,7 +156,10 @@ def _load(folder: Path, encoder: TextEncoder | None, device: str | None) -> Tran
                                      config=TrainingConfig(**settings["training"]), device=device)
         network = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device)
         network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
-        loaded.whitening_ = Whitening(settings["text_dim"])
+        loaded.metadata = tuple(settings["metadata"])
+        loaded.columns_ = ItemColumns(loaded.metadata)
+        loaded.columns_.learned_ = settings["metadata"]
+        loaded.whitening_ = Whitening(weights["whitening.projection"].shape[1])
         loaded.whitening_.mean_, loaded.whitening_.projection_ = weights["whitening.mean"].numpy(), weights["whitening.projection"].numpy()
         loaded.text_vectors_ = weights["text_vectors"].to(loaded.device)
         loaded._use(network)
@@ -174,7 +183,7 @@ def _read_settings(folder: Path) -> dict:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{folder / 'config.json'}: not JSON: {error}. Mend: save the model again.") from error
-    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != 2:
+    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != 3:
         raise ModelError(f"{folder}: not a TransferRecommender of this version. Mend: pass a folder written by save_pretrained.")
     return settings
 

@@ -10,6 +10,7 @@ from llmrec import TransferRecommender
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import (
     CheckpointError,
+    Dropout,
     ItemTower,
     NegativeSampler,
     SequentialModel,
@@ -130,3 +131,36 @@ def test_losses_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="one probability a negative"):
         sampled_softmax(torch.zeros(2, 4), torch.zeros(2, 4), torch.zeros(3, 4), targets=torch.zeros(2, dtype=torch.long),
                         negatives=torch.zeros(3, dtype=torch.long), log_q=torch.zeros(2))
+
+
+def test_metadata_is_saved_and_asked_for_again(encoder, few, tmp_path):
+    model = TransferRecommender(encoder, metadata=["year", "genres"], config=SMALL, progress=False).fit(few.train, epochs=1)
+    model.save_pretrained(tmp_path / "model")
+    again = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+    histories = few.histories("test")
+    assert again.recommend(histories).equals(model.recommend(histories)) and again.metadata == ("year", "genres")
+    newer = few.train.items.head(50)
+    assert again.with_items(newer).text_vectors_.shape == (50, model.text_vectors_.shape[1])
+    with pytest.raises(KeyError, match="'year' is missing"):
+        again.with_items(newer[["item_id", "text"]])
+    assert model.text_vectors_.shape[1] > TransferRecommender(encoder, config=SMALL, progress=False).fit(few.train, epochs=1).text_vectors_.shape[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_precisions_learn(few, precision):
+    model = SequentialRecommender(config=TrainingConfig(fusion="id", dim=16, n_layers=1, batch_size=16, precision=precision), progress=False)
+    losses = model.fit(few.train, epochs=4).history_["loss"]
+    assert losses.iloc[-1] < losses.iloc[0] and all(tensor.dtype == torch.float32 for tensor in model.network_.state_dict().values())
+
+
+def test_an_unknown_precision_is_refused(few):
+    with pytest.raises(ValueError, match="precision='float16'"):
+        SequentialRecommender(config=TrainingConfig(fusion="id", precision="float16"), progress=False).fit(few.train, epochs=1)
+
+
+def test_dropout_follows_the_seed():
+    def masks(seed):
+        torch.manual_seed(seed)
+        return Dropout(0.5)(torch.ones(100))
+
+    assert torch.equal(masks(1), masks(1)) and not torch.equal(masks(1), masks(2))
