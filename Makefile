@@ -38,6 +38,9 @@ lab: $(VENV)/.ready
 
 benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py --dataset complete-journey
+	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf $(VENV) _proc _docs out build *.egg-info

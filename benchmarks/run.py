@@ -3,8 +3,9 @@
 Every system is chosen on validation (trained on "tr"), then trained once on train + validation and scored once on test. Ours run at the library's defaults,
 which ``search.py`` found without the test events, and take their number of epochs from validation. Each baseline gets `BUDGET` trials of Optuna, each peer
 the grid in `PEERS`.
-Writes ``benchmarks/results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired over users). An interrupted run goes on where it
-stopped; systems that are named on the command line can run in processes side by side, one thread each, before the call without names writes the tables.
+Writes ``results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired over users) beside this file; with
+``--dataset complete-journey`` the same, without peers, as ``shop_results.parquet`` and ``shop_comparison.parquet``. An interrupted run goes on where it stopped;
+systems that are named on the command line can run in processes side by side, one thread each, before the call without names writes the tables.
 """
 import argparse
 import json
@@ -13,6 +14,7 @@ import platform
 import re
 import shutil
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -46,14 +48,14 @@ from llmrec.models import TEXT_AND_ID, SequentialRecommender
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE / ".runs"
-SEEDS = range(5)
+SEEDS = {"movielens-100k": range(5), "complete-journey": range(2)}
+FILES = {"movielens-100k": ("results.parquet", "comparison.parquet"), "complete-journey": ("shop_results.parquet", "shop_comparison.parquet")}
 BUDGET = 12  # trials a baseline
 
 # environment, adapter, settings to choose from on validation
 PEERS = {
     "RecTools SASRec": ("rectools", "rectools_sasrec.py", [
-        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "dropout_rate": dropout, "epochs": epochs}
-        for dropout in (0.2, 0.4) for epochs in (20, 40)]),
+        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "epochs": epochs} for epochs in (20, 40, 60)]),
     "RecTools UniSRec": ("rectools", "rectools_unisrec.py", [
         {"n_factors": 64, "n_heads": 2, "session_max_len": 100, "epochs": 40, "lr": lr} for lr in (1e-4, 1e-3)]),
     "RecBole EASE": ("recbole", "recbole_models.py", [{"model": "EASE", "reg_weight": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)]),
@@ -67,8 +69,11 @@ PEERS = {
 }
 
 
-def ours(encoder: TextEncoder) -> dict:
+def ours(encoder: TextEncoder, dataset: str) -> dict:
     """Name to a factory of what has seeds and epochs."""
+    if dataset == "complete-journey":  # many more events, so fewer passes and larger batches
+        config = replace(TEXT_AND_ID, epochs=15, batch_size=128)
+        return {"llmrec, text + id": lambda seed: TransferRecommender(encoder, config=config, seed=seed, progress=False)}
     return {"llmrec, text + id": lambda seed: TransferRecommender(encoder, config=TEXT_AND_ID, seed=seed, progress=False),
             "llmrec, text": lambda seed: TransferRecommender(encoder, seed=seed, progress=False),
             "id-SASRec": lambda seed: SequentialRecommender(seed=seed, progress=False)}
@@ -88,11 +93,11 @@ def baselines(encoder: TextEncoder) -> dict:
     }
 
 
-def measure_ours(split, make) -> dict:
+def measure_ours(split, make, seeds) -> dict:
     """Choose the number of epochs on validation, fit on train + validation for each seed, score test once."""
     chosen = make(0).fit(split.train, split.valid)
     runs, seconds = [], []
-    for seed in SEEDS:
+    for seed in seeds:
         started = time.perf_counter()
         system = make(seed).fit(split.train_valid, epochs=chosen.best_epoch_)
         seconds.append(time.perf_counter() - started)
@@ -151,9 +156,9 @@ def save(frame: pd.DataFrame, name: str) -> None:
         frame.to_parquet(temporary)
 
 
-def finished(name: str, measure, *plan) -> dict:
-    """Row and NDCG@10 of each user, ``{"row", "users", "ndcg"}``; measured now, or read from `RUNS` if an earlier run got so far."""
-    path = RUNS / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
+def finished(runs: Path, name: str, measure, *plan) -> dict:
+    """Row and NDCG@10 of each user, ``{"row", "users", "ndcg"}``; measured now, or read from `runs` if an earlier call got so far."""
+    path = runs / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
     if not path.exists():
         try:
             result = measure(*plan)
@@ -169,34 +174,37 @@ def main() -> None:
     """Run all, or only the systems whose names are given; the tables are written when all are there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="*", help="names; default: all")
+    parser.add_argument("--dataset", choices=[*FILES], default="movielens-100k", help="the second: first purchases of product types, without peers")
     parser.add_argument("--again", action="store_true", help="forget what an interrupted run has finished")
     options = parser.parse_args()
+    runs = RUNS / options.dataset
     if options.again:
-        shutil.rmtree(RUNS, ignore_errors=True)
-    RUNS.mkdir(exist_ok=True)
-    films, encoder = load_dataset("movielens-100k"), TextEncoder.from_pretrained()
-    split, vectors = films.split("leave_one_out"), encoder.encode(films.items["text"])
+        shutil.rmtree(runs, ignore_errors=True)
+    runs.mkdir(parents=True, exist_ok=True)
+    data, encoder = load_dataset(options.dataset), TextEncoder.from_pretrained()
+    split, vectors = data.split("leave_one_out"), encoder.encode(data.items["text"])
     require_no_leak(split)
-    plans = {name: (measure_ours, split, make) for name, make in ours(encoder).items()}
+    plans = {name: (measure_ours, split, make, SEEDS[options.dataset]) for name, make in ours(encoder, options.dataset).items()}
     plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
-    plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}
+    if options.dataset == "movielens-100k":
+        plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}
     done = {}
     for name in options.systems or plans:
-        done[name] = finished(name, *plans[name])
+        done[name] = finished(runs, name, *plans[name])
         print({key: value for key, value in done[name]["row"].items() if key not in ("versions", "n_seeds")}, flush=True)
     if not options.systems:
-        write_tables(done, split)
+        write_tables(done, split, *FILES[options.dataset])
+        shutil.rmtree(runs)
 
 
-def write_tables(done: dict, split) -> None:
-    """``results.parquet`` and ``comparison.parquet``; then the finished runs are forgotten."""
+def write_tables(done: dict, split, results: str, comparison: str) -> None:
+    """All systems, best first, and ours against each other one."""
     table = pd.DataFrame([result["row"] for result in done.values()]).sort_values("ndcg@10", ascending=False, ignore_index=True)
     table = table.assign(machine=f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)", split=split.manifest["content_hash"])
     per_user = {name: pd.Series(done[name]["ndcg"], index=done[name]["users"]) for name in table["system"] if done[name]["users"]}
     first = next(name for name in per_user if name.startswith("llmrec"))
-    save(table, "results.parquet")
-    save(compare_users({first: per_user.pop(first), **per_user}), "comparison.parquet")
-    shutil.rmtree(RUNS)
+    save(table, results)
+    save(compare_users({first: per_user.pop(first), **per_user}), comparison)
     print(table[["system", "ndcg@10", "ci_low", "ci_high", "hr@10", "seconds"]].to_string())
 
 

@@ -23,7 +23,7 @@ from .data import (BLUE, Dataset, Split, atomic_file, load_dataset, new_figure, 
                          read_table)
 from .evaluation import EASE, ContentKNN, ItemKNN, Popular, RecentlyPopular, compare_users, evaluate_users, summarise
 from .features import TextEncoder
-from .models import TrainingConfig
+from .models import TEXT_AND_ID
 from .transfer import TransferRecommender
 
 # %% auto #0
@@ -36,9 +36,8 @@ OURS, OURS_WITH_IDS = "text (ours)", "text + id (ours)"
 
 def build_systems(encoder: TextEncoder, *, seed: int = 0, progress: bool = True) -> dict:
     """The systems of the case study by name, ours first, none fitted."""
-    with_ids = TrainingConfig(fusion="sum", learning_rate=2e-3, dropout=0.4)
     return {OURS: TransferRecommender(encoder, seed=seed, progress=progress),
-            OURS_WITH_IDS: TransferRecommender(encoder, config=with_ids, seed=seed, progress=progress), "popular": Popular(), "recently popular": RecentlyPopular(),
+            OURS_WITH_IDS: TransferRecommender(encoder, config=TEXT_AND_ID, seed=seed, progress=progress), "popular": Popular(), "recently popular": RecentlyPopular(),
             "content kNN, raw": ContentKNN(encoder, n_components=None), "content kNN, whitened": ContentKNN(encoder),
             "item kNN": ItemKNN(), "EASE": EASE()}
 
