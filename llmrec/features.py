@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
+import html
 import json
 import logging
+import re
 import sqlite3
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -25,8 +29,98 @@ from .data import ASSETS, cache_folder, fetch_asset
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'POOLINGS', 'PROBES', 'CHUNK', 'pool', 'VectorCache', 'EncodingError', 'TextEncoder', 'default_device',
-           'uses_bfloat16', 'Whitening', 'ItemColumns']
+__all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'CHUNK', 'clean_text', 'language_of', 'preprocess', 'pool', 'VectorCache',
+           'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening', 'ItemColumns']
+
+# %% ../nbs/02_features.ipynb #0d18d90e
+_MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
+
+
+def clean_text(text: str) -> str:
+    """Text without markup, invisible characters and runs of white space; entities resolved, full-width forms made ordinary, a lone surrogate made U+FFFD."""
+    text = html.unescape(_MARKUP.sub(" ", html.unescape(text)))
+    text = unicodedata.normalize("NFKC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    kinds = {character: unicodedata.category(character) for character in set(text)}
+    dropped = {ord(character): " " if character.isspace() or kind == "Cc" else "" for character, kind in kinds.items() if kind == "Cc" or character in INVISIBLE}
+    return " ".join(text.translate(dropped).split())
+
+
+INVISIBLE = "\u200b\u2060\ufeff\u00ad"  # zero-width space, word joiner, byte-order mark, soft hyphen; the joiner inside an emoji is none of them
+
+
+def language_of(text: str) -> str:
+    """``"zh"`` where a fifth or more of the letters are Chinese characters, else ``"en"``."""
+    letters = [character for character in text if character.isalpha()]
+    return "zh" if letters and sum("\u4e00" <= character <= "\u9fff" for character in letters) >= 0.2 * len(letters) else "en"
+
+# %% ../nbs/02_features.ipynb #86990792
+def preprocess(texts: Sequence[str], lang: str = "auto", *, progress: bool = False) -> pd.DataFrame:
+    """Words, parts of speech and names of English and Chinese texts.
+
+    Parameters
+    ----------
+    lang : {"auto", "en", "zh"}
+        ``"auto"`` asks `language_of` for each text.
+
+    Returns
+    -------
+    DataFrame
+        A row a text, in order: ``text`` (cleaned), ``lang``, ``tokens``, ``tags`` (a universal part of speech for English, jieba's for Chinese; as many as tokens) and
+        ``entities``, pairs of words and kind (``PERSON``, ``ORG``, ``PLACE``, ``OTHER``, and spaCy's further kinds).
+
+    Raises
+    ------
+    EncodingError
+        A text is no string; the message names its row. (An empty one is allowed: it has no tokens.)
+    """
+    if lang not in ("auto", "en", "zh"):
+        raise ValueError(f"lang={lang!r} is not known. Mend: use 'auto', 'en' or 'zh'.")
+    cleaned = [clean_text(text) for text in _check_texts(texts, allow_empty=True)]
+    table = pd.DataFrame({"text": cleaned, "lang": [language_of(text) if lang == "auto" else lang for text in cleaned]}, dtype=object)
+    table["tokens"], table["tags"], table["entities"] = None, None, None
+    with tqdm(total=len(table), desc="preprocess", unit="text", disable=not progress) as bar:
+        for language, analyse in (("en", _analyse_english), ("zh", _analyse_chinese)):
+            rows = table.index[table["lang"] == language]
+            for row, found in zip(rows, analyse(table["text"][rows]) if len(rows) else (), strict=True):
+                for column, value in zip(("tokens", "tags", "entities"), found, strict=True):
+                    table.at[row, column] = value
+                bar.update()
+    return table
+
+
+def _analyse_english(texts: Sequence[str]):
+    pipeline = _english_pipeline()
+    pipeline.max_length = max([1_000_000, *map(len, texts)])
+    for document in pipeline.pipe(texts, batch_size=256):
+        entities = [(entity.text, {"GPE": "PLACE", "LOC": "PLACE"}.get(entity.label_, entity.label_)) for entity in document.ents]
+        yield [token.text for token in document], [token.pos_ for token in document], entities
+
+
+def _analyse_chinese(texts: Sequence[str]):
+    kinds = {"nr": "PERSON", "ns": "PLACE", "nt": "ORG", "nz": "OTHER"}
+    tagger = _chinese_tagger()
+    for text in texts:
+        pairs = [(word, flag) for word, flag in tagger.cut(text) if word.strip()]
+        yield [word for word, _ in pairs], [flag for _, flag in pairs], [(word, kinds[flag[:2]]) for word, flag in pairs if flag[:2] in kinds]
+
+
+@functools.cache
+def _english_pipeline():
+    import spacy  # slow to import, and few need it
+
+    return spacy.load(fetch_asset("en-core-web-sm"), exclude=["parser", "lemmatizer", "senter"])
+
+
+@functools.cache
+def _chinese_tagger():
+    import jieba
+    import jieba.posseg
+
+    jieba.setLogLevel(logging.WARNING)
+    tokenizer = jieba.Tokenizer()
+    tokenizer.tmp_dir = str(cache_folder() / "jieba")  # its own cache goes into ours
+    Path(tokenizer.tmp_dir).mkdir(parents=True, exist_ok=True)
+    return jieba.posseg.POSTokenizer(tokenizer)
 
 # %% ../nbs/02_features.ipynb #8bc72fad
 def pool(hidden_states: torch.Tensor, attention_mask: torch.Tensor, pooling: str = "mean") -> torch.Tensor:
@@ -245,14 +339,14 @@ def _quietly(action: Callable):
         return None
 
 
-def _check_texts(texts: Sequence[str]) -> list[str]:
+def _check_texts(texts: Sequence[str], *, allow_empty: bool = False) -> list[str]:
     if isinstance(texts, (str, bytes)):
-        raise EncodingError("encode takes a list of texts, not one string. Mend: encode([text]).")
+        raise EncodingError("a list of texts is expected, not one string. Mend: [text].")
     texts = list(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise EncodingError(f"text {row} (counting from 0) is {type(text).__name__}, not a string: {text!r:.60}. Mend: convert or drop it.")
-        if not text.strip():
+        if not allow_empty and not text.strip():
             raise EncodingError(f"text {row} (counting from 0) is empty. Mend: give it words, or drop it.")
     return [text.encode("utf-8", "replace").decode() for text in texts]  # a lone surrogate becomes "?"
 
