@@ -106,16 +106,19 @@ def _analyse_chinese(texts: Sequence[str]):
 
 @functools.cache
 def _english_pipeline():
-    import spacy  # slow to import, and few need it
-
+    try:
+        import spacy  # an extra, and slow to import
+    except ImportError as error:
+        raise ImportError("English words need the library spacy. Mend: pip install llmrec[words].") from error
     return spacy.load(fetch_asset("en-core-web-sm"), exclude=["parser", "lemmatizer", "senter"])
 
 
 @functools.cache
 def _chinese_tagger():
-    import jieba
-    import jieba.posseg
-
+    try:
+        import jieba.posseg  # an extra
+    except ImportError as error:
+        raise ImportError("Chinese words need the library jieba. Mend: pip install llmrec[words].") from error
     jieba.setLogLevel(logging.WARNING)
     tokenizer = jieba.Tokenizer()
     tokenizer.tmp_dir = str(cache_folder() / "jieba")  # its own cache goes into ours

@@ -1,0 +1,128 @@
+"""Encoding: settings, the cache on disk, and input of every kind."""
+import logging
+
+import numpy as np
+import pytest
+
+from llmrec import TextEncoder
+from llmrec.features import EncodingError, VectorCache, clean_text, preprocess
+
+TEXTS = ["Alien (1979), Horror Sci-Fi", "Pride and Prejudice", "shredded cheese", "a", "这本书很好看"]
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache that no other test has filled; returns the file of an encoder."""
+    monkeypatch.setattr("llmrec.features.cache_folder", lambda: tmp_path)
+    return lambda encoder: tmp_path / "vectors" / f"{encoder.fingerprint[:12]}.sqlite"
+
+
+def count_forwards(encoder, monkeypatch):
+    texts, forward = [], encoder._forward
+    monkeypatch.setattr(encoder, "_forward", lambda tokens: texts.extend(map(tuple, tokens)) or forward(tokens))
+    return texts
+
+
+def test_settings_change_the_fingerprint_and_the_vectors():
+    exact = TextEncoder.from_pretrained(precision="float32", cache=False)
+    vectors = exact.encode(TEXTS)
+    for options in ({"pooling": "cls"}, {"pooling": "max"}, {"pooling": "last"}, {"template": "film: {}"}, {"max_tokens": 4}):
+        other = TextEncoder(exact.model, exact.tokenizer, name="MiniLM", precision="float32", cache=False, **options)
+        assert other.fingerprint != exact.fingerprint and not np.allclose(other.encode(TEXTS)[0], vectors[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"pooling": "median"}, {"template": "no place"}, {"template": "{} {}"}, {"precision": "float16"}])
+def test_unknown_settings_are_refused(encoder, options):
+    with pytest.raises(ValueError, match="Mend"):
+        TextEncoder(encoder.model, encoder.tokenizer, name="MiniLM", **options)
+
+
+def test_precisions_agree():
+    exact, fast = (TextEncoder.from_pretrained(precision=precision, cache=False) for precision in ("float32", "bfloat16"))
+    cosines = (exact.encode(TEXTS) * fast.encode(TEXTS)).sum(1)
+    assert cosines.min() > 0.999 and exact.fingerprint != fast.fingerprint
+
+
+def test_killed_and_run_again_encodes_nothing_twice(encoder, own_cache, monkeypatch):
+    texts = [f"film number {number}" for number in range(40)]
+    done, forward = count_forwards(encoder, monkeypatch), encoder._forward
+
+    def dies(tokens):
+        if len(done) >= 24:
+            raise KeyboardInterrupt
+        return forward(tokens)
+
+    monkeypatch.setattr(encoder, "_forward", dies)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode(texts, batch_size=8)
+    monkeypatch.setattr(encoder, "_forward", forward)
+    encoder.encode(texts, batch_size=8)
+    assert len(done) == len(set(done)) == 40
+
+
+def test_a_distinct_text_is_encoded_once(encoder, own_cache, monkeypatch):
+    done = count_forwards(encoder, monkeypatch)
+    vectors = encoder.encode(["the same"] * 100_000 + ["another"])
+    assert len(done) == 2 and vectors.shape == (100_001, encoder.dim) and (vectors[:100_000] == vectors[0]).all()
+
+
+@pytest.mark.parametrize("damage", [b"", b"SQLite format 3\x00 and then nothing", b"pickled rubbish"])
+def test_a_damaged_cache_costs_time_and_nothing_else(encoder, own_cache, damage, caplog):
+    good = encoder.encode(TEXTS)
+    path = own_cache(encoder)
+    path.write_bytes(damage)
+    with caplog.at_level(logging.WARNING):
+        assert ((encoder.encode(TEXTS) * good).sum(1) > 0.999).all()
+    assert not damage or "Mend: remove" in caplog.text
+    assert path.read_bytes()[:len(damage)] == damage or not damage  # a file that is not ours to mend stays
+
+
+def test_a_cut_cache(encoder, own_cache):
+    good = encoder.encode([f"{text} {number}" for text in TEXTS for number in range(30)])
+    path = own_cache(encoder)
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    again = encoder.encode([f"{text} {number}" for text in TEXTS for number in range(30)])
+    assert ((again * good).sum(1) > 0.999).all()
+
+
+def test_two_writers_share_a_cache(tmp_path):
+    one, two = (VectorCache(tmp_path / "vectors.sqlite") for _ in range(2))
+    one.put([b"a"], np.zeros((1, 3), dtype=np.float32))
+    two.put([b"a", b"b"], np.ones((2, 3), dtype=np.float32))
+    assert one.get([b"b"])[b"b"].tolist() == [1, 1, 1] and two.get([b"a"])[b"a"].tolist() == [0, 0, 0]
+
+
+def test_what_is_cut_is_counted(encoder, own_cache, caplog):
+    with caplog.at_level(logging.WARNING):
+        vectors = encoder.encode(["word " * 2_000_000, "short"])  # ten million characters
+    assert "1 of 2 texts are longer than 128 tokens" in caplog.text and np.isfinite(vectors).all()
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), 7, b"bytes", "", " \n"])
+def test_what_is_no_text_is_named(encoder, bad):
+    with pytest.raises(EncodingError, match="text 1"):
+        encoder.encode(["fine", bad])
+
+
+def test_lone_surrogates_and_joined_emoji_survive(encoder):
+    assert encoder.encode(["\ud800", "👩‍🔬"]).shape == (2, encoder.dim)
+    assert clean_text("👩‍🔬") == "👩‍🔬" and clean_text("<script>x</script>") == "x"
+
+
+def test_preprocess_keeps_order_and_mixed_languages():
+    table = preprocess(["Steven Spielberg met Ann in London.", "我在北京大学读书", "", "iPhone 手机壳很好用"])
+    assert table["lang"].tolist() == ["en", "zh", "en", "zh"] and table["tokens"][2] == []
+    assert ("London", "PLACE") in table["entities"][0] and any(kind in ("ORG", "PLACE") for _, kind in table["entities"][1])
+    assert "iPhone" in table["tokens"][3] and (table["tokens"].map(len) == table["tags"].map(len)).all()
+
+
+@pytest.mark.parametrize("module, text", [("spacy", "Alien"), ("jieba.posseg", "好看")])
+def test_a_missing_extra_is_named(monkeypatch, module, text):
+    import sys
+
+    from llmrec import features
+    for pipeline in (features._english_pipeline, features._chinese_tagger):
+        pipeline.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"llmrec\[words\]"):
+        preprocess([text])
