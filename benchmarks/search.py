@@ -17,7 +17,7 @@ from llmrec.models import TrainingConfig
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
-START = {"n_components": 128, "hidden": 256, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "batch_size": 64, "max_length": 100}  # where the search began
+START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3}  # where the search began
 WIDE = {"n_components": 384, "hidden": 512}
 FREE = {**WIDE, "cosine": False}
 BOTH = {"fusion": "sum", "learning_rate": 2e-3, "dropout": 0.4}

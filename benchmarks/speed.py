@@ -1,10 +1,11 @@
 """Speed as a ratio against a peer in the same run, medians of three; writes ``benchmarks/speed.parquet``.
 
-Ranking against an exact FAISS search (100,000 users and items, and a smaller one to see that it is linear), and metrics of ten million
-recommendation rows against ranx and RecTools.
+Encoding against sentence-transformers; ranking against an exact FAISS search (100,000 users and items, and smaller ones to see that it is linear); and metrics of
+ten million recommendation rows against ranx and RecTools.
 """
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from environments import HERE, PeerError, environment
 from run import save
+from torch.utils.flop_counter import FlopCounterMode
 
+from llmrec import TextEncoder, load_dataset
+from llmrec.data import fetch_asset
 from llmrec.evaluation import hit_rate, ndcg, ranked_lists
 
 SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
@@ -23,8 +28,9 @@ SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages")
 
 def answer(name: str, script: str, *arguments) -> dict:
     """What a peer's script prints, as a dict; raises `PeerError`."""
-    paths = {"PYTHONPATH": str(HERE.parent)}
-    result = subprocess.run([environment(name), HERE / "peers" / script, *map(str, arguments)], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **paths})
+    paths, threads = {"PYTHONPATH": str(HERE.parent)}, {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
+    result = subprocess.run([environment(name), HERE / "peers" / script, *map(str, arguments)], capture_output=True, text=True,
+                            env={"PATH": "/usr/bin:/bin", **threads, **paths})
     if result.returncode:
         raise PeerError(f"{script}: {result.stderr.strip().splitlines()[-1][:300]}")
     return json.loads(result.stdout.strip().splitlines()[-1])
@@ -61,6 +67,40 @@ def metrics(n_users: int) -> list[dict]:
     return rows
 
 
+def encoding() -> list[dict]:
+    """Ours against sentence-transformers: the texts of MovieLens-100K, same model, nothing cached; and what share of the processor's peak that is."""
+    encoder, texts = TextEncoder.from_pretrained(cache=False), load_dataset("movielens-100k").items["text"].tolist()
+    encoder.encode(texts[:64])
+    rounds = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("texts.json", "vectors.npy")]
+        files[0].write_text(json.dumps(texts))
+        for _ in range(3):
+            started = time.perf_counter()
+            vectors = encoder.encode(texts)
+            seconds = time.perf_counter() - started
+            theirs = answer("sentence-transformers", "encode.py", fetch_asset("all-MiniLM-L6-v2"), *files)
+            rounds.append((seconds, theirs["seconds"]))
+        cosines = (vectors * np.load(files[1])).sum(1)
+    ours, peer_seconds = np.median(rounds, axis=0)
+    with FlopCounterMode(display=False) as counter:
+        for tokens in encoder._tokens(texts):
+            encoder._forward([tokens])  # one by one: the work without any padding
+    peak = max(matrix_products_per_second(dtype) for dtype in (torch.float32, torch.bfloat16))
+    return [{"what": f"encode {len(texts):,} film texts", "peer": f"sentence-transformers {theirs['version']}", "seconds": ours, "peer_seconds": peer_seconds,
+             "speed_ratio": peer_seconds / ours, "min_cosine": float(cosines.min()), "share_of_peak": counter.get_total_flops() / ours / peak}]
+
+
+def matrix_products_per_second(dtype: torch.dtype, n: int = 1_024) -> float:
+    """Floating-point operations a second in products of square matrices, best of five."""
+    one, other, seconds = torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype), []
+    for _ in range(5):
+        started = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - started)
+    return 2 * n**3 / min(seconds)
+
+
 def main() -> None:
     """Run all comparisons; `--small` is a tenth of the size, to see that they run."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,7 +109,7 @@ def main() -> None:
     rows = []
     full = 100_000 // scale
     sizes = [(full // 10, full), (full // 3, full), (full, full), (full, full // 3), (full, full // 10)]
-    for compare, arguments in [*((ranking, size) for size in sizes), (metrics, (10 * full,))]:
+    for compare, arguments in [(encoding, ()), *((ranking, size) for size in sizes), (metrics, (10 * full,))]:
         try:
             rows += compare(*arguments)
         except PeerError as error:

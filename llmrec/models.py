@@ -9,7 +9,7 @@ import copy
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -397,16 +397,16 @@ class TrainingConfig:
 
     fusion: str = "text"           # what an item enters as: one of `FUSIONS`
     history: str = "transformer"   # what reads a history: "transformer", "gru" or "mean"
-    n_components: int = 128        # directions of the text that whitening keeps
+    n_components: int = 384        # directions of the text that whitening keeps
     dim: int = 64
-    hidden: int = 256
+    hidden: int = 512              # width of the item tower
     n_layers: int = 2
     n_heads: int = 2
     content_dim: int = 64          # of the content profile; 0 for none
     profile_dim: int = 64          # of the id profile, where the fusion has ids; 0 for none
-    cosine: bool = True            # unit vectors and a learned temperature, or a free dot product
+    cosine: bool = False           # unit vectors and a learned temperature, or a free dot product
     max_length: int = 100          # the last events of a history that are read
-    dropout: float = 0.3
+    dropout: float = 0.4
     batch_size: int = 64           # users
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
@@ -420,7 +420,7 @@ class TrainingConfig:
     precision: str = "auto"        # of the towers in training: "float32", "bfloat16", or the latter where the processor has it
 
 
-TEXT_AND_ID = TrainingConfig(fusion="sum", n_components=128, hidden=256, learning_rate=2e-3, dropout=0.4)  # the best found for a catalogue that stays
+TEXT_AND_ID = TrainingConfig(fusion="sum", n_components=128, hidden=256, cosine=True, learning_rate=2e-3)  # the best found for a catalogue that stays
 
 # %% ../nbs/05_models.ipynb #91d6b978
 class SequentialModel(nn.Module):
@@ -433,7 +433,7 @@ class SequentialModel(nn.Module):
         self.sequence_tower = _history_tower(config)
         self.content = ContentProfile(text_dim, config.content_dim) if config.content_dim and text_dim else None
         self.id_profile = IdProfile(n_items, config.profile_dim) if config.profile_dim and config.fusion not in ("text", "experts") else None
-        self.log_temperature = nn.Parameter(torch.tensor(0.05).log())
+        self.log_temperature = nn.Parameter(torch.tensor(0.05).log()) if config.cosine else None
 
     def items(self, text_vectors: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """What a history reads of each item, and what the item is scored by: ``[n_items, d]`` both, the parts end to end.
@@ -707,7 +707,7 @@ class SequentialRecommender(Recommender):
     best_epoch_ : int
     """
 
-    default_config = TrainingConfig(fusion="id", content_dim=0, profile_dim=0)
+    default_config = TrainingConfig(fusion="id", cosine=True, content_dim=0, profile_dim=0)
 
     def __init__(self, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
         self.config, self.seed, self.progress = config or self.default_config, seed, progress
