@@ -17,15 +17,13 @@ from llmrec.models import TrainingConfig
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
-START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3}  # where the search began
+START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "shuffle_ties": False}  # where the search began
 WIDE = {"n_components": 384, "hidden": 512}
 FREE = {**WIDE, "cosine": False}
 BOTH = {"fusion": "sum", "learning_rate": 2e-3, "dropout": 0.4}
 TRIALS = {
-    "text": [{}, WIDE, FREE, {**WIDE, "hidden": 1024}, {**FREE, "dropout": 0.4}, {**FREE, "dim": 128}, {**FREE, "hidden": 1024},
-             {**FREE, "history": "gru"}, {**FREE, "max_length": 200}, {**FREE, "content_dim": 128}, {**WIDE, "fusion": "experts"}],
-    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, **WIDE, "dim": 128}, {**BOTH, **WIDE, "history": "gru"}, {**BOTH, "dropout": 0.5},
-             {**BOTH, "fusion": "gate"}, {**BOTH, "profile_dim": 128}, {**BOTH, "max_length": 200}],
+    "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, {**FREE, "dropout": 0.4, "shuffle_ties": True}],
+    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, {**BOTH, "shuffle_ties": True, "dropout": 0.3}],
 }
 
 

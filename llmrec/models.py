@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import DataError, Dataset, atomic_file
+from .data import DataError, Dataset, atomic_file, sort_by_time
 from .features import default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, sampled_softmax
 
@@ -406,6 +406,7 @@ class TrainingConfig:
     profile_dim: int = 64          # of the id profile, where the fusion has ids; 0 for none
     cosine: bool = False           # unit vectors and a learned temperature, or a free dot product
     max_length: int = 100          # the last events of a history that are read
+    shuffle_ties: bool = True      # whether simultaneous events come in an order drawn anew each epoch, or in that of the file
     dropout: float = 0.4
     batch_size: int = 64           # users
     learning_rate: float = 3e-3
@@ -485,10 +486,19 @@ def pad_histories(histories: Sequence[np.ndarray], max_length: int) -> torch.Ten
     return torch.from_numpy(padded)
 
 # %% ../nbs/05_models.ipynb #cfb581f1
-def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one step ahead, -1 for padding."""
-    starts = [random.integers(0, max(1, len(history) - max_length)) for history in histories]
-    padded = pad_histories([history[start:start + max_length + 1] for history, start in zip(histories, starts, strict=True)], max_length + 1)
+def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.random.Generator,
+                   moments: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one step ahead, -1 for padding.
+
+    `moments` says when, a number an event that never falls; events of one moment then come in random order.
+    """
+    starts = (random.random(len(histories)) * np.maximum(1, [len(history) - max_length for history in histories])).astype(int)
+    windows = [slice(start, start + max_length + 1) for start in starts]
+    padded = pad_histories([history[window] for history, window in zip(histories, windows, strict=True)], max_length + 1)
+    if moments is not None:
+        when = pad_histories([moment[window] for moment, window in zip(moments, windows, strict=True)], max_length + 1).numpy()
+        when[when < 0] = np.iinfo(np.int64).max  # padding stays at the end
+        padded = padded.gather(1, torch.from_numpy(np.lexsort((random.random(when.shape), when))))
     return padded[:, :-1].contiguous(), padded[:, 1:].contiguous()
 
 
@@ -530,13 +540,16 @@ def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch
                            log_q=sampler.log_q.to(inputs.device)[negatives])
 
 # %% ../nbs/05_models.ipynb #10d7214b
-def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int, seed: int = 0,
+def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int,
+          moments: Sequence[np.ndarray] | None = None, seed: int = 0,
           validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, checkpoint: str | Path | None = None,
           progress: bool = True) -> tuple[SequentialModel, list[dict]]:
     """Train `model` on histories of catalogue positions; return the averaged network with the best validation, and a record an epoch.
 
     Parameters
     ----------
+    moments : optional
+        When each event of each history was, see `training_batch`.
     validate : callable, optional
         Network to a figure of merit, higher is better; training stops after `patience` epochs without a better one.
     checkpoint : path, optional
@@ -554,7 +567,8 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
             torch.manual_seed(int(random.integers(2**31)))
             run.model.train()
             for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
-                inputs, targets = (part.to(device) for part in training_batch([histories[row] for row in rows], config.max_length, random))
+                batch = [histories[row] for row in rows], config.max_length, random, None if moments is None else [moments[row] for row in rows]
+                inputs, targets = (part.to(device) for part in training_batch(*batch))
                 loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random, bfloat16=bfloat16)
                 if not torch.isfinite(loss):
                     raise ValueError(f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower learning_rate, or look at the text vectors.")
@@ -731,7 +745,8 @@ class SequentialRecommender(Recommender):
         return torch.zeros(len(items), 0, device=self.device)
 
     def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None) -> None:
-        histories = [self._positions(items) for items in train_data.histories().values() if len(items) > 1]
+        histories, moments = _sequences(train_data, self._positions)
+        moments = moments if self.config.shuffle_ties else None
         if not histories:
             raise DataError("no user has two events, so there is no sequence to learn from. Mend: pass users with longer histories.")
         known, targets = validation_task(train_data, valid)
@@ -744,8 +759,8 @@ class SequentialRecommender(Recommender):
             self._use(network)
             return mean_ndcg(self, known, targets)
 
-        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=epochs or self.config.epochs, seed=self.seed, sampler=sampler,
-                                 validate=validate if targets else None, checkpoint=checkpoint, progress=self.progress)
+        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=epochs or self.config.epochs, moments=moments, seed=self.seed,
+                                 sampler=sampler, validate=validate if targets else None, checkpoint=checkpoint, progress=self.progress)
         self._use(network)
         self.history_ = pd.DataFrame(records)
         self.best_epoch_ = best_epoch(records)
@@ -761,3 +776,11 @@ class SequentialRecommender(Recommender):
         padded = pad_histories(histories, self.config.max_length).to(self.device)
         last = (padded >= 0).sum(1).clamp(min=1) - 1
         return self.network_.wishes(self._read, padded)[torch.arange(len(padded)), last], self._scored_by
+
+
+def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of every user with two events or more: catalogue positions in time order, and when, as numbers that only tell before, after and simultaneous."""
+    ordered = sort_by_time(dataset.interactions)
+    borders = np.flatnonzero(np.diff(ordered["user_id"].factorize()[0])) + 1
+    sequences = (np.split(values, borders) for values in (positions_of(ordered["item_id"]), ordered["timestamp"].factorize(sort=True)[0]))
+    return tuple([part for part in parts if len(part) > 1] for parts in sequences)
