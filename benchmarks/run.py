@@ -76,7 +76,7 @@ def ours(encoder: TextEncoder, dataset: str) -> dict:
         return {"llmrec, text + id": (partial(TransferRecommender, encoder), [config])}
     sasrec = SequentialRecommender.default_config
     return {"llmrec, text + id": (partial(TransferRecommender, encoder), [TEXT_AND_ID]), "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()]),
-            "id-SASRec": (SequentialRecommender, [replace(sasrec, cosine=cosine, learning_rate=rate) for cosine in (True, False) for rate in (1e-3, 3e-3)])}
+            "id-SASRec": (SequentialRecommender, [replace(sasrec, cosine=cosine) for cosine in (True, False)])}
 
 
 def baselines(encoder: TextEncoder) -> dict:
