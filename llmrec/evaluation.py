@@ -201,16 +201,15 @@ def auc(lists: Lists) -> np.ndarray:
 
 # %% ../nbs/07_evaluation.ipynb #47546a94
 def novelty(lists: Lists, train: Dataset) -> np.ndarray:
-    """Mean surprise of the items shown, bits, ``[n_users]``. Source: Zhou et al., 2010, with add-one smoothing."""
-    n_users = train.interactions["user_id"].nunique()
-    surprise = -np.log2((_users_of_items(lists, train) + 1) / (n_users + 1))
-    return _mean_over_list(lists, surprise)
+    """Mean surprise of the items shown, bits, ``[n_users]``. Source: Zhou et al., 2010."""
+    share = np.maximum(_users_of_items(lists, train), 1) / train.interactions["user_id"].nunique()
+    return _mean_over_list(lists, -np.log2(share)[lists.positions])
 
 
 def popularity(lists: Lists, train: Dataset) -> np.ndarray:
-    """Mean popularity rank of the items shown, 0 (least) to 1 (most taken), ``[n_users]``."""
-    ranks = scipy.stats.rankdata(_users_of_items(lists, train))
-    return _mean_over_list(lists, (ranks - 1) / max(1, len(ranks) - 1))
+    """Mean share of the training events that the items shown have, ``[n_users]``. Source: Yin et al., 2012."""
+    counts = _users_of_items(lists, train)
+    return _mean_over_list(lists, (counts / counts.sum())[lists.positions])
 
 
 def diversity(lists: Lists, vectors: np.ndarray) -> np.ndarray:
@@ -224,9 +223,11 @@ def diversity(lists: Lists, vectors: np.ndarray) -> np.ndarray:
 
 
 def serendipity(lists: Lists, train: Dataset) -> np.ndarray:
-    """Share of the k places with a target that is not among the k most popular items, ``[n_users]``. After Ge et al., 2010."""
-    most_popular = np.argsort(-_users_of_items(lists, train), kind="stable")[:lists.hits.shape[1]]
-    return (lists.hits & ~np.isin(lists.positions, most_popular)).mean(1)
+    """Hits by how much higher they stand than popularity puts them, mean over the items shown, 0 to 1, ``[n_users]``. As in RecTools, after Ge et al., 2010."""
+    counts, n_items = _users_of_items(lists, train), len(lists.items)
+    by_popularity = np.where(counts > 0, (n_items + 1 - scipy.stats.rankdata(-counts, method="dense")) / n_items, 0)  # equally popular items share a rank
+    by_rank = (n_items + 1 - _ranks(lists)) / n_items
+    return _mean_over_list(lists, np.maximum(0, by_rank - by_popularity[lists.positions]) * lists.hits)
 
 
 def _users_of_items(lists: Lists, train: Dataset) -> np.ndarray:
@@ -235,10 +236,11 @@ def _users_of_items(lists: Lists, train: Dataset) -> np.ndarray:
     return distinct["item_id"].value_counts().reindex(lists.items).fillna(0).to_numpy()
 
 
-def _mean_over_list(lists: Lists, value_of_item: np.ndarray) -> np.ndarray:
+def _mean_over_list(lists: Lists, values: np.ndarray) -> np.ndarray:
+    """Mean of ``[n_users, k]`` over the places that are filled; NaN for an empty list."""
     shown = lists.positions >= 0
     with np.errstate(invalid="ignore"):
-        return (value_of_item[lists.positions] * shown).sum(1) / shown.sum(1)
+        return (values * shown).sum(1) / shown.sum(1)
 
 # %% ../nbs/07_evaluation.ipynb #10e5dc66
 def coverage(lists: Lists) -> float:
