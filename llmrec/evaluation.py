@@ -217,9 +217,8 @@ def diversity(lists: Lists, vectors: np.ndarray) -> np.ndarray:
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     shown = lists.positions >= 0
     total = sum(unit[lists.positions[:, rank]] * shown[:, rank, None] for rank in range(shown.shape[1]))
-    n_shown = shown.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return 1 - ((total**2).sum(1) - n_shown) / (n_shown * (n_shown - 1))
+    n_shown = np.where(shown.sum(1) > 1, shown.sum(1), np.nan)
+    return 1 - ((total**2).sum(1) - n_shown) / (n_shown * (n_shown - 1))
 
 
 def serendipity(lists: Lists, train: Dataset) -> np.ndarray:

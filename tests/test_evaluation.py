@@ -19,6 +19,7 @@ from llmrec.evaluation import (
     auc,
     audit,
     compare_users,
+    diversity,
     evaluate_classifier,
     evaluate_groups,
     evaluate_users,
@@ -298,3 +299,9 @@ def test_a_dataset_of_one_moment_is_still_split_by_file_order():
     log = pd.DataFrame({"user_id": [1] * 4, "item_id": list("abcd"), "timestamp": 7})
     split = Dataset.from_frames(log, pd.DataFrame({"item_id": list("abcd"), "text": list("abcd")})).split("leave_one_out")
     assert split.targets("test") == {1: ["d"]} and leaks(split) == []
+
+
+def test_a_list_of_one_has_no_diversity():
+    vectors = np.random.default_rng(0).normal(size=(50, 7))  # lengths that do not come out at exactly one
+    lists = ranked_lists(pd.DataFrame({"user_id": range(50), "item_id": range(50), "rank": 1}), {user: [0] for user in range(50)}, k=3, items=range(50))
+    assert np.isnan(diversity(lists, vectors)).all()
