@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from environments import PeerError, run_adapter
-from run import peer_lists, save
+from run import peer_lists, peer_table, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.evaluation import ndcg
@@ -48,10 +48,8 @@ def seconds_an_epoch(split, vectors, encoder) -> list[dict]:
     started = time.perf_counter()
     TransferRecommender(encoder, config=TEXT_AND_ID, progress=False).fit(split.train_valid, epochs=3)
     ours = (time.perf_counter() - started) / 3
-    table = pd.DataFrame({"user_id": split.train_valid.interactions["user_id"], "timestamp": split.train_valid.interactions["timestamp"].astype("int64"),
-                          "item_id": pd.Index(split.train.items["item_id"]).get_indexer(split.train_valid.interactions["item_id"])})
     settings = {"model": "SASRec", "epochs": 1, "hidden_size": 64, "inner_size": 256, "n_layers": 2, "n_heads": 2, "loss_type": "CE", "MAX_ITEM_LIST_LENGTH": 100}
-    _, record = run_adapter("recbole", "recbole_models.py", settings, train=table, users=np.array([0]), vectors=vectors)
+    _, record = run_adapter("recbole", "recbole_models.py", settings, train=peer_table(split, split.train_valid), users=np.array([0]), vectors=vectors)
     return [{"what": "seconds an epoch over all positions", "peer": "RecBole SASRec", "seconds": ours, "peer_seconds": record["seconds"],
              "speed_ratio": record["seconds"] / ours}]
 

@@ -124,13 +124,18 @@ def result_of(runs: list, valid: float, seconds: list, settings: dict) -> dict:
             "settings": str(rounded), "versions": f"llmrec {version('llmrec')}"}
 
 
+def peer_table(split, dataset) -> pd.DataFrame:
+    """A log as peers get it: numbers for users and items, in the order of the protocol, and as many moments as events, so that no tie is left to chance."""
+    log = sort_by_time(dataset.interactions)
+    return pd.DataFrame({"user_id": pd.Index(split.train.interactions["user_id"].unique()).get_indexer(log["user_id"]),
+                         "item_id": pd.Index(split.train.items["item_id"]).get_indexer(log["item_id"]),
+                         "timestamp": log["timestamp"].rank(method="first").astype(np.int64)})
+
+
 def peer_lists(split, vectors, environment, script, settings, *, dataset, part) -> tuple:
     """A peer's lists for the users of a part after learning from `dataset`, and its record."""
     items, users, targets = pd.Index(split.train.items["item_id"]), pd.Index(split.train.interactions["user_id"].unique()), split.targets(part)
-    log = sort_by_time(dataset.interactions)
-    table = pd.DataFrame({"user_id": users.get_indexer(log["user_id"]), "item_id": items.get_indexer(log["item_id"]),
-                          "timestamp": log["timestamp"].rank(method="first").astype(np.int64)})  # ties broken in file order, for good
-    lists, record = run_adapter(environment, script, settings, train=table, users=users.get_indexer(list(targets)), vectors=vectors)
+    lists, record = run_adapter(environment, script, settings, train=peer_table(split, dataset), users=users.get_indexer(list(targets)), vectors=vectors)
     lists = lists.assign(user_id=users[lists["user_id"]], item_id=items[lists["item_id"]])
     return ranked_lists(lists, targets, k=11, items=items).top(10), record
 

@@ -152,8 +152,6 @@ POOLINGS = {
 class VectorCache:
     """Vectors on disk by content key. A cache that cannot be read or written raises `sqlite3.Error` or `OSError`."""
 
-    version = 2
-
     def __init__(self, path: Path, *, max_vectors: int = 2_000_000):
         self.path, self.max_vectors = Path(path), max_vectors
 

@@ -199,7 +199,7 @@ def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: 
 
 # %% ../nbs/05_models.ipynb #88e8fc02
 class Dropout(nn.Dropout):
-    """`nn.Dropout` with one random byte an element on a processor, where drawing the mask took a quarter of the training time. The rate is rounded to 1/256."""
+    """`nn.Dropout` with one random byte an element on a processor, where drawing the mask is slow. The rate is rounded to 1/256."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         cut = round(256 * self.p)
