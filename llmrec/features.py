@@ -20,7 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.special
 import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer
 
@@ -30,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'CHUNK', 'clean_text', 'language_of', 'preprocess', 'pool', 'VectorCache',
-           'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening', 'ItemColumns']
+           'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening', 'ItemColumns',
+           'vader_sentiment', 'keyphrases', 'FeatureExtractor', 'fuse']
 
 # %% ../nbs/02_features.ipynb #0d18d90e
 _MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
@@ -423,3 +429,146 @@ class ItemColumns:
         if column not in items.columns:
             raise KeyError(f"items: column {column!r} is missing; there are {list(items.columns)}. Mend: add it, or leave it out of the columns.")
         return items[column]
+
+# %% ../nbs/02_features.ipynb #4aa92ef6
+def vader_sentiment(texts: Sequence[str]) -> np.ndarray:
+    """From complaint (-1) to praise (1) in English texts, by a word list and rules, ``[n_texts]``; 0 where no word is known. Source: Hutto and Gilbert, *VADER*, 2014."""
+    try:
+        from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # an extra
+    except ImportError as error:
+        raise ImportError("Sentiment needs the library vaderSentiment. Mend: pip install llmrec[words].") from error
+    analyser = SentimentIntensityAnalyzer()
+    return np.array([analyser.polarity_scores(clean_text(text))["compound"] for text in _check_texts(texts, allow_empty=True)])
+
+# %% ../nbs/02_features.ipynb #2400a2ca
+def keyphrases(texts: Sequence[str], groups: Sequence, *, n: int = 5, sentiment: Sequence[float] | None = None, min_count: int = 3, lang: str = "auto") -> pd.DataFrame:
+    """The phrases that set each group of texts (the reviews of an item) apart from the other groups.
+
+    Parameters
+    ----------
+    groups : sequence
+        What each text is about, such as its item; as many as texts.
+    sentiment : sequence of float, optional
+        Of each text; then a phrase gets the mean over the texts that hold it.
+    min_count : int
+        A phrase that a group uses less often is left out.
+
+    Returns
+    -------
+    DataFrame
+        ``group, phrase, count, score`` (and ``sentiment``), at most `n` rows a group, best first. Source of the score: Grootendorst, *BERTopic*, 2022, equation 2.
+    """
+    if len(texts) != len(groups) or sentiment is not None and len(sentiment) != len(texts):
+        raise ValueError(f"{len(texts)} texts and {len(groups)} groups. Mend: one group (and one sentiment, if any) a text.")
+    words = preprocess(texts, lang)
+    found = pd.DataFrame({"group": list(groups), "phrase": [_phrases(*row) for row in zip(words["tokens"], words["tags"], words["lang"], strict=True)],
+                          "sentiment": np.nan if sentiment is None else np.asarray(sentiment)}).explode("phrase").dropna(subset="phrase")
+    table = found.groupby(["group", "phrase"], sort=False)["sentiment"].agg(["size", "mean"]).rename(columns={"size": "count", "mean": "sentiment"}).reset_index()
+    in_group, overall = table.groupby("group")["count"].transform("sum"), table.groupby("phrase")["count"].transform("sum")
+    table["score"] = table["count"] / in_group * np.log1p(len(found) / table["group"].nunique() / overall)
+    best = table[table["count"] >= min_count].sort_values(["group", "score"], ascending=[True, False], kind="stable").groupby("group").head(n)
+    return best[["group", "phrase", "count", "score", *(["sentiment"] if sentiment is not None else [])]].reset_index(drop=True)
+
+
+def _phrases(tokens: Sequence[str], tags: Sequence[str], lang: str) -> list[str]:
+    """Nouns, and nouns with the adjective or noun before them."""
+    nouns, describing, between = (("NOUN", "PROPN"), ("ADJ", "NOUN", "PROPN"), " ") if lang == "en" else (("n",), ("n", "a"), "")
+    tags = tags if lang == "en" else [tag[:1] for tag in tags]
+    phrases = []
+    for place, (token, tag) in enumerate(zip(tokens, tags, strict=True)):
+        if tag in nouns and len(token) > 1 and any(map(str.isalpha, token)):
+            phrases.append(token.lower())
+            if place and tags[place - 1] in describing:
+                phrases.append(f"{tokens[place - 1]}{between}{token}".lower())
+    return phrases
+
+# %% ../nbs/02_features.ipynb #0dbf0107
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Item tables ``item_id, text, …`` to numbers.
+
+    Parameters
+    ----------
+    encoder : TextEncoder, optional
+        MiniLM if left out.
+    n_components : int
+        Directions of the text's vector that whitening keeps.
+    columns : sequence of str
+        Columns of the items that enter beside the text, see `ItemColumns`.
+    entities : bool
+        Whether names in the text (people, organisations, places) become indicators.
+    sentiment : callable, optional
+        Texts to numbers ``[n_texts]``, such as `vader_sentiment`; none if left out.
+    min_count : int
+        A name or value that fewer items have gets no indicator.
+    """
+
+    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int = 128, columns: Sequence[str] = (), entities: bool = True,
+                 sentiment: Callable | None = None, min_count: int = 5):
+        self.encoder, self.n_components, self.columns, self.entities, self.sentiment, self.min_count = encoder, n_components, columns, entities, sentiment, min_count
+
+    def fit(self, items: pd.DataFrame, y=None) -> FeatureExtractor:
+        """Learn directions, means and values. Raises `KeyError` for a missing column, `EncodingError` for an empty text."""
+        self.encoder_ = self.encoder or TextEncoder.from_pretrained()
+        described = self._described(items)
+        self.whitening_ = Whitening(self.n_components).fit(self.encoder_.encode(described["text"]))
+        computed = [*(["sentiment"] if self.sentiment else []), *(["entities"] if self.entities else [])]
+        self.columns_ = ItemColumns([*self.columns, *computed], min_count=self.min_count).fit(described)
+        return self
+
+    def transform(self, items: pd.DataFrame) -> pd.DataFrame:
+        """Features, float32 ``[n_items, n_features]``, named as by `get_feature_names_out`, with the index of `items`."""
+        check_is_fitted(self)
+        described = self._described(items)
+        vectors = self.whitening_.transform(self.encoder_.encode(described["text"]))
+        return pd.DataFrame(np.hstack([vectors, self.columns_.transform(described)]), columns=self.get_feature_names_out(), index=items.index)
+
+    def get_feature_names_out(self, input_features=None) -> np.ndarray:
+        """``vector0`` to the last direction, then those of `ItemColumns`."""
+        return np.array([*(f"vector{number}" for number in range(self.whitening_.projection_.shape[1])), *self.columns_.names], dtype=object)
+
+    def _described(self, items: pd.DataFrame) -> pd.DataFrame:
+        if "text" not in items.columns:
+            raise KeyError(f"items: column 'text' is missing; there are {list(items.columns)}. Mend: add it.")
+        described = items.reset_index(drop=True)
+        if self.entities:
+            names = preprocess(described["text"])["entities"]
+            described["entities"] = [[f"{kind}:{name}" for name, kind in found] for found in names]
+        return described.assign(sentiment=self.sentiment(described["text"])) if self.sentiment else described
+
+# %% ../nbs/02_features.ipynb #70c3c27c
+def fuse(parts: Sequence[np.ndarray], how: str = "concat", *, scaling: str | None = "standard", n_components: int | None = None,
+         fit_rows: np.ndarray | None = None) -> np.ndarray:
+    """Feature matrices of the same items, each ``[n_items, n_features]``, made one, float32.
+
+    Parameters
+    ----------
+    how : {"concat", "sum", "gated"}
+        Side by side, or a sum of unit vectors, or one in which an item's longer parts weigh more; the sums need parts that are equally wide after `scaling`.
+    scaling : {"standard", "pca", "whiten", None}
+        What is done to each part first.
+    n_components : int, optional
+        Directions that are kept of each part, for "pca" and "whiten".
+    fit_rows : bool ``[n_items]``, optional
+        The items that means, deviations and directions are learned from; all if left out.
+    """
+    parts = [np.asarray(part, dtype=np.float64) for part in parts]
+    if how not in ("concat", "sum", "gated") or scaling not in ("standard", "pca", "whiten", None):
+        raise ValueError(f"how={how!r}, scaling={scaling!r}. Mend: 'concat', 'sum' or 'gated'; 'standard', 'pca', 'whiten' or None.")
+    if not parts or any(part.ndim != 2 or len(part) != len(parts[0]) or not np.isfinite(part).all() for part in parts):
+        raise ValueError(f"parts of shapes {[part.shape for part in parts]} cannot be fused. Mend: matrices with a row an item, as many rows each, and no missing value.")
+    fit_rows = np.ones(len(parts[0]), dtype=bool) if fit_rows is None else np.asarray(fit_rows, dtype=bool)
+    parts = [_scaled(part, scaling, n_components, fit_rows) for part in parts]
+    if how == "concat":
+        return np.hstack(parts).astype(np.float32)
+    if len({part.shape[1] for part in parts}) > 1:
+        raise ValueError(f"parts are {[part.shape[1] for part in parts]} wide after scaling; a sum needs equal widths. Mend: scaling='pca' with n_components, or how='concat'.")
+    lengths = np.stack([np.linalg.norm(part, axis=1) for part in parts])
+    relative = lengths / np.maximum(lengths[:, fit_rows].mean(axis=1, keepdims=True), 1e-12)
+    weights = scipy.special.softmax(relative, axis=0) if how == "gated" else np.ones_like(lengths)
+    return sum((weight / np.maximum(length, 1e-12))[:, None] * part for part, length, weight in zip(parts, lengths, weights, strict=True)).astype(np.float32)
+
+
+def _scaled(part: np.ndarray, scaling: str | None, n_components: int | None, fit_rows: np.ndarray) -> np.ndarray:
+    n_components = min(n_components or part.shape[1], part.shape[1], int(fit_rows.sum()))
+    scalers = {"standard": StandardScaler, "pca": lambda: PCA(n_components), "whiten": lambda: Whitening(n_components), None: FunctionTransformer}
+    return scalers[scaling]().fit(part[fit_rows]).transform(part)

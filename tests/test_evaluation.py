@@ -140,6 +140,13 @@ def test_unseeded_subset(films):
         side_by_side(reports)
 
 
+def test_one_user_numbered_like_their_target_is_chance(films):
+    users = np.random.default_rng(9).choice(films.interactions["user_id"].unique(), 100, replace=False)
+    split = replace(films, interactions=films.interactions[films.interactions["user_id"].isin(users)]).split("leave_one_out")
+    assert [user for user, items in split.targets("test").items() if str(user) == str(items[0])]  # there is one
+    require_no_leak(split)
+
+
 def test_file_order_is_reported(films, split):
     table = audit(films.split("leave_one_out")).set_index("check")
     assert table.loc["targets decided by file order", "count"] == 415 and table.loc["targets decided by file order", "verdict"] == "note"

@@ -28,7 +28,7 @@ model = get_model(name)(config, train.dataset).to("cpu")
 with peer:
     get_trainer(config["MODEL_TYPE"], name)(config, model).fit(train, None, verbose=False, saved=False, show_progress=False)
 if name != "EASE":
-    peer.write(peer.users, np.zeros((0, 11)), np.zeros((0, 11)), ["recbole", "torch"])
+    peer.write(peer.users[:0], np.zeros((0, 11)), np.zeros((0, 11)), ["recbole", "torch"])  # no lists
     sys.exit()
 rows = torch.tensor(dataset.token2id("user_id", peer.users.astype(str)))
 scores = model.full_sort_predict({"user_id": rows}).view(len(rows), -1).detach()
