@@ -44,7 +44,7 @@ from llmrec.evaluation import (
     require_no_leak,
     tune,
 )
-from llmrec.models import TEXT_AND_ID, SequentialRecommender, TrainingConfig
+from llmrec.models import TEXT_AND_ID, Ensemble, SequentialRecommender, TrainingConfig
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE / ".runs"
@@ -93,19 +93,48 @@ def baselines(encoder: TextEncoder) -> dict:
     }
 
 
-def measure_ours(split, make, configs, n_seeds) -> dict:
-    """Choose configuration and number of epochs on validation, fit on train + validation for each seed, score test once."""
-    fitted = [make(config=config, progress=False).fit(split.train, split.valid) for config in configs]
-    values = [one.history_["valid_ndcg@10"][one.best_epoch_ - 1] for one in fitted]
-    config, epochs = configs[int(np.argmax(values))], fitted[int(np.argmax(values))].best_epoch_
-    runs, seconds = [], []
-    for seed in range(n_seeds):
+def chosen(split, make, configs, kept: Path) -> tuple:
+    """Configuration, number of epochs, and their NDCG@10 on validation; read from `kept` if an earlier call got so far."""
+    if not kept.exists():
+        fits = [make(config=config, progress=False).fit(split.train, split.valid) for config in configs]
+        values = [fit.history_["valid_ndcg@10"][fit.best_epoch_ - 1] for fit in fits]
+        best = int(np.argmax(values))
+        with atomic_file(kept) as temporary:
+            temporary.write_text(json.dumps([best, fits[best].best_epoch_, values[best]]), encoding="utf-8")
+    best, epochs, value = json.loads(kept.read_text(encoding="utf-8"))
+    return configs[best], epochs, value
+
+
+def final(split, make, config, epochs: int, seed: int, folder: Path) -> tuple:
+    """A model trained on train + validation, and the seconds that it took; kept in `folder` where it can be saved."""
+    model = make(config=config, seed=seed, progress=False)
+    if not folder.exists():
         started = time.perf_counter()
-        system = make(config=config, seed=seed, progress=False).fit(split.train_valid, epochs=epochs)
-        seconds.append(time.perf_counter() - started)
-        runs.append(evaluate_users(system, split, metrics=("ndcg", "hr")))
-    chosen = {name: value for name, value in asdict(config).items() if value != getattr(TrainingConfig(), name)}
-    return result_of(runs, max(values), seconds, {"epochs": epochs, **chosen})
+        model.fit(split.train_valid, epochs=epochs)
+        seconds = time.perf_counter() - started
+        if not hasattr(model, "save_pretrained"):
+            return model, seconds
+        model.save_pretrained(folder)
+        folder.with_suffix(".seconds").write_text(json.dumps(seconds))
+    return model.from_pretrained(folder, encoder=model.encoder), json.loads(folder.with_suffix(".seconds").read_text())
+
+
+def measure_ours(split, make, configs, n_seeds, kept: Path) -> dict:
+    """Choose configuration and number of epochs on validation, fit on train + validation for each seed, score test once."""
+    config, epochs, value = chosen(split, make, configs, kept.with_suffix(".chosen"))
+    fits = [final(split, make, config, epochs, seed, kept.with_name(f"{kept.name}-{seed}")) for seed in range(n_seeds)]
+    changed = {name: value for name, value in asdict(config).items() if value != getattr(TrainingConfig(), name)}
+    return result_of([evaluate_users(model, split, metrics=("ndcg", "hr")) for model, _ in fits], value, [seconds for _, seconds in fits], {"epochs": epochs, **changed})
+
+
+def measure_ensemble(split, members: list, n_seeds, valid) -> dict:
+    """The same for `Ensemble`, of the members' own fits, one of each a seed."""
+    fits = []
+    for seed in range(n_seeds):
+        fits.append([final(split, make, *chosen(split, make, configs, kept.with_suffix(".chosen"))[:2], seed, kept.with_name(f"{kept.name}-{seed}"))
+                     for make, configs, _, kept in members])
+    runs = [evaluate_users(Ensemble([model for model, _ in fit]).join(), split, metrics=("ndcg", "hr")) for fit in fits]
+    return result_of(runs, valid, [sum(seconds for _, seconds in fit) for fit in fits], {"members": len(members)})
 
 
 def measure_baseline(split, make, space) -> dict:
@@ -165,9 +194,14 @@ def save(frame: pd.DataFrame, name: str) -> None:
         frame.to_parquet(temporary)
 
 
+def slug(name: str) -> str:
+    """A system's name, as a file is named."""
+    return re.sub("[^a-z0-9]+", "-", name.lower())
+
+
 def finished(runs: Path, name: str, measure, *plan) -> dict:
     """Row and NDCG@10 of each user, ``{"row", "users", "ndcg"}``; measured now, or read from `runs` if an earlier call got so far."""
-    path = runs / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.json"
+    path = runs / f"{slug(name)}.json"
     if not path.exists():
         try:
             result = measure(*plan)
@@ -193,7 +227,10 @@ def main() -> None:
     data, encoder = load_dataset(options.dataset), TextEncoder.from_pretrained()
     split, vectors = data.split("leave_one_out"), encoder.encode(data.items["text"])
     require_no_leak(split)
-    plans = {name: (measure_ours, split, *plan) for name, plan in ours(encoder, options.dataset).items()}
+    mine = {name: (*plan, runs / slug(name)) for name, plan in ours(encoder, options.dataset).items()}
+    plans = {name: (measure_ours, split, *plan) for name, plan in mine.items()}
+    if "llmrec, text" in mine:
+        plans["llmrec, both together"] = (measure_ensemble, split, [mine["llmrec, text"], mine["llmrec, text + id"]], 5, np.nan)
     plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
     if options.dataset == "movielens-100k":
         plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}

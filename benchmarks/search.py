@@ -5,6 +5,7 @@ never seen. One run a setting, with early stopping on the same events. ``benchma
 setting that stands there is not run again. Names on the command line choose groups of `TRIALS`; none means all.
 """
 import argparse
+import functools
 import json
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, sort_by_time
-from llmrec.models import TrainingConfig
+from llmrec.models import TEXT_AND_ID, Ensemble, TrainingConfig, mean_ndcg, validation_task
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
@@ -26,17 +27,44 @@ COLUMNS = ["year", "genres"]
 BEST_TEXT = {**FREE, "dropout": 0.4, "shuffle_ties": True}
 FREE_BOTH = {**BOTH, "cosine": False, "shuffle_ties": True}
 TRIALS = {
-    "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}, {**BEST_TEXT, "dim": 128}],
-    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True},
-             FREE_BOTH, {**FREE_BOTH, **WIDE}, {**FREE_BOTH, **WIDE, "metadata": COLUMNS}, {**FREE_BOTH, **WIDE, "dim": 128}],
+    "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}],
+    "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, FREE_BOTH],
+    "ensemble": [{"members": ["text", "text + id"]}],
 }
 
 
-def validation_split(log: Dataset) -> tuple[Dataset, Dataset]:
-    """All but the last `N_VALID` events of each user, and those."""
+MEMBERS = {"text": TrainingConfig(), "text + id": TEXT_AND_ID}
+
+
+@functools.cache
+def validation_split(text: tuple | None = None) -> tuple[Dataset, Dataset]:
+    """All but the last `N_VALID` events of each user, and those; `text`: the columns that make an item's text."""
+    log = load_dataset("movielens-100k", **({"text": text} if text else {})).split("leave_one_out").train_valid
     ordered = sort_by_time(log.interactions)
     is_last = ordered.groupby("user_id").cumcount(ascending=False) < N_VALID
     return tuple(Dataset.from_frames(ordered[which], log.items) for which in (~is_last, is_last))
+
+
+def run_trial(encoder: TextEncoder, settings: dict, seed: int) -> dict:
+    """One fit with early stopping, and what is logged of it."""
+    config = {**START, **settings}
+    metadata, text = config.pop("metadata", ()), config.pop("item_text", None)
+    model = TransferRecommender(encoder, metadata=metadata, config=TrainingConfig(**config), seed=seed, progress=False).fit(*validation_split(text and tuple(text)))
+    smooth = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
+    return {"valid_ndcg@10": round(float(smooth.max()), 5), "best_epoch": model.best_epoch_, "epochs": len(smooth), "parameters": size_of(model)}
+
+
+def run_ensemble(encoder: TextEncoder, members: list[str], seed: int) -> dict:
+    """Each member fitted as above, their scores added."""
+    train, valid = validation_split()
+    models = [TransferRecommender(encoder, config=MEMBERS[name], seed=seed, progress=False).fit(train, valid) for name in members]
+    value = mean_ndcg(Ensemble(models).join(), *validation_task(train, valid))
+    return {"valid_ndcg@10": round(value, 5), "parameters": sum(map(size_of, models))}
+
+
+def size_of(model: TransferRecommender) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.network_.parameters())
 
 
 def main() -> None:
@@ -48,7 +76,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    parts = {"None": validation_split(load_dataset("movielens-100k").split("leave_one_out").train_valid)}
     encoder = TextEncoder.from_pretrained()
     for group in options.groups or TRIALS:
         for settings in TRIALS[group]:
@@ -56,14 +83,8 @@ def main() -> None:
             if any(run["settings"] == settings and run["seed"] == options.seed for run in done):
                 continue
             started = time.perf_counter()
-            config = {**START, **settings}
-            metadata, item_text = config.pop("metadata", ()), config.pop("item_text", None)
-            if str(item_text) not in parts:
-                parts[str(item_text)] = validation_split(load_dataset("movielens-100k", text=item_text).split("leave_one_out").train_valid)
-            fitted = TransferRecommender(encoder, metadata=metadata, config=TrainingConfig(**config), seed=options.seed, progress=False).fit(*parts[str(item_text)])
-            smooth = fitted.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
-            run = {"group": group, "settings": settings, "seed": options.seed, "valid_ndcg@10": round(float(smooth.max()), 5), "best_epoch": fitted.best_epoch_,
-                   "epochs": len(smooth), "parameters": sum(p.numel() for p in fitted.network_.parameters()), "minutes": round((time.perf_counter() - started) / 60, 1)}
+            result = run_ensemble(encoder, settings["members"], options.seed) if "members" in settings else run_trial(encoder, settings, options.seed)
+            run = {"group": group, "settings": settings, "seed": options.seed, **result, "minutes": round((time.perf_counter() - started) / 60, 1)}
             with LOG.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(run) + "\n")
             print(run, flush=True)

@@ -33,7 +33,7 @@ __all__ = ['logger', 'FUSIONS', 'TEXT_AND_ID', 'top_k', 'top_k_of_products', 'Re
            'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower', 'MeanTower', 'FadingMean', 'ContentProfile',
            'IdProfile', 'TrainingConfig', 'SequentialModel', 'pad_histories', 'training_batch', 'random_batches',
            'NegativeSampler', 'batch_loss', 'train', 'best_epoch', 'Run', 'CheckpointError', 'mean_ndcg',
-           'validation_task', 'SequentialRecommender']
+           'validation_task', 'SequentialRecommender', 'Ensemble']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
 def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -784,3 +784,28 @@ def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarra
     borders = np.flatnonzero(np.diff(ordered["user_id"].factorize()[0])) + 1
     sequences = (np.split(values, borders) for values in (positions_of(ordered["item_id"]), ordered["timestamp"].factorize(sort=True)[0]))
     return tuple([part for part in parts if len(part) > 1] for parts in sequences)
+
+# %% ../nbs/05_models.ipynb #adb18d3b
+class Ensemble(Recommender):
+    """Several recommenders whose scores are added; each must score by dot products (have `factors`), and learn over the same catalogue."""
+
+    def __init__(self, members: Sequence[Recommender]):
+        self.members = list(members)
+
+    def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
+        """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
+        for member in self.members:
+            member.fit(train, valid)
+        return self.join()
+
+    def join(self) -> Ensemble:
+        """Use members that are fitted already. Returns self; raises `ValueError` where their catalogues differ."""
+        first, *others = self.members
+        if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
+            raise ValueError("the members have learned over different catalogues. Mend: fit them on datasets with the same items.")
+        self.items_, self.popularity_ = first.items_, first.popularity_
+        return self
+
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        users, items = zip(*(member.factors(histories) for member in self.members), strict=True)
+        return torch.cat(users, dim=1), torch.cat(items, dim=1)
