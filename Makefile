@@ -41,6 +41,7 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/run.py --dataset complete-journey
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/agreement.py
 
 clean:
