@@ -54,7 +54,7 @@ BUDGET = 12  # trials a baseline
 # environment, adapter, settings to choose from on validation
 PEERS = {
     "RecTools SASRec": ("rectools", "rectools_sasrec.py", [
-        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "epochs": epochs} for epochs in (40, 60, 90)]),
+        {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3, "epochs": epochs} for epochs in (40, 60)]),
     "RecTools UniSRec": ("rectools", "rectools_unisrec.py", [
         {"n_factors": 64, "n_heads": 2, "session_max_len": 100, "epochs": epochs, "lr": 1e-3} for epochs in (15, 30)]),
     "RecBole EASE": ("recbole", "recbole_models.py", [{"model": "EASE", "reg_weight": weight} for weight in (100.0, 250.0, 500.0, 1_000.0)]),

@@ -457,7 +457,7 @@ def keyphrases(texts: Sequence[str], groups: Sequence, *, n: int = 5, sentiment:
     groups : sequence
         What each text is about, such as its item; as many as texts.
     sentiment : sequence of float, optional
-        Of each text; then a phrase gets the mean over the texts that hold it.
+        Of each text; then a phrase gets the mean over its occurrences.
     min_count : int
         A phrase that a group uses less often is left out.
 
@@ -473,7 +473,7 @@ def keyphrases(texts: Sequence[str], groups: Sequence, *, n: int = 5, sentiment:
                           "sentiment": np.nan if sentiment is None else np.asarray(sentiment)}).explode("phrase").dropna(subset="phrase")
     table = found.groupby(["group", "phrase"], sort=False)["sentiment"].agg(["size", "mean"]).rename(columns={"size": "count", "mean": "sentiment"}).reset_index()
     in_group, overall = table.groupby("group")["count"].transform("sum"), table.groupby("phrase")["count"].transform("sum")
-    table["score"] = table["count"] / in_group * np.log1p(len(found) / table["group"].nunique() / overall)
+    table["score"] = table["count"] / in_group * np.log1p(len(found) / max(1, table["group"].nunique()) / overall)
     best = table[table["count"] >= min_count].sort_values(["group", "score"], ascending=[True, False], kind="stable").groupby("group").head(n)
     return best[["group", "phrase", "count", "score", *(["sentiment"] if sentiment is not None else [])]].reset_index(drop=True)
 

@@ -556,7 +556,7 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
         Written after every epoch; if it is there, training goes on from it.
     """
     run = Run(model, config, epochs, len(histories))
-    identity = _same_run(config, epochs, seed, histories)
+    identity = _same_run(config, epochs, seed, histories, moments)
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(Path(checkpoint), identity)
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
@@ -648,9 +648,10 @@ class CheckpointError(ValueError):
     """A checkpoint that is damaged or of another run; the message says which, and the mend."""
 
 
-def _same_run(config: TrainingConfig, epochs: int, seed: int, histories: Sequence[np.ndarray]) -> dict:
-    total = int(sum(int(history.sum()) * (row + 1) for row, history in enumerate(histories)) % 2**53)
-    return {"config": asdict(config), "epochs": epochs, "seed": seed, "n_histories": len(histories), "histories": total}
+def _same_run(config: TrainingConfig, epochs: int, seed: int, histories: Sequence[np.ndarray], moments: Sequence[np.ndarray] | None) -> dict:
+    """What must agree for a run to go on from a checkpoint; of the data a number that another log hardly has."""
+    sums = [int(sum(int(part.sum()) * (row + 1) for row, part in enumerate(parts or ())) % 2**53) for parts in (histories, moments)]
+    return {"config": asdict(config), "epochs": epochs, "seed": seed, "n_histories": len(histories), "histories": sums[0], "moments": sums[1]}
 
 
 def _save_run(run: Run, path: Path, identity: Mapping) -> None:
@@ -787,7 +788,10 @@ def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarra
 
 # %% ../nbs/05_models.ipynb #adb18d3b
 class Ensemble(Recommender):
-    """Several recommenders whose scores are added; each must score by dot products (have `factors`), and learn over the same catalogue."""
+    """Several recommenders whose scores are added; each must score by dot products (have `factors`), and learn over the same catalogue.
+
+    Members are saved and loaded one by one, and put together again by `join`.
+    """
 
     def __init__(self, members: Sequence[Recommender]):
         self.members = list(members)
@@ -799,7 +803,9 @@ class Ensemble(Recommender):
         return self.join()
 
     def join(self) -> Ensemble:
-        """Use members that are fitted already. Returns self; raises `ValueError` where their catalogues differ."""
+        """Use members that are fitted already. Returns self; raises `ValueError` where their scores cannot be added."""
+        if unfit := [type(member).__name__ for member in self.members if type(member).factors is Recommender.factors] or not self.members:
+            raise ValueError(f"members without factors: {unfit}. Mend: only recommenders that score by dot products can be put together, at least one.")
         first, *others = self.members
         if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
             raise ValueError("the members have learned over different catalogues. Mend: fit them on datasets with the same items.")

@@ -2,10 +2,13 @@
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from llmrec import TextEncoder
-from llmrec.features import EncodingError, VectorCache, clean_text, preprocess
+from llmrec.features import EncodingError, FeatureExtractor, VectorCache, clean_text, fuse, keyphrases, preprocess, vader_sentiment
 
 TEXTS = ["Alien (1979), Horror Sci-Fi", "Pride and Prejudice", "shredded cheese", "a", "这本书很好看"]
 
@@ -126,3 +129,77 @@ def test_a_missing_extra_is_named(monkeypatch, module, text):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"llmrec\[words\]"):
         preprocess([text])
+
+
+REVIEWS = ["The zoom is great.", "A great zoom and a poor battery.", "The battery died.", "Poor battery!", "这本书的内容很好", "书的纸张很差"]
+
+
+def test_keyphrases_of_two_languages():
+    found = keyphrases(REVIEWS, ["camera", "camera", "phone", "phone", "book", "book"], min_count=1)
+    assert set(found["group"]) == {"camera", "phone", "book"}
+    assert "zoom" in found.query("group == 'camera'")["phrase"].tolist() and "battery" in found.query("group == 'phone'")["phrase"].tolist()
+    assert found.query("group == 'book'")["phrase"].str.contains("内容|纸张").any()
+    assert (found.groupby("group")["score"].diff().dropna() <= 0).all()  # best first
+
+
+def test_keyphrases_of_nothing_and_of_unequal_lengths():
+    assert keyphrases([], []).empty and keyphrases(["", "!"], ["a", "b"]).empty
+    with pytest.raises(ValueError, match="one group"):
+        keyphrases(["a"], [])
+    with pytest.raises(ValueError, match="one group"):
+        keyphrases(["a"], ["x"], sentiment=[])
+
+
+def test_a_phrase_carries_the_sentiment_of_its_texts():
+    found = keyphrases(REVIEWS[:4], ["it"] * 4, min_count=1, n=20, sentiment=[3.0, -1.0, -2.0, -3.0]).set_index("phrase")
+    assert found.loc["zoom", "sentiment"] == 1.0 and found.loc["battery", "sentiment"] == -2.0 and found.loc["battery", "count"] == 3
+
+
+@pytest.mark.parametrize("wrong", [["fine", None], ["fine", 3], "fine"])
+def test_sentiment_refuses_what_is_no_text(wrong):
+    with pytest.raises(EncodingError, match="Mend"):
+        vader_sentiment(wrong)
+
+
+ITEMS = pd.DataFrame({"item_id": range(8), "text": [f"{kind} from {place}" for place in ("London", "Paris") for kind in ("tea", "coffee", "milk", "jam")],
+                      "price": [1.0, 2.0, 3.0, np.nan, 5.0, 6.0, 7.0, 8.0], "kind": ["drink", "drink", "drink", "food"] * 2}, index=list("abcdefgh"))
+
+
+def test_the_extractor_is_a_scikit_learn_transformer(encoder):
+    extractor = clone(FeatureExtractor(encoder, n_components=3, columns=["price", "kind"], min_count=2, sentiment=vader_sentiment))
+    table = extractor.fit_transform(ITEMS)
+    assert table.index.equals(ITEMS.index) and list(table) == list(extractor.get_feature_names_out()) and table.columns.is_unique
+    assert {"price", "kind=drink", "kind=food", "sentiment", "entities=PLACE:London"} <= set(table) and table.notna().all(axis=None)
+    assert (table["entities=PLACE:London"] == ITEMS["text"].str.contains("London")).all()
+    with pytest.raises(NotFittedError):
+        FeatureExtractor(encoder).transform(ITEMS)
+
+
+def test_the_extractor_learns_from_what_it_is_fitted_on_alone(encoder):
+    extractor = FeatureExtractor(encoder, n_components=3, columns=["price", "kind"], min_count=2).fit(ITEMS[:4])
+    before = extractor.transform(ITEMS[:4])
+    extractor.transform(ITEMS[4:].assign(price=1e6, kind="unheard of"))
+    assert extractor.transform(ITEMS[:4]).equals(before) and abs(before["price"].mean()) < 1e-6
+    assert "entities=PLACE:Paris" not in extractor.get_feature_names_out()
+
+
+def test_the_extractor_names_a_missing_column_and_an_empty_text(encoder):
+    for wrong, message in ((ITEMS.drop(columns="text"), "'text' is missing"), (ITEMS.drop(columns="price"), "'price' is missing")):
+        with pytest.raises(KeyError, match=message):
+            FeatureExtractor(encoder, columns=["price"], entities=False).fit(wrong)
+    with pytest.raises(EncodingError, match="text 1"):
+        FeatureExtractor(encoder).fit(ITEMS[:3].assign(text=["a", " ", "b"]))
+
+
+@pytest.mark.parametrize(("parts", "options"), [
+    ([], {}), ([np.ones((2, 2)), np.ones((3, 2))], {}), ([np.array([[np.nan, 1.0]])], {}), ([np.ones(3)], {}), ([np.ones((2, 2))], {"how": "product"}),
+    ([np.ones((2, 2))], {"scaling": "log"}), ([np.ones((2, 2)), np.ones((2, 3))], {"how": "sum"})])
+def test_parts_that_cannot_be_fused(parts, options):
+    with pytest.raises(ValueError, match="Mend"):
+        fuse(parts, **options)
+
+
+def test_constant_and_empty_features_stay_finite():
+    for how in ("concat", "sum", "gated"):
+        for scaling in ("standard", "whiten", "pca", None):
+            assert np.isfinite(fuse([np.ones((5, 2)), np.zeros((5, 2))], how, scaling=scaling)).all()

@@ -1,4 +1,5 @@
 """Training that survives a kill, and networks with an id table whose catalogue changes."""
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from llmrec import TransferRecommender
+from llmrec.evaluation import Popular
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import (
     CheckpointError,
     Dropout,
+    Ensemble,
     ItemTower,
     NegativeSampler,
     SequentialModel,
@@ -164,3 +167,24 @@ def test_dropout_follows_the_seed():
         return Dropout(0.5)(torch.ones(100))
 
     assert torch.equal(masks(1), masks(1)) and not torch.equal(masks(1), masks(2))
+
+
+def test_an_ensemble_adds_scores_and_refuses_what_has_none(few):
+    config = TrainingConfig(fusion="id", dim=8, n_layers=1)
+    members = [SequentialRecommender(config=config, seed=seed, progress=False).fit(few.train, epochs=1) for seed in (0, 1)]
+    histories, candidates = few.histories("test"), few.train.items["item_id"][:50].tolist()
+    together = Ensemble(members).join().recommend(histories, k=50, candidates=candidates)
+    each = [member.recommend(histories, k=50, candidates=candidates).set_index(["user_id", "item_id"])["score"] for member in members]
+    found = together.set_index(["user_id", "item_id"])["score"]
+    assert np.allclose(found, (each[0] + each[1]).loc[found.index], atol=1e-4)
+    assert Ensemble(members[:1]).join().recommend(histories, k=3)["item_id"].equals(members[0].recommend(histories, k=3)["item_id"])
+    for wrong, message in (([Popular().fit(few.train)], "Popular"), ([], "at least one"), ([members[0], smaller(members[1])], "different catalogues")):
+        with pytest.raises(ValueError, match=message):
+            Ensemble(wrong).join()
+
+
+def smaller(recommender):
+    """The same, as if it had learned over one item less."""
+    other = copy.copy(recommender)
+    other.items_ = other.items_[:-1]
+    return other
