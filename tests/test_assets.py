@@ -15,16 +15,27 @@ from llmrec import data
 from llmrec.data import Asset, AssetError, fetch_asset
 
 
+def _source_files(name, marker):
+    """What a source archive holds; its setup.py, if it ever ran, would leave `marker` behind."""
+    return {f"{name}-1.0/setup.py": f"open({str(marker)!r}, 'w').write('ran')\nfrom setuptools import setup\nsetup(name='{name}', version='1.0')\n",
+            f"{name}-1.0/PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", f"{name}-1.0/{name}/values.txt": "1 2 3\n"}
+
+
 def _sdist(folder, marker):
-    """A source archive whose setup.py, if it ever ran, would leave `marker` behind."""
     path = folder / "toydata-1.0.tar.gz"
-    files = {"setup.py": f"open({str(marker)!r}, 'w').write('ran')\nfrom setuptools import setup\nsetup(name='toydata', version='1.0')\n",
-             "PKG-INFO": "Metadata-Version: 2.1\nName: toydata\nVersion: 1.0\n", "toydata/values.txt": "1 2 3\n"}
     with tarfile.open(path, "w:gz") as archive:
-        for name, text in files.items():
-            member = tarfile.TarInfo(f"toydata-1.0/{name}")
+        for name, text in _source_files("toydata", marker).items():
+            member = tarfile.TarInfo(name)
             member.size = len(text.encode())
             archive.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def _zipped_sdist(folder, marker):
+    path = folder / "toyzip-1.0.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in _source_files("toyzip", marker).items():
+            archive.writestr(name, text)
     return path
 
 
@@ -47,9 +58,9 @@ def index(tmp_path, monkeypatch):
     """An index of two packages in a folder, and an empty cache."""
     shelf = tmp_path / "index"
     shelf.mkdir()
-    archives = {"sdist": _sdist(shelf, tmp_path / "marker"), "wheel": _wheel(shelf)}
-    members = {"sdist": ("toydata-1.0/toydata/values.txt",), "wheel": ("toywheel/data/",)}
-    requirements = {"sdist": "toydata==1.0", "wheel": "toywheel==1.0"}
+    archives = {"sdist": _sdist(shelf, tmp_path / "marker"), "zip": _zipped_sdist(shelf, tmp_path / "marker"), "wheel": _wheel(shelf)}
+    members = {"sdist": ("toydata-1.0/toydata/values.txt",), "zip": ("toyzip-1.0/toyzip/values.txt",), "wheel": ("toywheel/data/",)}
+    requirements = {"sdist": "toydata==1.0", "zip": "toyzip==1.0", "wheel": "toywheel==1.0"}
     pinned = {name: Asset(requirements[name], hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, members[name], "none")
               for name, path in archives.items()}
     monkeypatch.setattr(data, "ASSETS", pinned)
@@ -65,7 +76,7 @@ def _leftovers(tmp_path):
     return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
-@pytest.mark.parametrize("name, files", [("sdist", ["asset.json", "values.txt"]), ("wheel", ["a.txt", "asset.json", "b.txt"])])
+@pytest.mark.parametrize("name, files", [("sdist", ["asset.json", "values.txt"]), ("zip", ["asset.json", "values.txt"]), ("wheel", ["a.txt", "asset.json", "b.txt"])])
 def test_only_the_named_files_are_copied_and_nothing_runs(index, name, files):
     folder = fetch_asset(name, progress=False)
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == files
