@@ -11,10 +11,9 @@ import sys
 import time
 
 import numpy as np
-import pandas as pd
 import torch
-from environments import HERE, PeerError, run_adapter
-from run import peer_lists, peer_table, save
+from environments import PeerError, run_adapter
+from run import peer_lists, peer_table, save_rows
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.evaluation import ndcg
@@ -92,15 +91,14 @@ def main() -> None:
         print(json.dumps(steps(*options.step)))
         return
     films, encoder = load_dataset("movielens-100k"), TextEncoder.from_pretrained()
-    split, path = films.split("leave_one_out"), HERE / "engine.parquet"
+    split = films.split("leave_one_out")
     for name in options.measures or MEASURES:
         try:
             rows = MEASURES[name](split, encoder.encode(films.items["text"]), encoder)
         except PeerError as error:
             rows = [{"problem": str(error)}]
         print(rows[-1], flush=True)
-        others = [pd.read_parquet(path).query("measure != @name")] if path.exists() else []
-        save(pd.concat([*others, pd.DataFrame(rows).assign(measure=name)], ignore_index=True), path.name)
+        save_rows(rows, name, "engine.parquet")
 
 
 if __name__ == "__main__":

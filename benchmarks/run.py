@@ -194,6 +194,12 @@ def save(frame: pd.DataFrame, name: str) -> None:
         frame.to_parquet(temporary)
 
 
+def save_rows(rows: list[dict], measure: str, name: str) -> None:
+    """Put the rows of one measure into a result file, in the place of those it had."""
+    others = [pd.read_parquet(HERE / name).query("measure != @measure")] if (HERE / name).exists() else []
+    save(pd.concat([*others, pd.DataFrame(rows).assign(measure=measure)], ignore_index=True), name)
+
+
 def slug(name: str) -> str:
     """A system's name, as a file is named."""
     return re.sub("[^a-z0-9]+", "-", name.lower())

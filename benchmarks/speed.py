@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from environments import HERE, PeerError, environment
-from run import save
+from run import save_rows
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmrec import TextEncoder, load_dataset
@@ -102,21 +102,22 @@ def matrix_products_per_second(dtype: torch.dtype, n: int = 1_024) -> float:
 
 
 def main() -> None:
-    """Run all comparisons; `--small` is a tenth of the size, to see that they run."""
+    """The comparisons that are named, or all; those that are not keep the rows they have. `--small` is a tenth of the size, to see that they run; it writes nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measures", nargs="*", choices=["encoding", "ranking", "metrics", []], help="default: all")
     parser.add_argument("--small", action="store_true")
-    scale = 10 if parser.parse_args().small else 1
-    rows = []
-    full = 100_000 // scale
+    options = parser.parse_args()
+    full = 100_000 // (10 if options.small else 1)
     sizes = [(full // 10, full), (full // 3, full), (full, full), (full, full // 3), (full, full // 10)]
-    for compare, arguments in [(encoding, ()), *((ranking, size) for size in sizes), (metrics, (10 * full,))]:
+    plans = {"encoding": encoding, "ranking": lambda: [row for size in sizes for row in ranking(*size)], "metrics": lambda: metrics(10 * full)}
+    for name in options.measures or plans:
         try:
-            rows += compare(*arguments)
+            rows = plans[name]()
         except PeerError as error:
-            rows.append({"what": compare.__name__, "problem": str(error)})
-        print(rows[-1], flush=True)
-    if scale == 1:
-        save(pd.DataFrame(rows), "speed.parquet")
+            rows = [{"what": name, "problem": str(error)}]
+        print(pd.DataFrame(rows).to_string(), flush=True)
+        if not options.small:
+            save_rows(rows, name, "speed.parquet")
 
 
 if __name__ == "__main__":
