@@ -29,7 +29,7 @@ FREE_BOTH = {**BOTH, "cosine": False, "shuffle_ties": True}
 TRIALS = {
     "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}],
     "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, FREE_BOTH],
-    "ensemble": [{"members": ["text", "text + id"]}],
+    "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}],
 }
 
 
@@ -55,9 +55,10 @@ def run_trial(encoder: TextEncoder, settings: dict, seed: int) -> dict:
 
 
 def run_ensemble(encoder: TextEncoder, members: list[str], seed: int) -> dict:
-    """Each member fitted as above, their scores added."""
+    """Each member fitted as above, a second one of a kind with the next seed; their scores added."""
     train, valid = validation_split()
-    models = [TransferRecommender(encoder, config=MEMBERS[name], seed=seed, progress=False).fit(train, valid) for name in members]
+    models = [TransferRecommender(encoder, config=MEMBERS[name], seed=seed + members[:place].count(name), progress=False).fit(train, valid)
+              for place, name in enumerate(members)]
     value = mean_ndcg(Ensemble(models).join(), *validation_task(train, valid))
     return {"valid_ndcg@10": round(value, 5), "parameters": sum(map(size_of, models))}
 

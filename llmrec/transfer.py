@@ -37,7 +37,7 @@ class TransferRecommender(SequentialRecommender):
     metadata : sequence of str
         Columns of the items that enter beside the text, see `ItemColumns`; a new item needs them too.
     config : TrainingConfig, optional
-        `TEXT_AND_ID` adds a learned vector a known item: stronger in a catalogue that stays, of no use in a new one.
+        `TEXT_AND_ID` adds a learned vector a known item: of no use in a new catalogue, and in one that stays strongest beside the text model, in an `Ensemble`.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional
