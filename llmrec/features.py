@@ -275,7 +275,9 @@ def _load_model(name: str) -> tuple:
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
     try:
-        model = AutoModel.from_pretrained(source, **options, **({} if files else {"use_safetensors": True}))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # a part that the file lacks, and that pooling does not use, gets the same random weights at every load
+            model = AutoModel.from_pretrained(source, **options, **({} if files else {"use_safetensors": True}))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
         raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,15 +15,14 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import DataError, Dataset, atomic_file, sort_by_time
+from .data import DataError, Dataset, sort_by_time
 from .features import default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, sampled_softmax
+from .pretraining import CheckpointError, read_checkpoint, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +30,8 @@ logger = logging.getLogger(__name__)
 __all__ = ['logger', 'FUSIONS', 'TEXT_AND_ID', 'top_k', 'top_k_of_products', 'Recommender', 'Dropout', 'ItemTower',
            'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower', 'MeanTower', 'FadingMean', 'ContentProfile',
            'IdProfile', 'TrainingConfig', 'SequentialModel', 'pad_histories', 'training_batch', 'random_batches',
-           'NegativeSampler', 'batch_loss', 'train', 'best_epoch', 'Run', 'CheckpointError', 'mean_ndcg',
-           'validation_task', 'SequentialRecommender', 'Ensemble']
+           'NegativeSampler', 'batch_loss', 'train', 'best_epoch', 'Run', 'mean_ndcg', 'validation_task',
+           'SequentialRecommender', 'Ensemble']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
 def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -644,10 +642,6 @@ class Run:
         _load_run(self, path, identity)
 
 # %% ../nbs/05_models.ipynb #adadd25d
-class CheckpointError(ValueError):
-    """A checkpoint that is damaged or of another run; the message says which, and the mend."""
-
-
 def _same_run(config: TrainingConfig, epochs: int, seed: int, histories: Sequence[np.ndarray], moments: Sequence[np.ndarray] | None) -> dict:
     """What must agree for a run to go on from a checkpoint; of the data a number that another log hardly has."""
     sums = [int(sum(int(part.sum()) * (row + 1) for row, part in enumerate(parts or ())) % 2**53) for parts in (histories, moments)]
@@ -659,20 +653,11 @@ def _save_run(run: Run, path: Path, identity: Mapping) -> None:
                for name, tensor in state.items()}
     for (name, parameter) in run.trained:
         tensors |= {f"optimizer.{key}.{name}": torch.as_tensor(value) for key, value in run.optimizer.state[parameter].items()}
-    note = {"identity": identity, "records": run.records, "n_done": run.n_done}
-    with atomic_file(path) as temporary:
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata={"run": json.dumps(note)})
+    write_checkpoint(path, tensors, {"identity": identity, "records": run.records, "n_done": run.n_done})
 
 
 def _load_run(run: Run, path: Path, identity: Mapping) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            note, tensors = json.loads(file.metadata()["run"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again.") from error
-    other = [key for key, value in identity.items() if note["identity"].get(key) != value]
-    if other:
-        raise CheckpointError(f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it is. Mend: name another file, or remove it.")
+    note, tensors = read_checkpoint(path, identity)
     states = {kind: {name.removeprefix(kind + "."): tensor for name, tensor in tensors.items() if name.startswith(kind + ".")} for kind in ("model", "averaged", "best")}
     run.model.load_state_dict(states["model"])
     run.averaged.load_state_dict(states["averaged"])

@@ -5,10 +5,32 @@
 # %% ../nbs/03_pretraining.ipynb #32b9d6a7
 from __future__ import annotations
 
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import nn
+from tqdm.auto import tqdm
+from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+from .data import ASSETS, atomic_file, fetch_asset, staged
+from .features import TextEncoder, default_device, uses_bfloat16
 
 # %% auto #0
-__all__ = ['NOT_CHOSEN', 'mask_tokens']
+__all__ = ['NOT_CHOSEN', 'SPECIAL', 'mask_tokens', 'CorpusError', 'train_tokenizer', 'token_pieces', 'batches_by_length',
+           'new_model', 'masked_loss', 'PretrainingConfig', 'MaskedLanguageModelTrainer', 'CheckpointError',
+           'write_checkpoint', 'read_checkpoint', 'pretrain']
 
 # %% ../nbs/03_pretraining.ipynb #951fa7d0
 NOT_CHOSEN = -100  # what torch's cross-entropy ignores
@@ -38,3 +60,328 @@ def mask_tokens(token_ids: torch.Tensor, is_special: torch.Tensor, *, mask_id: i
     corrupted = torch.where(chosen & (fate < 0.8), mask_id, token_ids)
     corrupted = torch.where(chosen & (fate >= 0.8) & (fate < 0.9), random_ids, corrupted)
     return corrupted, torch.where(chosen, token_ids, NOT_CHOSEN)
+
+# %% ../nbs/03_pretraining.ipynb #c6131528
+class CorpusError(ValueError):
+    """Texts that nothing can be learned from; the message says why, and the mend."""
+
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def train_tokenizer(texts: Sequence[str], *, vocabulary_size: int = 5_000, min_count: int = 2) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer learned from `texts`: the most frequent characters and words, lower case; a word that is not among them is read letter by letter.
+
+    Raises `CorpusError` if the texts are empty or hold fewer than `vocabulary_size` pieces that occur `min_count` times.
+    """
+    normalizer, splitter, counts = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer(), Counter()
+    words = Counter(word for text in _check_corpus(texts) for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    for word, count in words.items():
+        for piece in {word, word[0], *(f"##{letter}" for letter in word[1:])}:
+            counts[piece] += count
+    pieces = sorted((piece for piece, count in counts.items() if count >= min_count), key=lambda piece: (-counts[piece], piece))
+    if len(pieces) < vocabulary_size - len(SPECIAL):
+        raise CorpusError(f"{len(texts):,} texts hold {len(pieces):,} pieces that occur {min_count} times; a vocabulary of {vocabulary_size:,} needs "
+                          f"{vocabulary_size - len(SPECIAL):,}. Mend: vocabulary_size={len(pieces) + len(SPECIAL)}, or more texts.")
+    vocabulary = {piece: number for number, piece in enumerate([*SPECIAL, *pieces[:vocabulary_size - len(SPECIAL)]])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[(name, SPECIAL.index(name)) for name in ("[CLS]", "[SEP]")])
+    roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(roles, SPECIAL, strict=True)))
+
+
+def _check_corpus(texts: Sequence[str]) -> list[str]:
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise CorpusError(f"text {row} (counting from 0) is {type(text).__name__}, not a string: {text!r:.60}. Mend: convert or drop it.")
+    if not any(map(str.strip, texts)):
+        raise CorpusError(f"a corpus of {len(texts)} texts without a word. Mend: pass texts.")
+    return [text.encode("utf-8", "replace").decode() for text in texts]
+
+# %% ../nbs/03_pretraining.ipynb #cfaaf651
+def token_pieces(tokenizer, texts: Sequence[str], max_tokens: int = 128) -> list[list[int]]:
+    """Token ids of `texts`, long ones in pieces of at most `max_tokens`, start and end included; an empty text gives none.
+
+    Raises `CorpusError` if no text holds a token that the tokenizer knows.
+    """
+    room, (start, end) = max_tokens - 2, (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    tokens = tokenizer(_check_corpus(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    if not any(token != tokenizer.unk_token_id for some in tokens for token in some):
+        raise CorpusError("the tokenizer knows none of the characters. Mend: train a tokenizer on these texts.")
+    return [[start, *some[first:first + room], end] for some in tokens for first in range(0, len(some), room)]
+
+
+def batches_by_length(lengths: np.ndarray, tokens_per_batch: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Row numbers in batches that hold, padded to their longest, at most `tokens_per_batch` tokens (or one row); batches in random order."""
+    order = random.permutation(len(lengths))
+    order, batches = order[np.argsort(-lengths[order], kind="stable")], []  # longest first; equal lengths stay shuffled
+    while len(order):
+        n_rows = max(1, tokens_per_batch // lengths[order[0]])
+        batches.append(order[:n_rows])
+        order = order[n_rows:]
+    return [batches[place] for place in random.permutation(len(batches))]
+
+# %% ../nbs/03_pretraining.ipynb #848415a4
+def new_model(tokenizer, *, hidden_size: int = 192, n_layers: int = 4, n_heads: int = 4, max_tokens: int = 128, seed: int = 0) -> BertForMaskedLM:
+    """A BERT for masked-token prediction with random weights; its head shares the embedding table."""
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=hidden_size, num_hidden_layers=n_layers, num_attention_heads=n_heads, intermediate_size=4 * hidden_size,
+                        max_position_embeddings=max_tokens, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BertForMaskedLM(config)
+
+
+def masked_loss(model: nn.Module, token_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Sum of the cross-entropies at the chosen positions, nats; `labels` as from `mask_tokens`, all ``[n_texts, n_tokens]``."""
+    chosen = labels != NOT_CHOSEN
+    if hasattr(model, "cls"):  # BERT and its kin: the head alone, where it is needed
+        hidden = model.base_model(input_ids=token_ids, attention_mask=attention_mask).last_hidden_state
+        scores = model.cls(hidden[chosen])
+    else:
+        scores = model(input_ids=token_ids, attention_mask=attention_mask).logits[chosen]
+    return F.cross_entropy(scores.float(), labels[chosen], reduction="sum")
+
+# %% ../nbs/03_pretraining.ipynb #25103fc8
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """How to train on masked tokens."""
+
+    epochs: int = 10
+    max_tokens: int = 128          # of a piece
+    tokens_per_batch: int = 4_096  # padding included
+    accumulation: int = 1          # batches a gradient step
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.06           # share of all steps
+    mask_share: float = 0.15
+    precision: str = "auto"        # "float32", "bfloat16", or the latter where the processor has it
+    n_records: int = 20            # lines of the training record; a checkpoint is written with each
+
+
+class MaskedLanguageModelTrainer:
+    """Trains a masked language model on raw texts.
+
+    Parameters
+    ----------
+    model : from transformers, with a head for masked tokens
+    tokenizer : from transformers, with a mask token
+    config : PretrainingConfig, optional
+    seed : int
+        Same seed, same texts, same machine: same weights.
+    device : str, optional
+        CUDA, then MPS, then CPU.
+
+    Attributes
+    ----------
+    records_ : DataFrame
+        ``step, tokens, loss[, valid_loss], tokens_per_second``; losses in nats a masked token.
+    """
+
+    def __init__(self, model, tokenizer, *, config: PretrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
+        if tokenizer.mask_token_id is None:
+            raise ValueError(f"the tokenizer {type(tokenizer).__name__} has no mask token. Mend: use the tokenizer of a masked language model, such as BERT's.")
+        self.config, self.seed, self.progress, self.device = config or PretrainingConfig(), seed, progress, torch.device(device or default_device())
+        self.model, self.tokenizer = model.to(self.device), tokenizer
+
+    def fit(self, texts: Sequence[str], valid: Sequence[str] | None = None, *, checkpoint: str | Path | None = None) -> MaskedLanguageModelTrainer:
+        """Train on `texts`, and measure the loss on `valid` along the way.
+
+        `checkpoint` names a file from which an interrupted run goes on; the last whole one survives whatever happens. Returns self.
+        """
+        _fit(self, texts, valid, None if checkpoint is None else Path(checkpoint))
+        return self
+
+    @torch.inference_mode()
+    def loss(self, texts: Sequence[str]) -> float:
+        """Mean loss at masked positions of `texts`, nats; the same positions at every call."""
+        self.model.eval()
+        batches, sums = _batches(self, token_pieces(self.tokenizer, texts, self.config.max_tokens), epoch=0), []
+        for number, batch in enumerate(batches):
+            inputs = self._corrupt(batch, torch.Generator().manual_seed(number))
+            sums.append((masked_loss(self.model, *inputs).item(), int((inputs[2] != NOT_CHOSEN).sum())))
+        return sum(loss for loss, _ in sums) / max(1, sum(n for _, n in sums))
+
+    @torch.inference_mode()
+    def fill(self, text: str, k: int = 5) -> list[list[tuple[str, float]]]:
+        """For each mask token in `text` the `k` likeliest tokens and their probabilities."""
+        batch = self.tokenizer(text, return_tensors="pt", truncation=True, max_length=self.config.max_tokens).to(self.device)
+        scores = self.model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[0]
+        best = scores[batch["input_ids"][0] == self.tokenizer.mask_token_id].softmax(-1).topk(k)
+        rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [list(zip(self.tokenizer.convert_ids_to_tokens(tokens), values, strict=True)) for tokens, values in rows]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model and tokenizer as transformers does, whole or not at all; `TextEncoder.from_pretrained` reads the folder."""
+        with staged(Path(folder)) as staging:
+            self.model.save_pretrained(staging)
+            self.tokenizer.save_pretrained(staging)
+
+    def _corrupt(self, pieces: Sequence[list[int]], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Corrupted token ids, attention mask and labels of a batch."""
+        padded = self.tokenizer.pad({"input_ids": pieces}, return_tensors="pt")
+        token_ids, attention_mask = padded["input_ids"], padded["attention_mask"]
+        is_special = torch.isin(token_ids, torch.tensor(self.tokenizer.all_special_ids))
+        corrupted, labels = mask_tokens(token_ids, is_special, mask_id=self.tokenizer.mask_token_id, vocabulary_size=len(self.tokenizer),
+                                        generator=generator, share=self.config.mask_share)
+        return corrupted.to(self.device), attention_mask.to(self.device), labels.to(self.device)
+
+# %% ../nbs/03_pretraining.ipynb #fa1efd8a
+def _batches(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], epoch: int) -> list[list[list[int]]]:
+    lengths = np.array([len(piece) for piece in pieces])
+    rows = batches_by_length(lengths, trainer.config.tokens_per_batch, np.random.default_rng([trainer.seed, epoch]))
+    return [[pieces[row] for row in batch] for batch in rows]
+
+
+def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Sequence[str] | None, checkpoint: Path | None) -> None:
+    config, model = trainer.config, trainer.model
+    pieces = token_pieces(trainer.tokenizer, texts, config.max_tokens)
+    steps_per_epoch = -(-len(_batches(trainer, pieces, epoch=1)) // config.accumulation)
+    n_steps = config.epochs * steps_per_epoch
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    identity, n_done, records = _identity(trainer, pieces), 0, []
+    if checkpoint is not None and checkpoint.exists():
+        n_done, records = _resume(checkpoint, identity, model, optimizer)
+    record_steps = set(np.linspace(0, n_steps, config.n_records + 1).astype(int).tolist()[1:])
+    bfloat16, since, epoch, batches = uses_bfloat16(config.precision, trainer.device), _Since(), None, []
+    with tqdm(total=n_steps, initial=n_done, desc="pretrain", unit="step", disable=not trainer.progress) as bar, torch.random.fork_rng(devices=[]):
+        while n_done < n_steps:
+            if epoch != 1 + n_done // steps_per_epoch:
+                epoch = 1 + n_done // steps_per_epoch
+                batches = _batches(trainer, pieces, epoch)
+            place = n_done % steps_per_epoch * config.accumulation
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * _schedule(n_done, n_steps, config.warmup)
+            since.add(*_step(trainer, optimizer, batches[place:place + config.accumulation], number=n_done, bfloat16=bfloat16))
+            n_done += 1
+            bar.update()
+            if n_done in record_steps:
+                records.append({"step": n_done, **since.means(), **({"valid_loss": trainer.loss(valid)} if valid is not None else {})})
+                since = _Since()
+                bar.set_postfix({name: f"{value:,.4g}" for name, value in records[-1].items() if name != "step"})
+                if checkpoint is not None:
+                    _save(checkpoint, identity, model, optimizer, n_done, records)
+    trainer.records_ = pd.DataFrame(records)
+    model.eval()
+
+
+def _step(trainer: MaskedLanguageModelTrainer, optimizer, batches: Sequence, *, number: int, bfloat16: bool) -> tuple[float, int, int]:
+    """One gradient step over one or several batches, as if they were one; loss summed, masked tokens, all tokens."""
+    seed = int(np.random.default_rng([trainer.seed, number]).integers(2**31))
+    torch.manual_seed(seed)  # of dropout
+    generator = torch.Generator().manual_seed(seed)
+    corrupted = [trainer._corrupt(batch, generator) for batch in batches]
+    n_chosen, total = max(1, sum(int((labels != NOT_CHOSEN).sum()) for _, _, labels in corrupted)), 0.0
+    trainer.model.train()
+    optimizer.zero_grad()
+    for inputs in corrupted:
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=bfloat16):
+            loss = masked_loss(trainer.model, *inputs)
+        (loss / n_chosen).backward()
+        total += loss.item()
+    if not np.isfinite(total):
+        raise ValueError(f"the loss is {total} in step {number}. Mend: a lower learning_rate; the last checkpoint, if there is one, is good.")
+    nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
+    optimizer.step()
+    return total, n_chosen, sum(int(mask.sum()) for _, mask, _ in corrupted)
+
+
+def _schedule(step: int, n_steps: int, warmup: float) -> float:
+    """Share of the learning rate: up in a straight line, then down to nothing."""
+    n_warmup = max(1, int(warmup * n_steps))
+    return (step + 1) / n_warmup if step < n_warmup else (n_steps - step) / max(1, n_steps - n_warmup)
+
+
+class _Since:
+    """Sums since the last record."""
+
+    def __init__(self):
+        self.started, self.loss, self.n_chosen, self.n_tokens = time.perf_counter(), 0.0, 0, 0
+
+    def add(self, loss: float, n_chosen: int, n_tokens: int) -> None:
+        self.loss, self.n_chosen, self.n_tokens = self.loss + loss, self.n_chosen + n_chosen, self.n_tokens + n_tokens
+
+    def means(self) -> dict:
+        return {"tokens": self.n_tokens, "loss": self.loss / max(1, self.n_chosen), "tokens_per_second": self.n_tokens / (time.perf_counter() - self.started)}
+
+# %% ../nbs/03_pretraining.ipynb #2e67330a
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged or of another run; the message says which, and the mend."""
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapping) -> None:
+    """Tensors and a note (what JSON can hold, with the run's ``identity``) in one safetensors file that replaces the last when it is complete."""
+    with atomic_file(path) as temporary:
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata={"run": json.dumps(note)})
+
+
+def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
+    """Note and tensors of a checkpoint; raises `CheckpointError` if it is damaged, or if its identity is not the one given."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            note, tensors = json.loads(file.metadata()["run"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again.") from error
+    if other := [key for key, value in identity.items() if note["identity"].get(key) != value]:
+        raise CheckpointError(f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it is. Mend: name another file, or remove it.")
+    return note, tensors
+
+# %% ../nbs/03_pretraining.ipynb #99ef85ea
+def _identity(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]]) -> dict:
+    """What must agree for a run to go on from a checkpoint."""
+    vocabulary = json.dumps(trainer.tokenizer.get_vocab(), sort_keys=True)
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("tokenizer", vocabulary), ("texts", json.dumps(pieces)))}
+    return {"config": asdict(trainer.config), "seed": trainer.seed, "model": trainer.model.config.to_json_string(use_diff=False), **digests}
+
+
+def _save(path: Path, identity: Mapping, model: nn.Module, optimizer, n_done: int, records: list) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"{key}.{name}": torch.as_tensor(value) for key, value in optimizer.state[parameter].items()}
+    write_checkpoint(path, tensors, {"identity": identity, "n_done": n_done, "records": records})
+
+
+def _resume(path: Path, identity: Mapping, model: nn.Module, optimizer) -> tuple[int, list]:
+    note, tensors = read_checkpoint(path, identity)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+            optimizer.state[parameter] = {key: tensors[f"{key}.{name}"].to(parameter.device if "exp" in key else "cpu") for key in ("step", "exp_avg", "exp_avg_sq")}
+    return note["n_done"], note["records"]
+
+# %% ../nbs/03_pretraining.ipynb #13b83723
+def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[str] | None = None, vocabulary_size: int = 5_000, config: PretrainingConfig | None = None,
+             seed: int = 0, folder: str | Path, device: str | None = None, progress: bool = True) -> TextEncoder:
+    """Pretrain a masked language model on `texts`, save it into a new `folder` and load it as an encoder.
+
+    Parameters
+    ----------
+    start : str, optional
+        A pinned asset, a local folder or a hub name to continue from; a head that it lacks is added. Left out: a new tokenizer and a small new BERT.
+    valid : sequence of str, optional
+        Texts for the validation loss.
+
+    Raises
+    ------
+    CorpusError
+        Nothing to learn from.
+    FileExistsError
+        The folder is there already.
+    """
+    if Path(folder).exists():
+        raise FileExistsError(f"{folder} exists already and is left as it is. Mend: choose a new folder.")
+    if start is None:
+        tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
+        model = new_model(tokenizer, max_tokens=(config or PretrainingConfig()).max_tokens, seed=seed)
+    else:
+        encoder = TextEncoder.from_pretrained(start, device="cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of a new head
+            model = AutoModelForMaskedLM.from_pretrained(fetch_asset(start) if start in ASSETS else start, use_safetensors=True, trust_remote_code=False)
+        tokenizer = encoder.tokenizer
+    trainer = MaskedLanguageModelTrainer(model, tokenizer, config=config, seed=seed, device=device, progress=progress).fit(texts, valid)
+    trainer.save_pretrained(folder)
+    encoder = TextEncoder.from_pretrained(str(folder), device=device, max_tokens=trainer.config.max_tokens)
+    encoder.pretraining_ = trainer.records_
+    return encoder

@@ -11,7 +11,6 @@ from llmrec import TransferRecommender
 from llmrec.evaluation import Popular
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import (
-    CheckpointError,
     Dropout,
     Ensemble,
     ItemTower,
@@ -22,6 +21,7 @@ from llmrec.models import (
     batch_loss,
     train,
 )
+from llmrec.pretraining import CheckpointError
 
 SMALL = TrainingConfig(fusion="id", profile_dim=4, dim=8, n_layers=1, batch_size=16, warmup_epochs=1)
 
