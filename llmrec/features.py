@@ -479,7 +479,7 @@ def keyphrases(texts: Sequence[str], groups: Sequence, *, n: int = 5, sentiment:
     best = table[table["count"] >= min_count].sort_values(["group", "score"], ascending=[True, False], kind="stable").groupby("group").head(n)
     return best[["group", "phrase", "count", "score", *(["sentiment"] if sentiment is not None else [])]].reset_index(drop=True)
 
-
+# %% ../nbs/02_features.ipynb #484fe85c
 def _phrases(tokens: Sequence[str], tags: Sequence[str], lang: str) -> list[str]:
     """Nouns, and nouns with the adjective or noun before them."""
     nouns, describing, between = (("NOUN", "PROPN"), ("ADJ", "NOUN", "PROPN"), " ") if lang == "en" else (("n",), ("n", "a"), "")

@@ -69,7 +69,7 @@ class CorpusError(ValueError):
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def train_tokenizer(texts: Sequence[str], *, vocabulary_size: int = 5_000, min_count: int = 2) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Sequence[str], *, vocabulary_size: int = 4_000, min_count: int = 2) -> PreTrainedTokenizerFast:
     """A WordPiece tokenizer learned from `texts`: the most frequent characters and words, lower case; a word that is not among them is read letter by letter.
 
     Raises `CorpusError` if the texts are empty or hold fewer than `vocabulary_size` pieces that occur `min_count` times.
@@ -265,7 +265,7 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
     trainer.records_ = pd.DataFrame(records)
     model.eval()
 
-
+# %% ../nbs/03_pretraining.ipynb #e8971a34
 def _step(trainer: MaskedLanguageModelTrainer, optimizer, batches: Sequence, *, number: int, bfloat16: bool) -> tuple[float, int, int]:
     """One gradient step over one or several batches, as if they were one; loss summed, masked tokens, all tokens."""
     seed = int(np.random.default_rng([trainer.seed, number]).integers(2**31))
@@ -351,7 +351,7 @@ def _resume(path: Path, identity: Mapping, model: nn.Module, optimizer) -> tuple
     return note["n_done"], note["records"]
 
 # %% ../nbs/03_pretraining.ipynb #13b83723
-def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[str] | None = None, vocabulary_size: int = 5_000, config: PretrainingConfig | None = None,
+def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[str] | None = None, vocabulary_size: int = 4_000, config: PretrainingConfig | None = None,
              seed: int = 0, folder: str | Path, device: str | None = None, progress: bool = True) -> TextEncoder:
     """Pretrain a masked language model on `texts`, save it into a new `folder` and load it as an encoder.
 
