@@ -77,7 +77,7 @@ def test_checkpoints_of_other_runs_and_damaged_ones_are_refused_and_kept(few, tm
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(few, tmp_path, monkeypatch):
-    import llmrec.models as models
+    import llmrec.pretraining as pretraining
 
     path = tmp_path / "run"
     SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=path)
@@ -86,7 +86,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(few, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models, "save_file", full)
+    monkeypatch.setattr(pretraining, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=tmp_path / "other")
     assert path.read_bytes() == good and [entry.name for entry in tmp_path.iterdir()] == ["run"]
