@@ -114,8 +114,8 @@ def final(split, make, config, epochs: int, seed: int, folder: Path) -> tuple:
         seconds = time.perf_counter() - started
         if not hasattr(model, "save_pretrained"):
             return model, seconds
-        model.save_pretrained(folder)
         folder.with_suffix(".seconds").write_text(json.dumps(seconds))
+        model.save_pretrained(folder)  # last, and whole or not at all: where the folder is, the seconds are too
     return model.from_pretrained(folder, encoder=model.encoder), json.loads(folder.with_suffix(".seconds").read_text())
 
 
@@ -127,14 +127,14 @@ def measure_ours(split, make, configs, n_seeds, kept: Path) -> dict:
     return result_of([evaluate_users(model, split, metrics=("ndcg", "hr")) for model, _ in fits], value, [seconds for _, seconds in fits], {"epochs": epochs, **changed})
 
 
-def measure_ensemble(split, members: list, n_seeds, valid) -> dict:
+def measure_ensemble(split, members: list, n_seeds) -> dict:
     """The same for `Ensemble`, of the members' own fits, one of each a seed."""
     fits = []
     for seed in range(n_seeds):
         fits.append([final(split, make, *chosen(split, make, configs, kept.with_suffix(".chosen"))[:2], seed, kept.with_name(f"{kept.name}-{seed}"))
                      for make, configs, _, kept in members])
     runs = [evaluate_users(Ensemble([model for model, _ in fit]).join(), split, metrics=("ndcg", "hr")) for fit in fits]
-    return result_of(runs, valid, [sum(seconds for _, seconds in fit) for fit in fits], {"members": len(members)})
+    return result_of(runs, np.nan, [sum(seconds for _, seconds in fit) for fit in fits], {"members": len(members)})
 
 
 def measure_baseline(split, make, space) -> dict:
@@ -236,7 +236,7 @@ def main() -> None:
     mine = {name: (*plan, runs / slug(name)) for name, plan in ours(encoder, options.dataset).items()}
     plans = {name: (measure_ours, split, *plan) for name, plan in mine.items()}
     if "llmrec, text" in mine:
-        plans["llmrec, both together"] = (measure_ensemble, split, [mine["llmrec, text"], mine["llmrec, text + id"]], 5, np.nan)
+        plans["llmrec, both together"] = (measure_ensemble, split, [mine["llmrec, text"], mine["llmrec, text + id"]], 5)
     plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
     if options.dataset == "movielens-100k":
         plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}

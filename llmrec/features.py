@@ -270,14 +270,15 @@ class TextEncoder:
 PROBES = ("Alien (1979), Horror Sci-Fi", "shredded cheese", "The quick brown fox jumps over the lazy dog, twice, and nobody minds.", "这本书很好看", "a", "12345 !?")
 
 # %% ../nbs/02_features.ipynb #036b0ec0
-def _load_model(name: str) -> tuple:
+def _load_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
+    """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random weights of `seed`, the same at every load."""
     source = Path(fetch_asset(name)) if name in ASSETS else name
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a part that the file lacks, and that pooling does not use, gets the same random weights at every load
-            model = AutoModel.from_pretrained(source, **options, **({} if files else {"use_safetensors": True}))
+            torch.manual_seed(seed)
+            model = kind.from_pretrained(source, **options, **({} if files else {"use_safetensors": True}))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
         raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "
@@ -356,15 +357,15 @@ def _quietly(action: Callable):
         return None
 
 
-def _check_texts(texts: Sequence[str], *, allow_empty: bool = False) -> list[str]:
+def _check_texts(texts: Sequence[str], *, allow_empty: bool = False, error: type[ValueError] = EncodingError) -> list[str]:
     if isinstance(texts, (str, bytes)):
-        raise EncodingError("a list of texts is expected, not one string. Mend: [text].")
+        raise error("a list of texts is expected, not one string. Mend: [text].")
     texts = list(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise EncodingError(f"text {row} (counting from 0) is {type(text).__name__}, not a string: {text!r:.60}. Mend: convert or drop it.")
+            raise error(f"text {row} (counting from 0) is {type(text).__name__}, not a string: {text!r:.60}. Mend: convert or drop it.")
         if not allow_empty and not text.strip():
-            raise EncodingError(f"text {row} (counting from 0) is empty. Mend: give it words, or drop it.")
+            raise error(f"text {row} (counting from 0) is empty. Mend: give it words, or drop it.")
     return [text.encode("utf-8", "replace").decode() for text in texts]  # a lone surrogate becomes "?"
 
 # %% ../nbs/02_features.ipynb #ae55f305

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from .data import DataError, Dataset, sort_by_time
 from .features import default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, sampled_softmax
-from .pretraining import CheckpointError, read_checkpoint, write_checkpoint
+from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -651,9 +651,7 @@ def _same_run(config: TrainingConfig, epochs: int, seed: int, histories: Sequenc
 def _save_run(run: Run, path: Path, identity: Mapping) -> None:
     tensors = {f"{kind}.{name}": tensor for kind, state in (("model", run.model.state_dict()), ("averaged", run.averaged.state_dict()), ("best", run.best))
                for name, tensor in state.items()}
-    for (name, parameter) in run.trained:
-        tensors |= {f"optimizer.{key}.{name}": torch.as_tensor(value) for key, value in run.optimizer.state[parameter].items()}
-    write_checkpoint(path, tensors, {"identity": identity, "records": run.records, "n_done": run.n_done})
+    write_checkpoint(path, tensors | optimizer_tensors(run.optimizer, run.trained), {"identity": identity, "records": run.records, "n_done": run.n_done})
 
 
 def _load_run(run: Run, path: Path, identity: Mapping) -> None:
@@ -662,9 +660,7 @@ def _load_run(run: Run, path: Path, identity: Mapping) -> None:
     run.model.load_state_dict(states["model"])
     run.averaged.load_state_dict(states["averaged"])
     run.best, run.records, run.n_done = states["best"], note["records"], note["n_done"]
-    for name, parameter in run.trained:
-        keys = [key for key in tensors if key.startswith("optimizer.") and key.split(".", 2)[2] == name]
-        run.optimizer.state[parameter] = {key.split(".", 2)[1]: tensors[key].to(parameter.device if "exp" in key else "cpu") for key in keys}
+    restore_optimizer(run.optimizer, run.trained, tensors)
 
 # %% ../nbs/05_models.ipynb #6f9eaf24
 def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10) -> float:

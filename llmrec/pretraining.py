@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,13 +24,13 @@ from torch import nn
 from tqdm.auto import tqdm
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from .data import ASSETS, atomic_file, fetch_asset, staged
-from .features import TextEncoder, default_device, uses_bfloat16
+from .data import atomic_file, staged
+from .features import TextEncoder, _check_texts, _load_model, default_device, uses_bfloat16
 
 # %% auto #0
 __all__ = ['NOT_CHOSEN', 'SPECIAL', 'mask_tokens', 'CorpusError', 'train_tokenizer', 'token_pieces', 'batches_by_length',
            'new_model', 'masked_loss', 'PretrainingConfig', 'MaskedLanguageModelTrainer', 'CheckpointError',
-           'write_checkpoint', 'read_checkpoint', 'pretrain']
+           'write_checkpoint', 'optimizer_tensors', 'restore_optimizer', 'read_checkpoint', 'pretrain']
 
 # %% ../nbs/03_pretraining.ipynb #951fa7d0
 NOT_CHOSEN = -100  # what torch's cross-entropy ignores
@@ -92,13 +92,10 @@ def train_tokenizer(texts: Sequence[str], *, vocabulary_size: int = 4_000, min_c
 
 
 def _check_corpus(texts: Sequence[str]) -> list[str]:
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise CorpusError(f"text {row} (counting from 0) is {type(text).__name__}, not a string: {text!r:.60}. Mend: convert or drop it.")
+    texts = _check_texts([texts] if isinstance(texts, str) else texts, allow_empty=True, error=CorpusError)
     if not any(map(str.strip, texts)):
         raise CorpusError(f"a corpus of {len(texts)} texts without a word. Mend: pass texts.")
-    return [text.encode("utf-8", "replace").decode() for text in texts]
+    return texts
 
 # %% ../nbs/03_pretraining.ipynb #cfaaf651
 def token_pieces(tokenizer, texts: Sequence[str], max_tokens: int = 128) -> list[list[int]]:
@@ -316,6 +313,18 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapp
         save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata={"run": json.dumps(note)})
 
 
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]) -> dict[str, torch.Tensor]:
+    """The optimiser's state of named parameters, as a checkpoint holds it."""
+    return {f"optimizer.{key}.{name}": torch.as_tensor(value) for name, parameter in parameters for key, value in optimizer.state[parameter].items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give the optimiser back what `optimizer_tensors` made of it; step counters stay on the CPU."""
+    for name, parameter in parameters:
+        keys = [key for key in tensors if key.startswith("optimizer.") and key.split(".", 2)[2] == name]
+        optimizer.state[parameter] = {key.split(".", 2)[1]: tensors[key].to(parameter.device if "exp" in key else "cpu") for key in keys}
+
+
 def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
     """Note and tensors of a checkpoint; raises `CheckpointError` if it is damaged, or if its identity is not the one given."""
     try:
@@ -337,9 +346,7 @@ def _identity(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]]) 
 
 def _save(path: Path, identity: Mapping, model: nn.Module, optimizer, n_done: int, records: list) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.named_parameters()}
-    for name, parameter in model.named_parameters():
-        tensors |= {f"{key}.{name}": torch.as_tensor(value) for key, value in optimizer.state[parameter].items()}
-    write_checkpoint(path, tensors, {"identity": identity, "n_done": n_done, "records": records})
+    write_checkpoint(path, tensors | optimizer_tensors(optimizer, model.named_parameters()), {"identity": identity, "n_done": n_done, "records": records})
 
 
 def _resume(path: Path, identity: Mapping, model: nn.Module, optimizer) -> tuple[int, list]:
@@ -347,7 +354,7 @@ def _resume(path: Path, identity: Mapping, model: nn.Module, optimizer) -> tuple
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
-            optimizer.state[parameter] = {key: tensors[f"{key}.{name}"].to(parameter.device if "exp" in key else "cpu") for key in ("step", "exp_avg", "exp_avg_sq")}
+    restore_optimizer(optimizer, model.named_parameters(), tensors)
     return note["n_done"], note["records"]
 
 # %% ../nbs/03_pretraining.ipynb #13b83723
@@ -375,11 +382,7 @@ def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[
         tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
         model = new_model(tokenizer, max_tokens=(config or PretrainingConfig()).max_tokens, seed=seed)
     else:
-        encoder = TextEncoder.from_pretrained(start, device="cpu")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # of a new head
-            model = AutoModelForMaskedLM.from_pretrained(fetch_asset(start) if start in ASSETS else start, use_safetensors=True, trust_remote_code=False)
-        tokenizer = encoder.tokenizer
+        model, tokenizer = _load_model(start, AutoModelForMaskedLM, seed=seed)
     trainer = MaskedLanguageModelTrainer(model, tokenizer, config=config, seed=seed, device=device, progress=progress).fit(texts, valid)
     trainer.save_pretrained(folder)
     encoder = TextEncoder.from_pretrained(str(folder), device=device, max_tokens=trainer.config.max_tokens)
