@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -121,10 +121,11 @@ def batches_by_length(lengths: np.ndarray, tokens_per_batch: int, random: np.ran
     return [batches[place] for place in random.permutation(len(batches))]
 
 # %% ../nbs/03_pretraining.ipynb #848415a4
-def new_model(tokenizer, *, hidden_size: int = 192, n_layers: int = 4, n_heads: int = 4, max_tokens: int = 128, seed: int = 0) -> BertForMaskedLM:
+def new_model(tokenizer, *, hidden_size: int = 192, n_layers: int = 4, n_heads: int = 3, max_tokens: int = 128, dropout: float = 0.0, seed: int = 0) -> BertForMaskedLM:
     """A BERT for masked-token prediction with random weights; its head shares the embedding table."""
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=hidden_size, num_hidden_layers=n_layers, num_attention_heads=n_heads, intermediate_size=4 * hidden_size,
-                        max_position_embeddings=max_tokens, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id)
+                        max_position_embeddings=max_tokens, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
+                        attn_implementation="sdpa" if torch.cuda.is_available() else "eager")  # the fused kernel is slow backwards on a processor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BertForMaskedLM(config)
@@ -182,12 +183,14 @@ class MaskedLanguageModelTrainer:
         self.config, self.seed, self.progress, self.device = config or PretrainingConfig(), seed, progress, torch.device(device or default_device())
         self.model, self.tokenizer = model.to(self.device), tokenizer
 
-    def fit(self, texts: Sequence[str], valid: Sequence[str] | None = None, *, checkpoint: str | Path | None = None) -> MaskedLanguageModelTrainer:
+    def fit(self, texts: Sequence[str], valid: Sequence[str] | None = None, *, checkpoint: str | Path | None = None,
+            on_record: Callable[[dict], None] | None = None) -> MaskedLanguageModelTrainer:
         """Train on `texts`, and measure the loss on `valid` along the way.
 
-        `checkpoint` names a file from which an interrupted run goes on; the last whole one survives whatever happens. Returns self.
+        `checkpoint` names a file from which an interrupted run goes on; the last whole one survives whatever happens. `on_record` is called with
+        each new line of the training record, before its checkpoint is written. Returns self.
         """
-        _fit(self, texts, valid, None if checkpoint is None else Path(checkpoint))
+        _fit(self, texts, valid, None if checkpoint is None else Path(checkpoint), on_record or (lambda record: None))
         return self
 
     @torch.inference_mode()
@@ -231,7 +234,7 @@ def _batches(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], e
     return [[pieces[row] for row in batch] for batch in rows]
 
 
-def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Sequence[str] | None, checkpoint: Path | None) -> None:
+def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Sequence[str] | None, checkpoint: Path | None, on_record: Callable) -> None:
     config, model = trainer.config, trainer.model
     pieces = token_pieces(trainer.tokenizer, texts, config.max_tokens)
     steps_per_epoch = -(-len(_batches(trainer, pieces, epoch=1)) // config.accumulation)
@@ -255,10 +258,11 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
             bar.update()
             if n_done in record_steps:
                 records.append({"step": n_done, **since.means(), **({"valid_loss": trainer.loss(valid)} if valid is not None else {})})
-                since = _Since()
+                on_record(records[-1])
                 bar.set_postfix({name: f"{value:,.4g}" for name, value in records[-1].items() if name != "step"})
                 if checkpoint is not None:
                     _save(checkpoint, identity, model, optimizer, n_done, records)
+                since = _Since()
     trainer.records_ = pd.DataFrame(records)
     model.eval()
 
