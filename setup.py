@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 config = ConfigParser(delimiters=["="])
 config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
-extras = {name: settings[f"{name}_requirements"].split() for name in ("dev", "baselines", "words", "lab", "docs")}
+extras = {name: settings[f"{name}_requirements"].split() for name in ("dev", "baselines", "words", "lora", "lab", "docs")}
 
 setup(
     name=settings["lib_name"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from .data import DataError, Dataset, sort_by_time
 from .features import default_device, uses_bfloat16
-from .losses import IGNORED, full_softmax, sampled_softmax
+from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 __all__ = ['logger', 'FUSIONS', 'TEXT_AND_ID', 'top_k', 'top_k_of_products', 'Recommender', 'Dropout', 'ItemTower',
            'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower', 'MeanTower', 'FadingMean', 'ContentProfile',
            'IdProfile', 'TrainingConfig', 'SequentialModel', 'pad_histories', 'training_batch', 'random_batches',
-           'NegativeSampler', 'batch_loss', 'train', 'best_epoch', 'Run', 'mean_ndcg', 'validation_task',
+           'NegativeSampler', 'batch_loss', 'FineTuning', 'train', 'best_epoch', 'Run', 'mean_ndcg', 'validation_task',
            'SequentialRecommender', 'Ensemble']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
@@ -396,6 +396,7 @@ class TrainingConfig:
     fusion: str = "text"           # what an item enters as: one of `FUSIONS`
     history: str = "transformer"   # what reads a history: "transformer", "gru" or "mean"
     n_components: int = 384        # directions of the text that whitening keeps
+    shrinkage: float = 0.0         # how far whitening stops short of equal variance in all of them, in mean variances
     dim: int = 64
     hidden: int = 512              # width of the item tower
     n_layers: int = 2
@@ -537,11 +538,53 @@ def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch
     return sampled_softmax(wishes.flatten(0, 1)[real], items[in_targets[real]], items[in_negatives], targets=targets.flatten()[real], negatives=negatives,
                            log_q=sampler.log_q.to(inputs.device)[negatives])
 
+# %% ../nbs/05_models.ipynb #92e573f3
+@dataclass(frozen=True)
+class FineTuning:
+    """What of a network learns.
+
+    Parameters
+    ----------
+    speeds : mapping
+        Parameter name to multiple of the learning rate; a parameter that is not named stays as it is.
+    starts : mapping
+        Parameter name to the share of training that passes before it begins to learn; 0 if not named.
+    pull : float
+        Strength of the `l2_sp` penalty, which holds what learns to where it started.
+    """
+
+    speeds: Mapping[str, float]
+    starts: Mapping[str, float] = field(default_factory=dict)
+    pull: float = 0.0
+
+    @classmethod
+    def of_all(cls, network: nn.Module) -> FineTuning:
+        """Everything that can learn, from the start, at one speed."""
+        return cls({name: 1.0 for name, parameter in network.named_parameters() if parameter.requires_grad})
+
+    def prepare(self, network: nn.Module, weight_decay: Callable[[nn.Parameter], float]) -> tuple[list[tuple[str, nn.Parameter]], list[dict]]:
+        """What learns, by name, and its groups for an optimiser; all else is frozen."""
+        groups = {}
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in self.speeds)
+            if name in self.speeds:
+                groups.setdefault((self.speeds[name], self.starts.get(name, 0.0), weight_decay(parameter)), []).append(parameter)
+        learning = [(name, parameter) for name, parameter in network.named_parameters() if name in self.speeds]
+        return learning, [{"params": some, "speed": speed, "start": start, "weight_decay": decay} for (speed, start, decay), some in groups.items()]
+
+    @staticmethod
+    def schedule(optimizer: torch.optim.Optimizer, learning_rate: float, progress: float) -> None:
+        """Set each group's learning rate when a share `progress` of training is done; a group that has not begun needs no gradient."""
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * group["speed"]
+            for parameter in group["params"]:
+                parameter.requires_grad_(progress >= group["start"])
+
 # %% ../nbs/05_models.ipynb #10d7214b
 def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int,
           moments: Sequence[np.ndarray] | None = None, seed: int = 0,
-          validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, checkpoint: str | Path | None = None,
-          progress: bool = True) -> tuple[SequentialModel, list[dict]]:
+          validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, fine_tuning: FineTuning | None = None,
+          checkpoint: str | Path | None = None, progress: bool = True) -> tuple[SequentialModel, list[dict]]:
     """Train `model` on histories of catalogue positions; return the averaged network with the best validation, and a record an epoch.
 
     Parameters
@@ -550,11 +593,15 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
         When each event of each history was, see `training_batch`.
     validate : callable, optional
         Network to a figure of merit, higher is better; training stops after `patience` epochs without a better one.
+    fine_tuning : FineTuning, optional
+        What learns, how fast and from when; left out, everything does, alike.
     checkpoint : path, optional
         Written after every epoch; if it is there, training goes on from it.
     """
-    run = Run(model, config, epochs, len(histories))
-    identity = _same_run(config, epochs, seed, histories, moments)
+    fine_tuning = fine_tuning or FineTuning.of_all(model)
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if fine_tuning.pull else {}
+    run = Run(model, config, epochs, len(histories), fine_tuning)
+    identity = _same_run(config, epochs, seed, histories, moments) | {"fine_tuning": asdict(fine_tuning)}
     if checkpoint is not None and Path(checkpoint).exists():
         run.load(Path(checkpoint), identity)
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
@@ -570,7 +617,7 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
                 loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random, bfloat16=bfloat16)
                 if not torch.isfinite(loss):
                     raise ValueError(f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower learning_rate, or look at the text vectors.")
-                run.step(loss)
+                run.step(loss + fine_tuning.pull * l2_sp(run.model, start) if fine_tuning.pull else loss)
                 losses.append(loss.item())
             run.end_epoch({"epoch": epoch, "loss": float(np.mean(losses))}, validate)
             if checkpoint is not None:
@@ -590,23 +637,22 @@ def best_epoch(records: Sequence[Mapping]) -> int:
 class Run:
     """The state of a training run: weights, their running mean, the best so far, the optimiser, and a record an epoch."""
 
-    def __init__(self, model: SequentialModel, config: TrainingConfig, epochs: int, n_histories: int):
+    def __init__(self, model: SequentialModel, config: TrainingConfig, epochs: int, n_histories: int, fine_tuning: FineTuning | None = None):
         self.config, self.records = config, []
         self.averaged = copy.deepcopy(model).eval()
         self.best = copy.deepcopy(model.state_dict())
-        self.trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         tables = {id(table.weight) for table in model.id_tables().values()}
-        groups = [{"params": [p for _, p in self.trained if (id(p) in tables) == of_ids], "weight_decay": decay}
-                  for of_ids, decay in ((False, config.weight_decay), (True, config.id_weight_decay))]
+        self.fine_tuning = fine_tuning or FineTuning.of_all(model)
+        self.trained, groups = self.fine_tuning.prepare(model, lambda p: config.id_weight_decay if id(p) in tables else config.weight_decay)
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-        self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate))
+        self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
         steps_per_epoch = -(-n_histories // config.batch_size)
         self.n_steps, self.n_warmup, self.n_done = epochs * steps_per_epoch, max(1, config.warmup_epochs * steps_per_epoch), 0
 
     def step(self, loss: torch.Tensor) -> None:
         """One gradient step, and the weights into the running mean."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * min(1.0, (self.n_done + 1) / self.n_warmup) * (0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2)
+        warm, cooling = min(1.0, (self.n_done + 1) / self.n_warmup), 0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2
+        self.fine_tuning.schedule(self.optimizer, self.config.learning_rate * warm * cooling, self.n_done / self.n_steps)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
@@ -726,7 +772,7 @@ class SequentialRecommender(Recommender):
         """Text vectors ``[n_items, text_dim]``; here none."""
         return torch.zeros(len(items), 0, device=self.device)
 
-    def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None) -> None:
+    def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None, fine_tuning: FineTuning | None = None) -> None:
         histories, moments = _sequences(train_data, self._positions)
         moments = moments if self.config.shuffle_ties else None
         if not histories:
@@ -742,7 +788,7 @@ class SequentialRecommender(Recommender):
             return mean_ndcg(self, known, targets)
 
         network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=epochs or self.config.epochs, moments=moments, seed=self.seed,
-                                 sampler=sampler, validate=validate if targets else None, checkpoint=checkpoint, progress=self.progress)
+                                 sampler=sampler, validate=validate if targets else None, fine_tuning=fine_tuning, checkpoint=checkpoint, progress=self.progress)
         self._use(network)
         self.history_ = pd.DataFrame(records)
         self.best_epoch_ = best_epoch(records)

@@ -7,24 +7,35 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from .data import Dataset, _clean_items, staged
-from .features import ItemColumns, TextEncoder, Whitening
-from .models import SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg
+from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, staged
+from .evaluation import EASE, ContentKNN, Popular, compare_users, ndcg, ranked_lists
+from .features import ItemColumns, TextEncoder, Whitening, _check_texts, pool, uses_bfloat16
+from .losses import l2_sp
+from .models import FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg
+from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'ModelError', 'TransferClassifier']
+__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
+           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -56,7 +67,7 @@ class TransferRecommender(SequentialRecommender):
 
         `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
         """
-        self.whitening_ = Whitening(self.config.n_components).fit(self._encode(train.items["text"]))
+        self.whitening_ = Whitening(self.config.n_components, shrinkage=self.config.shrinkage).fit(self._encode(train.items["text"]))
         self.columns_ = ItemColumns(self.metadata).fit(train.items)
         return super().fit(train, valid, epochs=epochs, checkpoint=checkpoint)
 
@@ -70,9 +81,26 @@ class TransferRecommender(SequentialRecommender):
         other._use(_with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"]))
         return other
 
-    def adapt(self, train: Dataset, valid: Dataset | None = None, *, strategy: str = "full", epochs: int | None = None) -> TransferRecommender:
-        """A copy of this model, moved to another catalogue and trained on: ``"zero_shot"``, ``"head"`` or ``"full"``."""
-        return _adapt(self, train, valid, strategy, epochs)
+    def adapt(self, train: Dataset, valid: Dataset | None = None, *, strategy: str = "full", epochs: int | None = None,
+              drop_layers: int = 0, reinit_layers: int = 0, new_layers: int = 0) -> TransferRecommender:
+        """A copy of this model, moved to another catalogue and trained on; this one stays as it is.
+
+        Parameters
+        ----------
+        strategy : str
+            One of `STRATEGIES`. What it cost is in ``cost_`` of the copy.
+        epochs : int, optional
+            The configuration's if left out; with `valid`, the best of them is kept.
+        drop_layers, reinit_layers, new_layers : int
+            How many of the Transformer's top blocks to drop, how many of the rest to start anew, and how many fresh ones to add, in this order.
+
+        Raises
+        ------
+        ValueError
+            An unknown strategy, or more layers than there are.
+        """
+        surgery = {"drop": drop_layers, "reinit": reinit_layers, "new": new_layers}
+        return _adapt(self, train, valid, strategy, epochs, surgery)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors), settings (JSON) and catalogue (Parquet) into a new `folder`."""
@@ -105,21 +133,137 @@ def _with_id_rows(network: SequentialModel, old_ids: pd.Series, new_ids: pd.Seri
     return other
 
 # %% ../nbs/06_transfer.ipynb #61c2ec33
-STRATEGIES = ("zero_shot", "head", "full")
-HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature")  # what the strategy "head" trains
+STRATEGIES = ("zero_shot", "head", "lora", "gradual", "discriminative", "l2_sp", "full")
 
 
-def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int | None) -> TransferRecommender:
+def layers_of(network: nn.Module, stack: str | None, head: Sequence[str]) -> list[list[str]]:
+    """Names of the parameters from the input up: below the `stack` of blocks, each block, and the head, whose names begin with one of `head`."""
+    layers = [[] for _ in range(2 + (len(network.get_submodule(stack)) if stack else 0))]
+    for name, _ in network.named_parameters():
+        is_head, is_block = name.startswith(tuple(head)), stack and name.startswith(f"{stack}.")
+        layers[-1 if is_head else 1 + int(name.removeprefix(f"{stack}.").split(".")[0]) if is_block else 0].append(name)
+    return layers
+
+
+def fine_tuning_for(strategy: str, layers: Sequence[Sequence[str]]) -> FineTuning:
+    """What a strategy of `STRATEGIES` (but ``"zero_shot"``) means for a network of these layers.
+
+    Sources: Howard and Ruder, *ULMFiT*, 2018 (gradual, discriminative and its 2.6); Li et al., *L2-SP*, 2018; Hu et al., *LoRA*, 2021.
+    """
+    *below, head = layers
+    depth = {name: len(layers) - 1 - number for number, names in enumerate(layers) for name in names}  # 0 is the head
+    if strategy == "head":
+        return FineTuning(dict.fromkeys(head, 1.0))
+    if strategy == "lora":
+        return FineTuning(dict.fromkeys([*head, *(name for names in below for name in names if "lora_" in name)], 1.0))
+    if strategy == "gradual":
+        return FineTuning(dict.fromkeys(depth, 1.0), starts={name: 0.5 * place / len(below) for name, place in depth.items()})
+    if strategy == "discriminative":
+        return FineTuning({name: 2.6**-place for name, place in depth.items()})
+    return FineTuning(dict.fromkeys(depth, 1.0), pull=0.01 if strategy == "l2_sp" else 0.0)
+
+# %% ../nbs/06_transfer.ipynb #1c81a991
+def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: int = 0) -> None:
+    """Put a trainable correction of low rank beside every matrix outside the head, in place; it starts as nothing. Raises `ValueError` if there is no matrix."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    matrices = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and not name.startswith(tuple(head))]
+    if not matrices:
+        raise ValueError("the strategy 'lora' does not fit a network without matrices below its head. Mend: use 'full'.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices), network)
+
+
+def merge_lora(network: nn.Module) -> None:
+    """Multiply the corrections into their matrices, in place; a network without any stays as it is."""
+    for name, module in list(network.named_modules()):
+        if hasattr(module, "lora_A"):
+            module.merge()
+            network.set_submodule(name, module.get_base_layer())
+
+# %% ../nbs/06_transfer.ipynb #c7ea0fe4
+def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new: int = 0, seed: int = 0) -> nn.ModuleList:
+    """Blocks without the top `drop`, the top `reinit` of the rest with fresh weights, and `new` fresh ones on top; the last block is the pattern of new ones.
+
+    Raises `ValueError` if there are not so many.
+    """
+    kept = len(blocks) - drop
+    if min(drop, reinit, new) < 0 or reinit > kept or kept < 0 or kept + new == 0:
+        raise ValueError(f"of {len(blocks)} layers {drop} cannot be dropped, {reinit} of the rest started anew and {new} added. Mend: smaller numbers; one layer must remain.")
+    fresh = [copy.deepcopy(blocks[-1]) for _ in range(new)]
+    layers = [*copy.deepcopy(blocks[:kept]), *fresh]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for layer in layers[kept - reinit:]:
+            for part in layer.modules():
+                if hasattr(part, "reset_parameters"):
+                    part.reset_parameters()
+    for number, layer in enumerate(layers):
+        for part in layer.modules():
+            if hasattr(part, "layer_idx"):  # decoders number their layers
+                part.layer_idx = number
+    return nn.ModuleList(layers)
+
+# %% ../nbs/06_transfer.ipynb #e39cdddc
+@dataclass
+class Cost:
+    """Price of what happens inside ``with Cost() as cost``: `seconds`, and `peak_mb`, by how much memory grew at its peak (the GPU's if there is one)."""
+
+    n_trained: int = 0
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+
+    def __enter__(self) -> Cost:
+        self._started, self._before, self._done = time.perf_counter(), self._memory(), threading.Event()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._done.set()
+        self._watcher.join()
+        self.seconds = time.perf_counter() - self._started
+
+    def _watch(self) -> None:
+        while True:
+            self.peak_mb = max(self.peak_mb, (self._memory() - self._before) / 1e6)
+            if self._done.wait(0.01):
+                return
+
+    @staticmethod
+    def _memory() -> int:
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+
+# %% ../nbs/06_transfer.ipynb #b1486bce
+HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature")
+
+
+def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int | None, surgery: Mapping[str, int]) -> TransferRecommender:
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}.")
-    target = source.with_items(train.items)
-    target.network_ = copy.deepcopy(target.network_)
-    target._remember(train)
-    if strategy == "zero_shot":
-        return target
-    for name, parameter in target.network_.named_parameters():
-        parameter.requires_grad_(strategy == "full" or name.startswith(HEAD))
-    target._train(train, valid, epochs, checkpoint=None)
+    with Cost() as cost:
+        target = source.with_items(train.items)
+        network = copy.deepcopy(target.network_)
+        stack = "sequence_tower.blocks" if source.config.history == "transformer" else None
+        if any(surgery.values()):
+            if stack is None:
+                raise ValueError(f"a history tower of kind {source.config.history!r} has no layers to drop or add. Mend: history='transformer'.")
+            network.sequence_tower.blocks = reshape_layers(network.sequence_tower.blocks, **surgery, seed=source.seed)
+            target.config = replace(source.config, n_layers=len(network.sequence_tower.blocks))
+        target._remember(train)
+        target._use(network)
+        if strategy != "zero_shot":
+            if strategy == "lora":
+                add_lora(network, HEAD, seed=source.seed)
+            fine_tuning = fine_tuning_for(strategy, layers_of(network, stack, HEAD))
+            target._train(train, valid, epochs, checkpoint=None, fine_tuning=fine_tuning)
+            merge_lora(target.network_)
+            cost.n_trained = sum(parameter.numel() for name, parameter in network.named_parameters() if name in fine_tuning.speeds)
+            target._use(target.network_)
+    target.cost_ = cost
     return target
 
 # %% ../nbs/06_transfer.ipynb #6cea24aa
@@ -189,38 +333,138 @@ def _read_settings(folder: Path) -> dict:
 
 # %% ../nbs/06_transfer.ipynb #a63c6711
 class TransferClassifier(ClassifierMixin, BaseEstimator):
-    """Text to label: a frozen encoder and a logistic-regression probe.
+    """Text to label, by any encoder; the same strategies.
 
     Parameters
     ----------
     encoder : TextEncoder, optional
-        MiniLM if left out.
-    strategy : {"frozen"}
-        What is trained: the probe only.
+        MiniLM if left out. It stays as it is.
+    strategy : str
+        ``"probe"``, a logistic regression on frozen vectors, or one of `STRATEGIES` but ``"zero_shot"``: it goes on from the probe, and trains encoder and head together.
     regularisation : float
-        Inverse strength `C` of scikit-learn's logistic regression.
+        Inverse strength `C` of the probe's penalty.
+    epochs, min_steps : int
+        Passes over the texts, but at least so many steps.
+    tokens_per_batch : int
+        Padding included.
+    learning_rate : float
+        Of the encoder; the head learns ten times as fast.
+    drop_layers, reinit_layers, new_layers : int
+        Surgery on the encoder's top layers, see `reshape_layers`.
+    seed : int
+        Same seed, same texts, same machine: same weights.
+
+    Attributes
+    ----------
+    encoder_ : TextEncoder
+        The encoder after fine-tuning.
+    cost_ : Cost
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, strategy: str = "frozen", regularisation: float = 1.0):
-        self.encoder, self.strategy, self.regularisation = encoder, strategy, regularisation
+    def __init__(self, encoder: TextEncoder | None = None, *, strategy: str = "probe", regularisation: float = 10.0, epochs: int = 3, min_steps: int = 200,
+                 tokens_per_batch: int = 1_024, learning_rate: float = 2e-4, drop_layers: int = 0, reinit_layers: int = 0, new_layers: int = 0, seed: int = 0):
+        self.encoder, self.strategy, self.regularisation, self.epochs, self.min_steps = encoder, strategy, regularisation, epochs, min_steps
+        self.tokens_per_batch, self.learning_rate, self.seed = tokens_per_batch, learning_rate, seed
+        self.drop_layers, self.reinit_layers, self.new_layers = drop_layers, reinit_layers, new_layers
 
     def fit(self, texts: Sequence[str], labels: Sequence) -> TransferClassifier:
         """Learn from texts and labels of equal number, at least two classes. Returns self."""
-        if self.strategy != "frozen":
-            raise ValueError(f"strategy={self.strategy!r} is not known. Mend: use 'frozen'.")
+        strategies = ["probe", *(name for name in STRATEGIES if name != "zero_shot")]
+        if self.strategy not in strategies:
+            raise ValueError(f"strategy={self.strategy!r} is not known. Mend: use one of {strategies}.")
         if len(texts) != len(labels):
             raise ValueError(f"{len(texts)} texts and {len(labels)} labels. Mend: one label a text.")
         if len(set(labels)) < 2:
             raise ValueError(f"only one class in the labels: {set(labels)}. Mend: pass examples of at least two.")
-        self.encoder_ = self.encoder or TextEncoder.from_pretrained()
-        self.probe_ = LogisticRegression(C=self.regularisation, max_iter=2_000).fit(self.encoder_.encode(texts), labels)
-        self.classes_ = self.probe_.classes_
+        texts = _check_texts(texts)
+        with Cost() as self.cost_:
+            self.encoder_ = _reshaped(self.encoder or TextEncoder.from_pretrained(), drop=self.drop_layers, reinit=self.reinit_layers, new=self.new_layers, seed=self.seed)
+            probe = LogisticRegression(C=self.regularisation, max_iter=2_000).fit(self.encoder_.encode(texts), labels)
+            self.classes_ = probe.classes_
+            both = (np.vstack([-side, side]) / 2 if len(side) == 1 else side for side in (probe.coef_, probe.intercept_[:, None]))  # of two classes it keeps one
+            self.coef_, self.intercept_ = next(both), next(both)[:, 0]
+            self.cost_.n_trained = self.coef_.size + self.intercept_.size
+            if self.strategy != "probe":
+                _fine_tune(self, texts, np.searchsorted(self.classes_, labels))
         return self
-
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """The likelier label of each text, ``[n_texts]``."""
-        return self.probe_.predict(self.encoder_.encode(texts))
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Probability of each class, ``[n_texts, n_classes]``, in the order of `classes_`."""
-        return self.probe_.predict_proba(self.encoder_.encode(texts))
+        return softmax(self.encoder_.encode(texts) @ self.coef_.T + self.intercept_, axis=1)
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """The likeliest label of each text, ``[n_texts]``."""
+        return self.classes_[self.predict_proba(texts).argmax(1)]
+
+# %% ../nbs/06_transfer.ipynb #e97b943d
+class _TextClassifier(nn.Module):
+    """Encoder, pooling and a linear head: tokens to logits ``[n_texts, n_classes]``."""
+
+    def __init__(self, model: nn.Module, pooling: str, coef: np.ndarray, intercept: np.ndarray):
+        super().__init__()
+        self.encoder, self.pooling, self.head = model, pooling, nn.Linear(coef.shape[1], len(coef))
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(coef))
+            self.head.bias.copy_(torch.from_numpy(intercept))
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.head(pool(self.encoder(**batch).last_hidden_state, batch["attention_mask"], self.pooling))
+
+
+def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np.ndarray) -> None:
+    """Train encoder and head of a classifier whose probe is fitted. Source of the start: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022."""
+    encoder, device = classifier.encoder_, classifier.encoder_.device
+    network = _TextClassifier(copy.deepcopy(encoder.model).float(), encoder.pooling, classifier.coef_, classifier.intercept_).to(device)
+    if classifier.strategy == "lora":
+        add_lora(network, ["head"], seed=classifier.seed)
+    fine_tuning = fine_tuning_for(classifier.strategy, layers_of(network, f"encoder.{_stack_of(network.encoder)}", ["head"]))
+    fine_tuning = replace(fine_tuning, speeds={name: (10 if name.startswith("head") else 1) * speed for name, speed in fine_tuning.speeds.items()})
+    learning, groups = fine_tuning.prepare(network, lambda parameter: 0.01)
+    optimizer, start = torch.optim.AdamW(groups), {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    tokens, targets = [encoder._cut(some) for some in encoder._tokens(texts)], torch.from_numpy(targets).to(device)
+    lengths, random, batches = np.array([len(some) for some in tokens]), np.random.default_rng(classifier.seed), []
+    n_steps = max(classifier.min_steps, classifier.epochs * len(batches_by_length(lengths, classifier.tokens_per_batch, random)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(classifier.seed)
+        network.train()
+        for step in tqdm(range(n_steps), desc="fine-tune", unit="step", leave=False):
+            batches = batches or batches_by_length(lengths, classifier.tokens_per_batch, random)
+            rows = batches.pop()
+            batch = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt").to(device)
+            fine_tuning.schedule(optimizer, classifier.learning_rate * _schedule(step, n_steps, 0.1), step / n_steps)
+            with torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16("auto", device)):
+                logits = network(dict(batch))
+            loss = F.cross_entropy(logits.float(), targets[rows])
+            optimizer.zero_grad()
+            (loss + fine_tuning.pull * l2_sp(network, start) if fine_tuning.pull else loss).backward()
+            nn.utils.clip_grad_norm_([parameter for _, parameter in learning], 1.0)
+            optimizer.step()
+    classifier.cost_.n_trained = sum(parameter.numel() for _, parameter in learning)
+    merge_lora(network)
+    classifier.encoder_ = _with_model(encoder, network.encoder)
+    classifier.coef_, classifier.intercept_ = (side.detach().cpu().double().numpy() for side in (network.head.weight, network.head.bias))
+
+
+def _stack_of(model: nn.Module) -> str:
+    """Name of the list of layers in a model of transformers: its longest."""
+    stacks = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    if not stacks:
+        raise ValueError(f"{type(model).__name__} has no list of layers, so no layer of it can be told from another. Mend: use strategy='probe'.")
+    return max(stacks, key=lambda name: len(stacks[name]))
+
+
+def _with_model(encoder: TextEncoder, model: nn.Module) -> TextEncoder:
+    """An encoder of the same settings around another model; its vectors are not kept on disk."""
+    return TextEncoder(model, encoder.tokenizer, name=f"{encoder.name}, fine-tuned", max_tokens=encoder.max_tokens, pooling=encoder.pooling, template=encoder.template,
+                       cache=False, device=str(encoder.device))
+
+
+def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder:
+    """The encoder after `reshape_layers`; itself, if there is nothing to do."""
+    if not any(surgery.values()):
+        return encoder
+    model = copy.deepcopy(encoder.model).float()
+    stack = reshape_layers(model.get_submodule(_stack_of(model)), **surgery, seed=seed)
+    model.set_submodule(_stack_of(model), stack)
+    model.config.num_hidden_layers = len(stack)
+    return _with_model(encoder, model)
