@@ -643,10 +643,10 @@ class ContentKNN(Recommender):
         self.vectors_ = torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(vectors)), dim=1)
         return self
 
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         profile = _history_matrix([history[-self.n_last:] for history in histories], len(self.items_))
         counts = np.maximum(1, np.asarray(profile.sum(axis=1)).ravel())[:, None]
-        return torch.from_numpy((profile @ self.vectors_.numpy() / counts).astype(np.float32)) @ self.vectors_.T
+        return torch.from_numpy((profile @ self.vectors_.numpy() / counts).astype(np.float32)), self.vectors_
 
 
 def _history_matrix(histories: Sequence[np.ndarray], n_items: int) -> scipy.sparse.csr_array:

@@ -818,10 +818,16 @@ class Ensemble(Recommender):
     """Several recommenders whose scores are added; each must score by dot products (have `factors`), and learn over the same catalogue.
 
     Members are saved and loaded one by one, and put together again by `join`.
+
+    Parameters
+    ----------
+    members : sequence of Recommender
+    standardise : bool
+        Whether each member's scores are first brought, for every user, to a variance of one over the catalogue: for members of different kinds.
     """
 
-    def __init__(self, members: Sequence[Recommender]):
-        self.members = list(members)
+    def __init__(self, members: Sequence[Recommender], *, standardise: bool = False):
+        self.members, self.standardise = list(members), standardise
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
         """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
@@ -841,4 +847,7 @@ class Ensemble(Recommender):
 
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         users, items = zip(*(member.factors(histories) for member in self.members), strict=True)
-        return torch.cat(users, dim=1), torch.cat(items, dim=1)
+        if self.standardise:  # the variance of u @ v over the items v is u @ cov(v) @ u
+            variances = [(user @ torch.cov(item.T, correction=0) * user).sum(1, keepdim=True) for user, item in zip(users, items, strict=True)]
+            users = [user * variance.clamp(min=1e-12).rsqrt() for user, variance in zip(users, variances, strict=True)]
+        return torch.cat([user.to(users[0].device) for user in users], dim=1), torch.cat([item.to(items[0].device) for item in items], dim=1)

@@ -27,15 +27,15 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, staged
-from .evaluation import EASE, ContentKNN, Popular, compare_users, ndcg, ranked_lists
+from .evaluation import EASE, ContentKNN, Popular, bootstrap_interval, compare_users, ndcg, ranked_lists
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, pool, uses_bfloat16
 from .losses import l2_sp
-from .models import FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg
+from .models import FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, validation_task
 from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier']
+           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'TransferReport', 'transfer_report']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -190,7 +190,8 @@ def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new
     """
     kept = len(blocks) - drop
     if min(drop, reinit, new) < 0 or reinit > kept or kept < 0 or kept + new == 0:
-        raise ValueError(f"of {len(blocks)} layers {drop} cannot be dropped, {reinit} of the rest started anew and {new} added. Mend: smaller numbers; one layer must remain.")
+        raise ValueError(f"of {len(blocks)} layers {drop} cannot be dropped, {reinit} of the rest started anew and {new} added. "
+                         "Mend: smaller numbers; one layer must remain.")
     fresh = [copy.deepcopy(blocks[-1]) for _ in range(new)]
     layers = [*copy.deepcopy(blocks[:kept]), *fresh]
     with torch.random.fork_rng(devices=[]):
@@ -378,7 +379,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"only one class in the labels: {set(labels)}. Mend: pass examples of at least two.")
         texts = _check_texts(texts)
         with Cost() as self.cost_:
-            self.encoder_ = _reshaped(self.encoder or TextEncoder.from_pretrained(), drop=self.drop_layers, reinit=self.reinit_layers, new=self.new_layers, seed=self.seed)
+            surgery = {"drop": self.drop_layers, "reinit": self.reinit_layers, "new": self.new_layers}
+            self.encoder_ = _reshaped(self.encoder or TextEncoder.from_pretrained(), seed=self.seed, **surgery)
             probe = LogisticRegression(C=self.regularisation, max_iter=2_000).fit(self.encoder_.encode(texts), labels)
             self.classes_ = probe.classes_
             both = (np.vstack([-side, side]) / 2 if len(side) == 1 else side for side in (probe.coef_, probe.intercept_[:, None]))  # of two classes it keeps one
@@ -468,3 +470,115 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
     model.set_submodule(_stack_of(model), stack)
     model.config.num_hidden_layers = len(stack)
     return _with_model(encoder, model)
+
+# %% ../nbs/06_transfer.ipynb #3b752d9b
+@dataclass(frozen=True)
+class TransferReport:
+    """What a move to a target is worth.
+
+    Attributes
+    ----------
+    table : DataFrame
+        ``system, share, n_users, ndcg@10, ci_low, ci_high, seconds``: a row a system and share of the target's users it learned from; means over users and seeds.
+    comparison : DataFrame
+        As from `compare`: the adapted model, all users, against each other system of that rung.
+    verdict : str
+    """
+
+    table: pd.DataFrame
+    comparison: pd.DataFrame
+    verdict: str
+
+    def plot(self, ax) -> None:
+        """NDCG@10 against the number of target users; what never learns is a dashed line."""
+        styles = {"adapted": (BLUE, "o-"), "from scratch": (ORANGE, "s-"), "ids from scratch": (GREY, "^-"), "EASE": (GREY, "v:"), "popular": (GREY, "x:")}
+        for name, (color, style) in styles.items():
+            rows = self.table[self.table["system"] == name]
+            ax.plot(rows["n_users"], rows["ndcg@10"], style, color=color, label=name)
+            ax.fill_between(rows["n_users"], rows["ci_low"], rows["ci_high"], color=color, alpha=0.1, linewidth=0)
+        for name, style in (("zero-shot", "--"), ("content", "-.")):
+            ax.axhline(self.table.set_index("system").loc[name, "ndcg@10"], color=BLUE if name == "zero-shot" else GREY, linestyle=style, label=name)
+        ax.set(xscale="log", xlabel="users of the target that were learned from", ylabel="test NDCG@10", ylim=(0, None))
+        ax.legend(fontsize=8)
+
+
+def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender], target: Split, *, shares: Sequence[float] = (0.01, 0.05, 0.2, 1.0),
+                    strategy: str = "full", progress: bool = True) -> TransferReport:
+    """Move a fitted model, or several that differ in their seed, to a target, and hold the result against what else one might do there.
+
+    Parameters
+    ----------
+    target : Split
+        The users of its test part are the same on every rung; a rung learns from a `share` of them, drawn by the model's seed. All early stopping and all
+        choices of a baseline's setting are made on the validation events of those who are learned from.
+
+    Raises
+    ------
+    ValueError
+        No source, a target with a single user, or one with texts that are empty.
+    """
+    sources = [sources] if isinstance(sources, TransferRecommender) else list(sources)
+    n_users, known = target.train.interactions["user_id"].nunique(), target.histories("test")
+    if not sources or n_users < 2:
+        raise ValueError(f"{len(sources)} source(s) and {n_users} target user(s). Mend: at least one fitted source, and a target with several users.")
+    wanted, values, rows = target.targets("test"), {}, []
+
+    def note(system: str, share: float, n_users: int, recommender: Recommender, seconds: float) -> None:
+        lists = ranked_lists(recommender.recommend(known, k=10), wanted, k=10)
+        values.setdefault((system, share), []).append(pd.Series(ndcg(lists), index=lists.users))
+        rows.append({"system": system, "share": share, "n_users": n_users, "seconds": seconds})
+
+    with tqdm(total=len(sources) * (1 + len(shares)), desc="transfer report", disable=not progress) as bar:
+        for source in sources:
+            note("zero-shot", 0.0, 0, source.adapt(target.train, strategy="zero_shot"), 0.0)
+            note("content", 0.0, 0, _best_content(source.encoder, target.train, target.valid), 0.0)
+            bar.update()
+            for share in shares:
+                train, valid, n_chosen = _some_users(target, share, source.seed)
+                for name, fit in _rung(source, train, valid, strategy).items():
+                    with Cost() as cost:
+                        fitted = fit()
+                    note(name, share, n_chosen, fitted, cost.seconds)
+                bar.update()
+    means = {key: pd.concat(some, axis=1).mean(axis=1) for key, some in values.items()}  # of a user, over seeds
+    return _report(means, pd.DataFrame(rows), max(shares))
+
+# %% ../nbs/06_transfer.ipynb #4af336e8
+def _some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
+    """Train and validation events of a share of the users, at least two, over the whole catalogue; and their number."""
+    users = np.sort(target.train.interactions["user_id"].unique())
+    chosen = np.random.default_rng(seed).permutation(users)[:max(2, round(share * len(users)))]
+    parts = (replace(part, interactions=part.interactions[part.interactions["user_id"].isin(chosen)].reset_index(drop=True)) for part in (target.train, target.valid))
+    return *parts, len(chosen)
+
+
+def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy: str) -> dict:
+    """What can be fitted to some of the target's users: name to a function that does it."""
+    return {"adapted": lambda: source.adapt(train, valid, strategy=strategy),
+            "from scratch": lambda: TransferRecommender(source.encoder, config=source.config, seed=source.seed, progress=False).fit(train, valid),
+            "ids from scratch": lambda: SequentialRecommender(seed=source.seed, progress=False).fit(train, valid),
+            "EASE": lambda: _best((EASE(strength).fit(train) for strength in (30, 100, 300, 1_000)), train, valid),
+            "popular": lambda: Popular().fit(train)}
+
+
+def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recommender:
+    """The best of raw and whitened content similarity."""
+    return _best((ContentKNN(encoder, n_components=n, n_last=last).fit(train) for n in (None, 16, 32, 64, 128) for last in (1, 5, 20, 100)), train, valid)
+
+
+def _best(candidates, train: Dataset, valid: Dataset) -> Recommender:
+    known, wanted = validation_task(train, valid)
+    return max(candidates, key=lambda candidate: mean_ndcg(candidate, known, wanted))
+
+
+def _report(means: Mapping[tuple, pd.Series], rows: pd.DataFrame, full: float) -> TransferReport:
+    table = rows.groupby(["system", "share"], sort=False, as_index=False)[["n_users", "seconds"]].mean()
+    per_user = [means[key].to_numpy() for key in zip(table["system"], table["share"], strict=True)]
+    table["ndcg@10"] = [values.mean() for values in per_user]
+    table["ci_low"], table["ci_high"] = zip(*(bootstrap_interval(values) for values in per_user), strict=True)
+    last = {"adapted": means["adapted", full], **{name: values for (name, share), values in means.items() if share in (0.0, full) and name != "adapted"}}
+    comparison = compare_users(last)
+    scratch = comparison.set_index("other").loc["from scratch"]
+    verdict = "positive transfer" if scratch["ci_low"] > 0 else "negative transfer" if scratch["ci_high"] < 0 else "no transfer shown"
+    numbers = f"adapted minus from scratch, NDCG@10: {scratch['difference']:+.3f} [{scratch['ci_low']:+.3f}, {scratch['ci_high']:+.3f}], {len(last['adapted'])} users"
+    return TransferReport(table[["system", "share", "n_users", "ndcg@10", "ci_low", "ci_high", "seconds"]], comparison, f"{verdict} ({numbers})")

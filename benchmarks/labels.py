@@ -1,0 +1,100 @@
+"""What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; five draws and seeds.
+
+Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
+``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``.
+"""
+import argparse
+import json
+
+import jieba
+import numpy as np
+import pandas as pd
+from run import HERE, save
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from snownlp import normal, seg
+from snownlp.classification.bayes import Bayes
+
+from llmrec import TextEncoder, TransferClassifier
+from llmrec.pretraining import new_model, review_model, split_reviews
+
+SEEDS = range(5)
+FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
+LEARNING_RATE = {"own, pretrained": 3e-4, "from scratch": 3e-4}  # the better of 1e-4, 3e-4 and 1e-3 on a thousand reviews to learn from, see the log of `tuning`
+LEARNED_FROM, TEST = split_reviews()
+
+
+def labelled(n: int, seed: int) -> pd.DataFrame:
+    """`n` reviews to learn from, or all, drawn by `seed`."""
+    return LEARNED_FROM.sample(min(n, len(LEARNED_FROM)), random_state=seed)
+
+
+def tf_idf(n: int, seed: int) -> np.ndarray:
+    """Right or wrong on each test review: logistic regression on TF-IDF of characters or words, chosen with its penalty by cross-validation."""
+    some, pipeline = labelled(n, seed), make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1_000))
+    penalties = {"logisticregression__C": [1, 10, 100]}
+    grid = [penalties | {"tfidfvectorizer__analyzer": ["char"], "tfidfvectorizer__ngram_range": [(1, 2)]}, penalties | {"tfidfvectorizer__analyzer": [jieba.lcut]}]
+    return GridSearchCV(pipeline, grid).fit(some["text"], some["label"]).predict(TEST["text"]) == TEST["label"].to_numpy()
+
+
+WORDS = {}
+
+
+def snownlp(n: int, seed: int) -> np.ndarray:
+    """The same for snownlp's naive Bayes, retrained; each review is cut into words once."""
+    def words(text: str) -> list[str]:
+        if text not in WORDS:
+            WORDS[text] = normal.filter_stop(seg.seg(text))
+        return WORDS[text]
+
+    some, bayes = labelled(n, seed), Bayes()
+    bayes.train([[words(text), label] for text, label in zip(some["text"], some["label"], strict=True)])
+    return np.array([bayes.classify(words(text))[0] for text in TEST["text"]]) == TEST["label"].to_numpy()
+
+
+def own(n: int, seed: int, *, percent: int) -> np.ndarray:
+    """The same for the small BERT after so many percent of its pretraining, fine-tuned in full; 0 is from scratch, with weights of that seed."""
+    encoder = TextEncoder.from_pretrained(str(review_model() / str(percent or 100)))
+    if not percent:
+        encoder = TextEncoder(new_model(encoder.tokenizer, seed=seed).bert, encoder.tokenizer, name="from scratch", cache=False)
+    rate = LEARNING_RATE["own, pretrained" if percent else "from scratch"]
+    some = labelled(n, seed)
+    classifier = TransferClassifier(encoder, strategy="full", learning_rate=rate, epochs=2, seed=seed).fit(some["text"].tolist(), some["label"].to_numpy())
+    return classifier.predict(TEST["text"].tolist()) == TEST["label"].to_numpy()
+
+
+def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
+    """Plans of the small BERT: system, function, options."""
+    return [("own, pretrained" if percent else "from scratch", own, n, {"percent": percent}) for n in sizes for percent in percents]
+
+
+PARTS = {"words": [(name, method, n, {}) for name, method in (("TF-IDF", tf_idf), ("snownlp", snownlp)) for n in (*FEW, 5_000, ALL)],
+         "few": bert(*FEW), "length": bert(200, percents=(25, 50, 75)), "5000": bert(5_000), "all": bert(ALL)}
+
+
+def main() -> None:
+    """The parts that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    (HERE / ".runs").mkdir(exist_ok=True)
+    for part in parser.parse_args().parts or PARTS:
+        path = HERE / ".runs" / f"labels-{part}.jsonl"
+        done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        finished = {(row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done}
+        for seed in SEEDS:
+            for system, method, n, options in PARTS[part]:
+                key = system, min(n, len(LEARNED_FROM)), options.get("percent"), seed
+                if key not in finished:
+                    right = method(n, seed, **options)
+                    row = dict(zip(("system", "n_labels", "pretraining", "seed"), key, strict=True)) | {"accuracy": float(right.mean()), "n_test": len(right)}
+                    print(row, flush=True)
+                    with path.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+    rows = [json.loads(line) for path in sorted((HERE / ".runs").glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
+    save(pd.DataFrame(rows), "labels.parquet")
+
+
+if __name__ == "__main__":
+    main()

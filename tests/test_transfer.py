@@ -1,0 +1,93 @@
+"""Strategies, surgery and the report: what they change, what they leave alone, and what they refuse."""
+import numpy as np
+import pytest
+import torch
+
+from llmrec import Dataset, TextEncoder
+from llmrec.pretraining import new_model, train_tokenizer
+from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, transfer_report
+
+REVIEWS = [f"{start} {thing}" for thing in ("film", "book", "room", "meal", "song", "play") for start in ("a fine", "a lovely", "an awful", "a dreadful")]
+LABELS = ["good", "good", "bad", "bad"] * 6
+
+
+@pytest.fixture(scope="module")
+def horror(films):
+    return films.sample_users(80, seed=2).domain(genres=["Horror"]).split()
+
+
+@pytest.fixture(scope="module")
+def small_encoder():
+    """A tiny BERT with random weights."""
+    tokenizer = train_tokenizer(REVIEWS, vocabulary_size=40)
+    return TextEncoder(new_model(tokenizer, hidden_size=32, n_layers=3, n_heads=2).bert, tokenizer, name="tiny", cache=False)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_trains_what_it_says_and_keeps_the_source(strategy, fitted, horror, encoder, tmp_path):
+    before = {name: tensor.clone() for name, tensor in fitted.network_.state_dict().items()}
+    moved = fitted.adapt(horror.train, horror.valid if strategy == "zero_shot" else None, strategy=strategy, epochs=6)
+    after = moved.network_.state_dict()
+    assert all(torch.equal(tensor, fitted.network_.state_dict()[name]) for name, tensor in before.items())
+    assert list(after) == list(before)  # whatever was put in was taken out again
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    expected = {"zero_shot": lambda name: False, "head": lambda name: name.startswith(("item_tower.text.3", "sequence_tower.norm", "content"))}
+    assert {name for name in changed if not expected.get(strategy, lambda name: True)(name)} == set()
+    assert ("sequence_tower.blocks.0.attention_in.weight" in changed) == (strategy not in ("zero_shot", "head"))
+    assert moved.cost_.seconds > 0 and (moved.cost_.n_trained > 0) == (strategy != "zero_shot")
+    moved.save_pretrained(tmp_path / "moved")
+    loaded = TransferRecommender.from_pretrained(tmp_path / "moved", encoder=encoder)
+    assert loaded.recommend(horror.histories("test")).equals(moved.recommend(horror.histories("test")))
+
+
+def test_a_pull_keeps_weights_nearer_and_a_lower_speed_too(fitted, horror):
+    def distance(strategy):
+        moved = fitted.adapt(horror.train, strategy=strategy, epochs=8)
+        return sum((one - other).square().sum().item() for one, other in zip(moved.network_.parameters(), fitted.network_.parameters(), strict=True))
+    full = distance("full")
+    assert distance("l2_sp") < full and distance("discriminative") < full
+
+
+def test_surgery_on_a_recommender(fitted, horror, encoder, tmp_path):
+    larger = fitted.adapt(horror.train, horror.valid, epochs=1, reinit_layers=1, new_layers=2)
+    assert len(larger.network_.sequence_tower.blocks) == larger.config.n_layers == 3 and fitted.config.n_layers == 1
+    larger.save_pretrained(tmp_path / "larger")
+    assert TransferRecommender.from_pretrained(tmp_path / "larger", encoder=encoder).recommend({1: horror.train.items["item_id"][:2].tolist()}, k=3).shape[0] == 3
+    with pytest.raises(ValueError, match="of 1 layers 2 cannot be dropped"):
+        fitted.adapt(horror.train, drop_layers=2)
+
+
+@pytest.mark.parametrize("strategy", ["probe", *STRATEGIES[1:]])
+def test_a_classifier_learns_by_every_strategy_and_keeps_its_encoder(strategy, small_encoder):
+    before = small_encoder.encode(REVIEWS)
+    classifier = TransferClassifier(small_encoder, strategy=strategy, min_steps=60, learning_rate=1e-3).fit(REVIEWS, LABELS)
+    assert (classifier.predict(REVIEWS) == np.array(LABELS)).mean() > 0.9
+    assert np.allclose(classifier.predict_proba(REVIEWS).sum(1), 1) and classifier.classes_.tolist() == ["bad", "good"]
+    assert np.array_equal(small_encoder.encode(REVIEWS), before)
+    again = TransferClassifier(small_encoder, strategy=strategy, min_steps=60, learning_rate=1e-3).fit(REVIEWS, LABELS)
+    assert np.array_equal(again.predict_proba(REVIEWS), classifier.predict_proba(REVIEWS))
+
+
+def test_three_classes_and_surgery_on_an_encoder(small_encoder):
+    labels = [index % 3 for index in range(len(REVIEWS))]
+    classifier = TransferClassifier(small_encoder, strategy="full", drop_layers=2, new_layers=1, min_steps=2).fit(REVIEWS, labels)
+    assert classifier.predict_proba(REVIEWS).shape == (len(REVIEWS), 3) and classifier.encoder_.model.config.num_hidden_layers == 2
+    with pytest.raises(ValueError, match="of 3 layers 4 cannot be dropped"):
+        TransferClassifier(small_encoder, drop_layers=4).fit(REVIEWS, labels)
+    with pytest.raises(ValueError, match="strategy='magic'"):
+        TransferClassifier(small_encoder, strategy="magic").fit(REVIEWS, labels)
+
+
+def test_an_encoder_of_another_width_is_refused(fitted, horror, small_encoder, tmp_path):
+    fitted.save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match="encoder"):
+        TransferRecommender.from_pretrained(tmp_path / "model", encoder=small_encoder)
+
+
+def test_a_report_needs_users(fitted, films, horror):
+    one = films.interactions[films.interactions["user_id"] == 1].head(8)
+    alone = Dataset.from_frames(one, films.items[films.items["item_id"].isin(one["item_id"])]).split()
+    with pytest.raises(ValueError, match="1 target user"):
+        transfer_report(fitted, alone)
+    with pytest.raises(ValueError, match="0 source"):
+        transfer_report([], horror)
