@@ -1,7 +1,7 @@
 """Speed as a ratio against a peer in the same run, medians of three; writes ``benchmarks/speed.parquet``.
 
 Encoding against sentence-transformers; ranking against an exact FAISS search (100,000 users and items, and smaller ones to see that it is linear); and metrics of
-ten million recommendation rows against ranx and RecTools.
+ten million recommendation rows against ranx and RecTools; and pretraining against the Trainer of transformers.
 """
 import argparse
 import json
@@ -15,13 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import transformers
 from environments import HERE, PeerError, environment
 from run import save_rows
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from llmrec import TextEncoder, load_dataset
 from llmrec.data import fetch_asset
 from llmrec.evaluation import hit_rate, ndcg, ranked_lists
+from llmrec.features import uses_bfloat16
+from llmrec.pretraining import MaskedLanguageModelTrainer, PretrainingConfig, _batches, _step, new_model, split_reviews, token_pieces, train_tokenizer
 
 SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))
 
@@ -91,6 +95,35 @@ def encoding() -> list[dict]:
              "speed_ratio": peer_seconds / ours, "min_cosine": float(cosines.min()), "share_of_peak": counter.get_total_flops() / ours / peak}]
 
 
+def pretraining(n_steps: int = 60) -> list[dict]:
+    """Our trainer against transformers' `Trainer`: same small BERT, reviews, precision and mean tokens a batch; both sort by length. In turn, three times."""
+    texts = split_reviews()[0]["text"].tolist()
+    tokenizer = train_tokenizer(texts)
+    pieces, rounds = token_pieces(tokenizer, texts[:4_000]), []
+    config = PretrainingConfig(epochs=1, tokens_per_batch=2_048, n_records=1)
+    trainer = MaskedLanguageModelTrainer(new_model(tokenizer), tokenizer, config=config, progress=False)
+    batches = _batches(trainer, pieces, epoch=1)[:n_steps]
+    rows_per_batch = round(np.mean([len(batch) for batch in _batches(trainer, pieces, epoch=1)]))
+    bfloat16 = uses_bfloat16("auto", trainer.device)
+    for _ in range(3):
+        optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-3)
+        started, n_tokens = time.perf_counter(), 0
+        for number, batch in enumerate(batches):
+            n_tokens += _step(trainer, optimizer, [batch], number=number, bfloat16=bfloat16)[2]
+        ours = n_tokens / (time.perf_counter() - started)
+        with tempfile.TemporaryDirectory() as folder:
+            options = TrainingArguments(folder, max_steps=n_steps, per_device_train_batch_size=rows_per_batch, train_sampling_strategy="group_by_length", bf16=bfloat16,
+                                        learning_rate=1e-3, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, include_num_input_tokens_seen="non_padding")
+            theirs = Trainer(new_model(tokenizer), options, train_dataset=[{"input_ids": piece} for piece in pieces],
+                             data_collator=DataCollatorForLanguageModeling(tokenizer))
+            started = time.perf_counter()
+            theirs.train()
+            rounds.append((ours, float(theirs.state.num_input_tokens_seen) / (time.perf_counter() - started)))
+    ours, peers = np.median(rounds, axis=0)
+    return [{"what": "pretrain on a million tokens", "peer": f"transformers {transformers.__version__} Trainer", "seconds": 1e6 / ours, "peer_seconds": 1e6 / peers,
+             "speed_ratio": ours / peers}]
+
+
 def matrix_products_per_second(dtype: torch.dtype, n: int = 1_024) -> float:
     """Floating-point operations a second in products of square matrices, best of five."""
     one, other, seconds = torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype), []
@@ -104,12 +137,13 @@ def matrix_products_per_second(dtype: torch.dtype, n: int = 1_024) -> float:
 def main() -> None:
     """The comparisons that are named, or all; those that are not keep the rows they have. `--small` is a tenth of the size, to see that they run; it writes nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("measures", nargs="*", choices=["encoding", "ranking", "metrics", []], help="default: all")
+    parser.add_argument("measures", nargs="*", choices=["encoding", "ranking", "metrics", "pretraining", []], help="default: all")
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
     full = 100_000 // (10 if options.small else 1)
     sizes = [(full // 10, full), (full // 3, full), (full, full), (full, full // 3), (full, full // 10)]
-    plans = {"encoding": encoding, "ranking": lambda: [row for size in sizes for row in ranking(*size)], "metrics": lambda: metrics(10 * full)}
+    plans = {"encoding": encoding, "ranking": lambda: [row for size in sizes for row in ranking(*size)], "metrics": lambda: metrics(10 * full),
+             "pretraining": pretraining}
     for name in options.measures or plans:
         try:
             rows = plans[name]()

@@ -493,4 +493,5 @@ d = { 'settings': { 'branch': 'main',
                                  'llmrec.transfer.layers_of': ('transfer.html#layers_of', 'llmrec/transfer.py'),
                                  'llmrec.transfer.merge_lora': ('transfer.html#merge_lora', 'llmrec/transfer.py'),
                                  'llmrec.transfer.reshape_layers': ('transfer.html#reshape_layers', 'llmrec/transfer.py'),
-                                 'llmrec.transfer.transfer_report': ('transfer.html#transfer_report', 'llmrec/transfer.py')}}}
+                                 'llmrec.transfer.transfer_report': ('transfer.html#transfer_report', 'llmrec/transfer.py'),
+                                 'llmrec.transfer.zero_shot': ('transfer.html#zero_shot', 'llmrec/transfer.py')}}}

@@ -30,12 +30,13 @@ from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, staged
 from .evaluation import EASE, ContentKNN, Popular, bootstrap_interval, compare_users, ndcg, ranked_lists
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, pool, uses_bfloat16
 from .losses import l2_sp
-from .models import FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, validation_task
+from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, validation_task
 from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'TransferReport', 'transfer_report']
+__all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
+           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'zero_shot', 'TransferReport',
+           'transfer_report']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -470,6 +471,18 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
     model.set_submodule(_stack_of(model), stack)
     model.config.num_hidden_layers = len(stack)
     return _with_model(encoder, model)
+
+# %% ../nbs/06_transfer.ipynb #461da74c
+TRANSFERABLE = TrainingConfig(shrinkage=10.0)  # learns from texts what holds in other catalogues too
+
+
+def zero_shot(models: Sequence[TransferRecommender], train: Dataset) -> Ensemble:
+    """Fitted models and plain content together, over a catalogue that none of them has learned from.
+
+    Of `train` only the items are used, and what is popular for users without history.
+    """
+    moved = [model.adapt(train, strategy="zero_shot") for model in models]
+    return Ensemble([*moved, ContentKNN(models[0].encoder, n_components=32, n_last=20).fit(train)], standardise=True).join()
 
 # %% ../nbs/06_transfer.ipynb #3b752d9b
 @dataclass(frozen=True)

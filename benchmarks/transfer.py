@@ -1,0 +1,142 @@
+"""Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the cure of zero-shot step by step.
+
+Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition and floral, other households), ``films-shop``,
+``shop-films``, ``strategies`` and ``cure``. Sources are fitted with early stopping on their own validation events. Writes ``transfer_<part>.parquet``.
+"""
+import argparse
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from run import HERE, save
+
+from llmrec import TextEncoder, TransferRecommender, load_dataset
+from llmrec.data import Dataset, Split
+from llmrec.evaluation import ContentKNN, bootstrap_interval, compare_users, ndcg, ranked_lists
+from llmrec.models import TrainingConfig
+from llmrec.transfer import STRATEGIES, TRANSFERABLE, transfer_report, zero_shot
+
+GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
+DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
+
+
+def domain(dataset: Dataset, users: np.ndarray, where) -> Split:
+    """Leave-one-out of some users over the items where a function of the item table is true; users with five events or more there."""
+    part = dataset.domain(where)
+    log = part.interactions[part.interactions["user_id"].isin(users)]
+    log = log[log.groupby("user_id")["item_id"].transform("size") >= 5]
+    return Dataset.from_frames(log, part.items[part.items["item_id"].isin(log["item_id"])]).split("leave_one_out")
+
+
+def two_groups(dataset: Dataset, n_first: int) -> tuple[np.ndarray, np.ndarray]:
+    """Users in an order drawn with seed 0: the first so many, and the others."""
+    users = np.sort(dataset.interactions["user_id"].unique())
+    np.random.default_rng(0).shuffle(users)
+    return users[:n_first], users[n_first:]
+
+
+def films() -> tuple[Split, Split]:
+    """500 users over films of most genres; the others over films of seven genres."""
+    dataset, (some, others) = load_dataset("movielens-100k"), two_groups(load_dataset("movielens-100k"), 500)
+    is_target = lambda items: items["genres"].map(lambda own: bool(GENRES & set(own)))  # noqa: E731
+    return domain(dataset, some, lambda items: ~is_target(items)), domain(dataset, others, is_target)
+
+
+def shop() -> tuple[Split, Split]:
+    """Half of the households over groceries; the others over drugs, cosmetics, nutrition and floral."""
+    dataset = load_dataset("complete-journey")
+    some, others = two_groups(dataset, len(dataset.interactions["user_id"].unique()) // 2)
+    return domain(dataset, some, lambda items: items["department"] == "GROCERY"), domain(dataset, others, lambda items: items["department"].isin(DEPARTMENTS))
+
+
+SHORT = replace(TRANSFERABLE, epochs=15, batch_size=128)  # a shop has many more events
+DIRECTIONS = {"films": (films, TRANSFERABLE), "shop": (shop, SHORT),
+              "films-shop": (lambda: (films()[0], shop()[1]), SHORT), "shop-films": (lambda: (shop()[0], films()[1]), SHORT)}
+
+
+def source_model(encoder: TextEncoder, split: Split, config: TrainingConfig, seed: int, kept: str) -> TransferRecommender:
+    """A fitted source, kept in ``.runs`` for the other parts."""
+    folder = HERE / ".runs" / f"source-{kept}-{seed}"
+    if not folder.exists():
+        TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
+    return TransferRecommender.from_pretrained(folder, encoder=encoder)
+
+
+def per_user(recommender, split: Split) -> pd.Series:
+    """Test NDCG@10 of each user."""
+    lists = ranked_lists(recommender.recommend(split.histories("test"), k=10), split.targets("test"), k=10)
+    return pd.Series(ndcg(lists), index=lists.users)
+
+
+def report(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """The ladder of one direction."""
+    make, config = DIRECTIONS[direction]
+    source, target = make()
+    models = [source_model(encoder, source, config, seed, f"{source.train.items['item_id'].nunique()}-{config.epochs}") for seed in seeds]
+    result = transfer_report(models, target, shares=(0.01, 0.05, 0.2, 1.0) if direction in ("films", "shop") else (1.0,))
+    print(direction, result.verdict, result.table.to_string(), result.comparison.to_string(), sep="\n", flush=True)
+    save(result.table.assign(verdict=result.verdict, n_seeds=len(models)), f"transfer_{direction}.parquet")
+    save(result.comparison, f"transfer_{direction}_comparison.parquet")
+
+
+def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """Quality on the target, price, and what is forgotten on the source."""
+    source, target = films()
+    kept, rows = f"{source.train.items['item_id'].nunique()}-{TRANSFERABLE.epochs}", []
+    models = [source_model(encoder, source, TRANSFERABLE, seed, kept) for seed in seeds]
+    plans = {name: {"strategy": name} for name in STRATEGIES} | {"full, top layer dropped": {"drop_layers": 1}, "full, top layer anew": {"reinit_layers": 1},
+                                                               "full, one layer more": {"new_layers": 1}}
+    for model in models:
+        before = per_user(model, source).mean()
+        for name, options in plans.items():
+            adapted = model.adapt(target.train, target.valid, **options)
+            rows.append({"strategy": name, "seed": model.seed, "ndcg@10": per_user(adapted, target).mean(), "seconds": adapted.cost_.seconds,
+                         "peak_mb": adapted.cost_.peak_mb, "n_trained": adapted.cost_.n_trained,
+                         "source_before": before, "source_after": per_user(adapted.with_items(source.train.items), source).mean()})
+            print(rows[-1], flush=True)
+    save(pd.DataFrame(rows), "transfer_strategies.parquet")
+
+
+def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """Zero-shot, from the version that fails to the one that does not, in every direction."""
+    rows = []
+    for name, (make, config) in DIRECTIONS.items():
+        source, target = make()
+        kept = source.train.items["item_id"].nunique()
+        hard, soft = ([source_model(encoder, source, replace(config, shrinkage=shrinkage), seed, f"{kept}-{config.epochs}{suffix}") for seed in seeds]
+                      for shrinkage, suffix in ((0.0, "-hard"), (config.shrinkage, "")))
+        content = {f"content, {words}": per_user(ContentKNN(encoder, n_components=n, n_last=20).fit(target.train), target)
+                   for words, n in (("raw", None), ("whitened", 32))}
+        alone = {words: sum(per_user(model.with_items(target.train.items), target) for model in models) / len(models)
+                 for words, models in (("network, whitened texts", hard), ("network, shrunken whitening", soft))}
+        together = {"and content beside it": sum(per_user(zero_shot([model], target.train), target) for model in soft) / len(soft),
+                    "and all seeds at once": per_user(zero_shot(soft, target.train), target)}
+        systems = content | alone | together
+        best = max(content, key=lambda words: content[words].mean())
+        against = compare_users({best: systems[best], **{words: values for words, values in systems.items() if words != best}}).set_index("other")
+        for words, values in systems.items():
+            low, high = bootstrap_interval(values.to_numpy())
+            rows.append({"direction": name, "system": words, "ndcg@10": values.mean(), "ci_low": low, "ci_high": high, "n_seeds": len(seeds)})
+            if words != best:
+                columns = {"minus_content": "difference", "minus_low": "ci_high", "minus_high": "ci_low"}  # the other way round
+                rows[-1] |= {mine: -against.loc[words, theirs] for mine, theirs in columns.items()}
+        print(pd.DataFrame(rows).query("direction == @name").to_string(), flush=True)
+    save(pd.DataFrame(rows), "transfer_cure.parquet")
+
+
+PARTS = dict.fromkeys(DIRECTIONS, report) | {"strategies": strategies, "cure": cure}
+
+
+def main() -> None:
+    """The parts that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
+    (HERE / ".runs").mkdir(exist_ok=True)
+    for part in options.parts or PARTS:
+        PARTS[part](TextEncoder.from_pretrained(), part, range(options.seeds))
+
+
+if __name__ == "__main__":
+    main()
