@@ -42,6 +42,8 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/stream.py
+	$(BIN)/python benchmarks/labels.py
+	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/agreement.py
 
 clean:

@@ -4,6 +4,7 @@ Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own mod
 ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``.
 """
 import argparse
+import functools
 import json
 
 import jieba
@@ -22,7 +23,7 @@ from llmrec.pretraining import new_model, review_model, split_reviews
 
 SEEDS = range(5)
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
-LEARNING_RATE = {"own, pretrained": 3e-4, "from scratch": 3e-4}  # the better of 1e-4, 3e-4 and 1e-3 on a thousand reviews to learn from, see the log of `tuning`
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 LEARNED_FROM, TEST = split_reviews()
 
 
@@ -31,38 +32,53 @@ def labelled(n: int, seed: int) -> pd.DataFrame:
     return LEARNED_FROM.sample(min(n, len(LEARNED_FROM)), random_state=seed)
 
 
+jieba_words = functools.cache(jieba.lcut)
+snownlp_words = functools.cache(lambda text: normal.filter_stop(seg.seg(text)))
+
+
 def tf_idf(n: int, seed: int) -> np.ndarray:
     """Right or wrong on each test review: logistic regression on TF-IDF of characters or words, chosen with its penalty by cross-validation."""
     some, pipeline = labelled(n, seed), make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1_000))
     penalties = {"logisticregression__C": [1, 10, 100]}
-    grid = [penalties | {"tfidfvectorizer__analyzer": ["char"], "tfidfvectorizer__ngram_range": [(1, 2)]}, penalties | {"tfidfvectorizer__analyzer": [jieba.lcut]}]
-    return GridSearchCV(pipeline, grid).fit(some["text"], some["label"]).predict(TEST["text"]) == TEST["label"].to_numpy()
-
-
-WORDS = {}
+    grid = [penalties | {"tfidfvectorizer__analyzer": ["char"], "tfidfvectorizer__ngram_range": [(1, 2)]}, penalties | {"tfidfvectorizer__analyzer": [jieba_words]}]
+    return GridSearchCV(pipeline, grid, cv=3).fit(some["text"], some["label"]).predict(TEST["text"]) == TEST["label"].to_numpy()
 
 
 def snownlp(n: int, seed: int) -> np.ndarray:
-    """The same for snownlp's naive Bayes, retrained; each review is cut into words once."""
-    def words(text: str) -> list[str]:
-        if text not in WORDS:
-            WORDS[text] = normal.filter_stop(seg.seg(text))
-        return WORDS[text]
-
+    """The same for snownlp's naive Bayes, retrained on its own words."""
     some, bayes = labelled(n, seed), Bayes()
-    bayes.train([[words(text), label] for text, label in zip(some["text"], some["label"], strict=True)])
-    return np.array([bayes.classify(words(text))[0] for text in TEST["text"]]) == TEST["label"].to_numpy()
+    bayes.train([[snownlp_words(text), label] for text, label in zip(some["text"], some["label"], strict=True)])
+    return np.array([bayes.classify(snownlp_words(text))[0] for text in TEST["text"]]) == TEST["label"].to_numpy()
+
+
+def encoder_after(percent: int, seed: int) -> TextEncoder:
+    """The small BERT after so many percent of its pretraining; 0 is from scratch, with weights of that seed."""
+    encoder = TextEncoder.from_pretrained(str(review_model() / str(percent or 100)))
+    return encoder if percent else TextEncoder(new_model(encoder.tokenizer, seed=seed).bert, encoder.tokenizer, name="from scratch", cache=False)
+
+
+def fine_tuned(percent: int, some: pd.DataFrame, rate: float, seed: int) -> TransferClassifier:
+    """That encoder, fine-tuned in full on labelled reviews."""
+    classifier = TransferClassifier(encoder_after(percent, seed), strategy="full", learning_rate=rate, epochs=2, seed=seed)
+    return classifier.fit(some["text"].tolist(), some["label"].to_numpy())
+
+
+@functools.cache
+def learning_rate(is_pretrained: bool) -> float:
+    """The best of `RATES` for 200 labels, on a thousand other reviews of the part that is learned from; chosen once, for all sizes."""
+    path = HERE / ".runs" / f"labels-rate-{'pretrained' if is_pretrained else 'scratch'}.json"
+    if not path.exists():
+        some, others = labelled(200, 99), LEARNED_FROM.drop(labelled(200, 99).index).sample(1_000, random_state=99)
+        right = {rate: float((fine_tuned(100 * is_pretrained, some, rate, 99).predict(others["text"].tolist()) == others["label"]).mean()) for rate in RATES}
+        path.write_text(json.dumps(right))
+        print(path.stem, right, flush=True)
+    right = json.loads(path.read_text())
+    return float(max(right, key=right.get))
 
 
 def own(n: int, seed: int, *, percent: int) -> np.ndarray:
-    """The same for the small BERT after so many percent of its pretraining, fine-tuned in full; 0 is from scratch, with weights of that seed."""
-    encoder = TextEncoder.from_pretrained(str(review_model() / str(percent or 100)))
-    if not percent:
-        encoder = TextEncoder(new_model(encoder.tokenizer, seed=seed).bert, encoder.tokenizer, name="from scratch", cache=False)
-    rate = LEARNING_RATE["own, pretrained" if percent else "from scratch"]
-    some = labelled(n, seed)
-    classifier = TransferClassifier(encoder, strategy="full", learning_rate=rate, epochs=2, seed=seed).fit(some["text"].tolist(), some["label"].to_numpy())
-    return classifier.predict(TEST["text"].tolist()) == TEST["label"].to_numpy()
+    """Right or wrong on each test review: the small BERT, fine-tuned."""
+    return fine_tuned(percent, labelled(n, seed), learning_rate(percent > 0), seed).predict(TEST["text"].tolist()) == TEST["label"].to_numpy()
 
 
 def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
@@ -85,6 +101,8 @@ def main() -> None:
         finished = {(row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done}
         for seed in SEEDS:
             for system, method, n, options in PARTS[part]:
+                if part == "words" and n == ALL and seed:  # all reviews can be drawn in one way only
+                    continue
                 key = system, min(n, len(LEARNED_FROM)), options.get("percent"), seed
                 if key not in finished:
                     right = method(n, seed, **options)
