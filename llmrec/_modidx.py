@@ -493,5 +493,7 @@ d = { 'settings': { 'branch': 'main',
                                  'llmrec.transfer.layers_of': ('transfer.html#layers_of', 'llmrec/transfer.py'),
                                  'llmrec.transfer.merge_lora': ('transfer.html#merge_lora', 'llmrec/transfer.py'),
                                  'llmrec.transfer.reshape_layers': ('transfer.html#reshape_layers', 'llmrec/transfer.py'),
+                                 'llmrec.transfer.taken_together': ('transfer.html#taken_together', 'llmrec/transfer.py'),
                                  'llmrec.transfer.transfer_report': ('transfer.html#transfer_report', 'llmrec/transfer.py'),
+                                 'llmrec.transfer.tune_encoder': ('transfer.html#tune_encoder', 'llmrec/transfer.py'),
                                  'llmrec.transfer.zero_shot': ('transfer.html#zero_shot', 'llmrec/transfer.py')}}}

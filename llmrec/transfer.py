@@ -29,14 +29,14 @@ from tqdm.auto import tqdm
 from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, staged
 from .evaluation import EASE, ContentKNN, Popular, bootstrap_interval, compare_users, ndcg, ranked_lists
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, pool, uses_bfloat16
-from .losses import l2_sp
-from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, validation_task
+from .losses import info_nce, l2_sp
+from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, random_batches, validation_task
 from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'zero_shot', 'TransferReport',
-           'transfer_report']
+           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'taken_together', 'tune_encoder', 'zero_shot',
+           'TransferReport', 'transfer_report']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -470,6 +470,51 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
     stack = reshape_layers(model.get_submodule(_stack_of(model)), **surgery, seed=seed)
     model.set_submodule(_stack_of(model), stack)
     model.config.num_hidden_layers = len(stack)
+    return _with_model(encoder, model)
+
+# %% ../nbs/06_transfer.ipynb #e05880b1
+def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Pairs of items that one user took at most `window` events apart, drawn at random, ``item_id, partner_id``; a popular item is drawn no more often than its share."""
+    log = train.interactions.sort_values(["user_id", "timestamp"], kind="stable")
+    events = log[["user_id", "item_id"]].reset_index(drop=True)
+    random = np.random.default_rng(seed)
+    first = random.integers(0, len(events), 4 * n_pairs)
+    second = first + random.integers(1, window + 1, 4 * n_pairs)
+    first, second = first[second < len(events)], second[second < len(events)]
+    of_one_user = events["user_id"].to_numpy()[first] == events["user_id"].to_numpy()[second]
+    ids = events["item_id"].to_numpy()
+    return pd.DataFrame({"item_id": ids[first[of_one_user]], "partner_id": ids[second[of_one_user]]}).query("item_id != partner_id").head(n_pairs).reset_index(drop=True)
+
+
+def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[str] | None = None, *, epochs: int = 1, batch_size: int = 64,
+                 learning_rate: float = 5e-5, temperature: float = 0.05, seed: int = 0, progress: bool = True) -> TextEncoder:
+    """An encoder in which each text is near its partner and far from the other partners of its batch; the one given stays as it is.
+
+    Without `partners`, a text is its own, read under another dropout. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss from both sides.
+    """
+    texts, partners = _check_texts(texts), _check_texts(partners or texts)
+    if len(texts) != len(partners) or len(texts) < 2:
+        raise ValueError(f"{len(texts)} texts and {len(partners)} partners. Mend: as many of one as of the other, two at least.")
+    model, random = copy.deepcopy(encoder.model).float(), np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
+    batches = [rows for _ in range(epochs) for rows in random_batches(len(texts), batch_size, random) if len(rows) > 1]
+
+    def vectors(some: list[str]) -> torch.Tensor:
+        batch = encoder.tokenizer.pad({"input_ids": [encoder._cut(tokens) for tokens in encoder._tokens(some)]}, return_tensors="pt").to(encoder.device)
+        with torch.autocast(encoder.device.type, torch.bfloat16, enabled=uses_bfloat16("auto", encoder.device)):
+            return pool(model(**batch).last_hidden_state, batch["attention_mask"], encoder.pooling)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.train()
+        for step, rows in enumerate(tqdm(batches, desc="tune encoder", unit="step", disable=not progress)):
+            optimizer.param_groups[0]["lr"] = learning_rate * _schedule(step, len(batches), 0.1)
+            anchors, others = (vectors([side[row] for row in rows]) for side in (texts, partners))
+            loss = (info_nce(anchors, others, temperature=temperature) + info_nce(others, anchors, temperature=temperature)) / 2
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
