@@ -1,9 +1,11 @@
 """Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the cure of zero-shot step by step.
 
 Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition and floral, other households), ``films-shop``,
-``shop-films``, ``strategies`` and ``cure``. Sources are fitted with early stopping on their own validation events. Writes ``transfer_<part>.parquet``.
+``shop-films``, ``strategies``, ``cure``, ``encoders`` (contrastive tuning) and ``cold`` (withheld films). Sources are fitted with early stopping on their own
+validation events. Writes ``transfer_<part>.parquet``.
 """
 import argparse
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +15,9 @@ from run import HERE, save
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, Split
 from llmrec.evaluation import ContentKNN, bootstrap_interval, compare_users, ndcg, ranked_lists
-from llmrec.models import TrainingConfig
-from llmrec.transfer import STRATEGIES, TRANSFERABLE, transfer_report, zero_shot
+from llmrec.models import Ensemble, TrainingConfig
+from llmrec.pretraining import PretrainingConfig, pretrain
+from llmrec.transfer import STRATEGIES, TRANSFERABLE, taken_together, transfer_report, tune_encoder, zero_shot
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
@@ -124,7 +127,67 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
     save(pd.DataFrame(rows), "transfer_cure.parquet")
 
 
-PARTS = dict.fromkeys(DIRECTIONS, report) | {"strategies": strategies, "cure": cure}
+def cold_films(seed: int) -> tuple[Dataset, dict, dict]:
+    """A tenth of the films withheld with all their events: the rest to train on, over the whole catalogue; histories; and what each user has among the withheld."""
+    films = load_dataset("movielens-100k")
+    withheld = set(np.random.RandomState(seed).choice(np.sort(films.items["item_id"]), len(films.items) // 10, replace=False).tolist())
+    is_cold = films.interactions["item_id"].isin(withheld)
+    rest = replace(films, interactions=films.interactions[~is_cold].reset_index(drop=True))
+    targets = films.interactions[is_cold].groupby("user_id")["item_id"].agg(list).to_dict()
+    histories = rest.histories()
+    users = [user for user in targets if user in histories]
+    return rest, {user: histories[user] for user in users}, {user: targets[user] for user in users}
+
+
+def cold_ndcg(recommender, histories: dict, targets: dict) -> float:
+    """Mean NDCG@10 with the withheld films alone as candidates."""
+    candidates = sorted({item for items in targets.values() for item in items})
+    lists = ranked_lists(recommender.recommend(histories, k=10, candidates=candidates), targets, k=10)
+    return float(np.mean(ndcg(lists)))
+
+
+def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """What tuning the encoder does to recommendation by content, known films and withheld ones: further masked tokens, SimCSE, and films taken together in training."""
+    rows, split = [], load_dataset("movielens-100k").split("leave_one_out")
+    for seed in seeds:
+        rest, histories, targets = cold_films(seed)
+        texts = rest.items.set_index("item_id")["text"]
+        with tempfile.TemporaryDirectory() as folder:
+            config = PretrainingConfig(epochs=3, learning_rate=5e-5, n_records=1)
+            further = pretrain(texts.tolist(), start="all-MiniLM-L6-v2", config=config, seed=seed, folder=f"{folder}/further", progress=False)
+            for name, make in {"MiniLM": lambda train: encoder, "masked tokens": lambda train, further=further: further,
+                               "SimCSE": lambda train, seed=seed: tune_encoder(encoder, texts.tolist(), epochs=2, seed=seed, progress=False),
+                               "taken together": lambda train, seed=seed: tune_together(encoder, train, seed)}.items():
+                row = {"encoder": name, "seed": seed, "cold": cold_ndcg(ContentKNN(made := make(rest), n_components=128, n_last=10**6).fit(rest), histories, targets)}
+                made = make(split.train) if name == "taken together" else made  # the withheld films are known there
+                rows.append(row | {"warm": per_user(ContentKNN(made, n_components=128, n_last=10).fit(split.train), split).mean()})
+                print(rows[-1], flush=True)
+    save(pd.DataFrame(rows), "transfer_encoders.parquet")
+
+
+def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncoder:
+    """The encoder after contrastive tuning on films that people took one after the other."""
+    pairs, texts = taken_together(train, 12_800, seed=seed), train.items.set_index("item_id")["text"]
+    return tune_encoder(encoder, texts[pairs["item_id"]].tolist(), texts[pairs["partner_id"]].tolist(), seed=seed, progress=False)
+
+
+def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """Withheld films by `TransferRecommender`, with and without shrinkage, and beside content."""
+    rows = []
+    for seed in seeds:
+        rest, histories, targets = cold_films(seed)
+        content = ContentKNN(encoder, n_components=128, n_last=10**6).fit(rest)
+        rows.append({"system": "content, whitened", "seed": seed, "ndcg@10": cold_ndcg(content, histories, targets)})
+        for shrinkage in (0.0, 10.0):
+            model = TransferRecommender(encoder, config=TrainingConfig(shrinkage=shrinkage), seed=seed, progress=False).fit(rest, epochs=30)
+            together = Ensemble([model, content], standardise=True).join()
+            rows += [{"system": f"{words}, shrinkage {shrinkage:.0f}", "seed": seed, "ndcg@10": cold_ndcg(system, histories, targets)}
+                     for words, system in (("network", model), ("network and content", together))]
+        print(pd.DataFrame(rows[-5:]), flush=True)
+    save(pd.DataFrame(rows), "transfer_cold.parquet")
+
+
+PARTS = dict.fromkeys(DIRECTIONS, report) | {"strategies": strategies, "cure": cure, "encoders": encoders, "cold": cold}
 
 
 def main() -> None:
