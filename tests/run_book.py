@@ -18,6 +18,7 @@ def run(path: Path) -> float:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    notebook.metadata.pop("widgets", None)
     nbformat.write(notebook, path)
     return time.perf_counter() - started
 

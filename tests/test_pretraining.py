@@ -1,12 +1,14 @@
 """Pretraining: corpora of every kind, runs that are killed, and models that others can load."""
 import errno
+import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModel
 
-from llmrec import TextEncoder
+from llmrec import TextEncoder, pretraining
 from llmrec.pretraining import (
     CheckpointError,
     CorpusError,
@@ -147,3 +149,16 @@ def test_a_tokenizer_without_a_mask_is_refused(encoder, tokenizer):
     blind.mask_token = None
     with pytest.raises(ValueError, match="no mask token"):
         MaskedLanguageModelTrainer(new_model(tokenizer), blind)
+
+
+def test_the_review_model_is_made_once_and_keeps_its_quarters(monkeypatch, tmp_path):
+    texts = [f"{one}{other}书很{feeling}" for one in "这那本一" for other in "好旧新大小" for feeling in "好坏美差贵" * 5]
+    monkeypatch.setenv("LLMREC_HOME", str(tmp_path))
+    monkeypatch.setattr(pretraining, "split_reviews", lambda: (pd.DataFrame({"text": texts, "label": 0}), None))
+    monkeypatch.setattr(pretraining, "train_tokenizer", functools.partial(train_tokenizer, vocabulary_size=15))
+    monkeypatch.setattr(pretraining, "REVIEW_RECIPE", PretrainingConfig(epochs=4, n_records=4, tokens_per_batch=512))
+    folder = pretraining.review_model(progress=False)
+    assert sorted(path.name for path in folder.iterdir()) == ["100", "25", "50", "75", "records.parquet"]
+    assert pd.read_parquet(folder / "records.parquet")["share"].tolist() == [0.25, 0.5, 0.75, 1.0]
+    monkeypatch.setattr(pretraining.MaskedLanguageModelTrainer, "fit", lambda *args, **options: pytest.fail("it was there already"))
+    assert pretraining.review_model(progress=False) == folder
