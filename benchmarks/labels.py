@@ -17,13 +17,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from snownlp import normal, seg
 from snownlp.classification.bayes import Bayes
+from transformers import AutoTokenizer
 
 from llmrec import TextEncoder, TransferClassifier
 from llmrec.pretraining import new_model, review_model, split_reviews
 
 SEEDS = range(5)
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
-RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}  # "very [MASK]!": the vector of what the model would put there
+SETTINGS = [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in (3e-5, 1e-4, 3e-4)]
 LEARNED_FROM, TEST = split_reviews()
 
 
@@ -51,34 +53,36 @@ def snownlp(n: int, seed: int) -> np.ndarray:
     return np.array([bayes.classify(snownlp_words(text))[0] for text in TEST["text"]]) == TEST["label"].to_numpy()
 
 
-def encoder_after(percent: int, seed: int) -> TextEncoder:
+def encoder_after(percent: int, seed: int, **options) -> TextEncoder:
     """The small BERT after so many percent of its pretraining; 0 is from scratch, with weights of that seed."""
-    encoder = TextEncoder.from_pretrained(str(review_model() / str(percent or 100)))
-    return encoder if percent else TextEncoder(new_model(encoder.tokenizer, seed=seed).bert, encoder.tokenizer, name="from scratch", cache=False)
+    folder = str(review_model() / str(percent or 100))
+    if percent:
+        return TextEncoder.from_pretrained(folder, **options)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return TextEncoder(new_model(tokenizer, seed=seed).bert, tokenizer, name="from scratch", cache=False, **options)
 
 
-def fine_tuned(percent: int, some: pd.DataFrame, rate: float, seed: int) -> TransferClassifier:
+def fine_tuned(percent: int, some: pd.DataFrame, seed: int, *, rate: float, **options) -> TransferClassifier:
     """That encoder, fine-tuned in full on labelled reviews."""
-    classifier = TransferClassifier(encoder_after(percent, seed), strategy="full", learning_rate=rate, epochs=2, seed=seed)
+    classifier = TransferClassifier(encoder_after(percent, seed, **options), strategy="full", learning_rate=rate, epochs=2, seed=seed)
     return classifier.fit(some["text"].tolist(), some["label"].to_numpy())
 
 
 @functools.cache
-def learning_rate(is_pretrained: bool) -> float:
-    """The best of `RATES` for 200 labels, on a thousand other reviews of the part that is learned from; chosen once, for all sizes."""
-    path = HERE / ".runs" / f"labels-rate-{'pretrained' if is_pretrained else 'scratch'}.json"
+def chosen(is_pretrained: bool) -> dict:
+    """The best of `SETTINGS` for 200 labels, on a thousand other reviews of the part that is learned from; chosen once, for all sizes."""
+    path = HERE / ".runs" / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}.json"
     if not path.exists():
         some, others = labelled(200, 99), LEARNED_FROM.drop(labelled(200, 99).index).sample(1_000, random_state=99)
-        right = {rate: float((fine_tuned(100 * is_pretrained, some, rate, 99).predict(others["text"].tolist()) == others["label"]).mean()) for rate in RATES}
-        path.write_text(json.dumps(right))
+        right = [float((fine_tuned(100 * is_pretrained, some, 99, **options).predict(others["text"].tolist()) == others["label"]).mean()) for options in SETTINGS]
         print(path.stem, right, flush=True)
-    right = json.loads(path.read_text())
-    return float(max(right, key=right.get))
+        path.write_text(json.dumps([SETTINGS[int(np.argmax(right))], right]))
+    return json.loads(path.read_text())[0]
 
 
 def own(n: int, seed: int, *, percent: int) -> np.ndarray:
     """Right or wrong on each test review: the small BERT, fine-tuned."""
-    return fine_tuned(percent, labelled(n, seed), learning_rate(percent > 0), seed).predict(TEST["text"].tolist()) == TEST["label"].to_numpy()
+    return fine_tuned(percent, labelled(n, seed), seed, **chosen(percent > 0)).predict(TEST["text"].tolist()) == TEST["label"].to_numpy()
 
 
 def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:

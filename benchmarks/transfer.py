@@ -156,7 +156,7 @@ def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
             config = PretrainingConfig(epochs=3, learning_rate=5e-5, n_records=1)
             further = pretrain(texts.tolist(), start="all-MiniLM-L6-v2", config=config, seed=seed, folder=f"{folder}/further", progress=False)
             for name, make in {"MiniLM": lambda train: encoder, "masked tokens": lambda train, further=further: further,
-                               "SimCSE": lambda train, seed=seed: tune_encoder(encoder, texts.tolist(), epochs=2, seed=seed, progress=False),
+                               "SimCSE": lambda train, seed=seed, texts=texts: tune_encoder(encoder, texts.tolist(), epochs=2, seed=seed, progress=False),
                                "taken together": lambda train, seed=seed: tune_together(encoder, train, seed)}.items():
                 row = {"encoder": name, "seed": seed, "cold": cold_ndcg(ContentKNN(made := make(rest), n_components=128, n_last=10**6).fit(rest), histories, targets)}
                 made = make(split.train) if name == "taken together" else made  # the withheld films are known there

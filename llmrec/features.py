@@ -15,13 +15,14 @@ import logging
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.special
 import torch
+import transformers
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -200,10 +201,10 @@ class TextEncoder:
         Where it was loaded from.
     max_tokens : int
         Longer texts are cut, and a warning says how many.
-    pooling : {"mean", "cls", "max", "last"}
-        How token vectors become one.
+    pooling : {"mean", "cls", "max", "last", "mask"}
+        How token vectors become one. ``"mask"`` is the vector at the mask token of `template`: what the model would put there.
     template : str
-        What the model reads, with ``{}`` for the text, such as ``"query: {}"``.
+        What the model reads, with ``{}`` for the text, such as ``"query: {}"`` or ``"It was [MASK]: {}"``.
     precision : {"auto", "float32", "bfloat16"}
         ``"auto"`` is bfloat16 where the processor has it and the vectors stay the same to a cosine of 0.999.
     cache : bool
@@ -219,8 +220,10 @@ class TextEncoder:
 
     def __init__(self, model, tokenizer, *, name: str, max_tokens: int = 128, pooling: str = "mean", template: str = "{}", precision: str = "auto",
                  cache: bool = True, device: str | None = None):
-        if pooling not in POOLINGS or template.count("{}") != 1:
-            raise ValueError(f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of {list(POOLINGS)}, and template holds '{{}}' once.")
+        if pooling not in (*POOLINGS, "mask") or template.count("{}") != 1:
+            raise ValueError(f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of {[*POOLINGS, 'mask']}, and template holds '{{}}' once.")
+        if pooling == "mask" and (tokenizer.mask_token is None or tokenizer.mask_token not in template.partition("{}")[0]):
+            raise ValueError(f"template={template!r} holds no mask token before the text, where nothing can cut it off. Mend: '[MASK]: {{}}', or another pooling.")
         self.device = torch.device(device or default_device())
         self.model, self.tokenizer, self.name, self.max_tokens = model.eval().to(self.device), tokenizer, name, max_tokens
         self.pooling, self.template, self.cache, self.dim = pooling, template, cache, model.config.hidden_size
@@ -250,7 +253,15 @@ class TextEncoder:
     @torch.inference_mode()
     def _forward(self, tokens: Sequence[list[int]]) -> np.ndarray:
         batch = self.tokenizer.pad({"input_ids": [self._cut(some) for some in tokens]}, return_tensors="pt").to(self.device)
-        return pool(self.model(**batch).last_hidden_state, batch["attention_mask"], self.pooling).cpu().numpy()
+        return self.pooled(self.model, batch).cpu().numpy()
+
+    def pooled(self, model, batch) -> torch.Tensor:
+        """Unit vectors ``[n_texts, dim]`` of tokenised texts by a model of this kind, as this encoder pools them."""
+        hidden_states = model(**batch).last_hidden_state
+        if self.pooling == "mask":
+            first = (batch["input_ids"] == self.tokenizer.mask_token_id).int().argmax(1, keepdim=True)
+            return torch.nn.functional.normalize(_token(hidden_states.float(), first), dim=-1)
+        return pool(hidden_states, batch["attention_mask"], self.pooling)
 
     def _choose_precision(self, precision: str) -> str:
         """Float32 or bfloat16; the model is turned into what is chosen."""
@@ -271,20 +282,33 @@ PROBES = ("Alien (1979), Horror Sci-Fi", "shredded cheese", "The quick brown fox
 
 # %% ../nbs/02_features.ipynb #036b0ec0
 def _load_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
-    """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random weights of `seed`, the same at every load."""
+    """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random weights of `seed`, the same at every load, and are logged."""
     source = Path(fetch_asset(name)) if name in ASSETS else name
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _quiet_transformers():
             torch.manual_seed(seed)
-            model = kind.from_pretrained(source, **options, **({} if files else {"use_safetensors": True}))
+            model, report = kind.from_pretrained(source, output_loading_info=True, **options, **({} if files else {"use_safetensors": True}))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
         raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "
                             "tokenizer, or a hub name when there is a network.") from error
+    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:  # nothing here uses a pooler
+        logger.info("%s holds no weights for %s; they are random", name, ", ".join(sorted(missing)))
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # decoders were trained without padding; the mask hides it
     return model, tokenizer
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers from printing its own report of a load; errors still come through."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
 
 
 def default_device() -> str:

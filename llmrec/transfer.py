@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, staged
 from .evaluation import EASE, ContentKNN, Popular, bootstrap_interval, compare_users, ndcg, ranked_lists
-from .features import ItemColumns, TextEncoder, Whitening, _check_texts, pool, uses_bfloat16
+from .features import ItemColumns, TextEncoder, Whitening, _check_texts, uses_bfloat16
 from .losses import info_nce, l2_sp
 from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, random_batches, validation_task
 from .pretraining import _schedule, batches_by_length
@@ -401,23 +401,23 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
 # %% ../nbs/06_transfer.ipynb #e97b943d
 class _TextClassifier(nn.Module):
-    """Encoder, pooling and a linear head: tokens to logits ``[n_texts, n_classes]``."""
+    """The model of an encoder and a linear head: tokens to logits ``[n_texts, n_classes]``."""
 
-    def __init__(self, model: nn.Module, pooling: str, coef: np.ndarray, intercept: np.ndarray):
+    def __init__(self, encoder: TextEncoder, coef: np.ndarray, intercept: np.ndarray):
         super().__init__()
-        self.encoder, self.pooling, self.head = model, pooling, nn.Linear(coef.shape[1], len(coef))
+        self.encoder, self.pooled, self.head = copy.deepcopy(encoder.model).float(), encoder.pooled, nn.Linear(coef.shape[1], len(coef))
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(coef))
             self.head.bias.copy_(torch.from_numpy(intercept))
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return self.head(pool(self.encoder(**batch).last_hidden_state, batch["attention_mask"], self.pooling))
+        return self.head(self.pooled(self.encoder, batch))
 
 
 def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np.ndarray) -> None:
     """Train encoder and head of a classifier whose probe is fitted. Source of the start: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022."""
     encoder, device = classifier.encoder_, classifier.encoder_.device
-    network = _TextClassifier(copy.deepcopy(encoder.model).float(), encoder.pooling, classifier.coef_, classifier.intercept_).to(device)
+    network = _TextClassifier(encoder, classifier.coef_, classifier.intercept_).to(device)
     if classifier.strategy == "lora":
         add_lora(network, ["head"], seed=classifier.seed)
     fine_tuning = fine_tuning_for(classifier.strategy, layers_of(network, f"encoder.{_stack_of(network.encoder)}", ["head"]))
@@ -502,7 +502,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     def vectors(some: list[str]) -> torch.Tensor:
         batch = encoder.tokenizer.pad({"input_ids": [encoder._cut(tokens) for tokens in encoder._tokens(some)]}, return_tensors="pt").to(encoder.device)
         with torch.autocast(encoder.device.type, torch.bfloat16, enabled=uses_bfloat16("auto", encoder.device)):
-            return pool(model(**batch).last_hidden_state, batch["attention_mask"], encoder.pooling)
+            return encoder.pooled(model, batch)
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -4,6 +4,7 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -203,3 +204,16 @@ def test_constant_and_empty_features_stay_finite():
     for how in ("concat", "sum", "gated"):
         for scaling in ("standard", "whiten", "pca", None):
             assert np.isfinite(fuse([np.ones((5, 2)), np.zeros((5, 2))], how, scaling=scaling)).all()
+
+
+def test_the_vector_at_a_mask_is_what_the_model_would_put_there(encoder):
+    prompt = TextEncoder(encoder.model, encoder.tokenizer, name="prompt", pooling="mask", template="It was [MASK]: {}", max_tokens=32, cache=False)
+    text = "a film " * 100
+    batch = encoder.tokenizer([f"It was [MASK]: {text}"], truncation=True, max_length=32, return_tensors="pt")
+    place = batch["input_ids"][0].tolist().index(encoder.tokenizer.mask_token_id)
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(prompt.model(**batch).last_hidden_state[0, place].float(), dim=-1).numpy()
+    assert np.allclose(prompt.encode([text])[0], expected, atol=1e-5)
+    for template in ("{}", "{} [MASK]"):
+        with pytest.raises(ValueError, match="no mask token before"):
+            TextEncoder(encoder.model, encoder.tokenizer, name="prompt", pooling="mask", template=template)
