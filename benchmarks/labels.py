@@ -1,4 +1,4 @@
-"""What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; five draws and seeds.
+"""What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several draws and seeds.
 
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
 ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``.
@@ -22,7 +22,6 @@ from transformers import AutoTokenizer
 from llmrec import TextEncoder, TransferClassifier
 from llmrec.pretraining import new_model, review_model, split_reviews
 
-SEEDS = range(5)
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
 PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}  # "very [MASK]!": the vector of what the model would put there
 SETTINGS = [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in (3e-5, 1e-4, 3e-4)]
@@ -98,18 +97,20 @@ def main() -> None:
     """The parts that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
+    parser.add_argument("--seeds", type=int, default=5)
+    options = parser.parse_args()
     (HERE / ".runs").mkdir(exist_ok=True)
-    for part in parser.parse_args().parts or PARTS:
+    for part in options.parts or PARTS:
         path = HERE / ".runs" / f"labels-{part}.jsonl"
         done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         finished = {(row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done}
-        for seed in SEEDS:
-            for system, method, n, options in PARTS[part]:
+        for seed in range(options.seeds):
+            for system, method, n, extra in PARTS[part]:
                 if part == "words" and n == ALL and seed:  # all reviews can be drawn in one way only
                     continue
-                key = system, min(n, len(LEARNED_FROM)), options.get("percent"), seed
+                key = system, min(n, len(LEARNED_FROM)), extra.get("percent"), seed
                 if key not in finished:
-                    right = method(n, seed, **options)
+                    right = method(n, seed, **extra)
                     row = dict(zip(("system", "n_labels", "pretraining", "seed"), key, strict=True)) | {"accuracy": float(right.mean()), "n_test": len(right)}
                     print(row, flush=True)
                     with path.open("a") as file:

@@ -124,7 +124,7 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
                 columns = {"minus_content": "difference", "minus_low": "ci_high", "minus_high": "ci_low"}  # the other way round
                 rows[-1] |= {mine: -against.loc[words, theirs] for mine, theirs in columns.items()}
         print(pd.DataFrame(rows).query("direction == @name").to_string(), flush=True)
-    save(pd.DataFrame(rows), "transfer_cure.parquet")
+        save(pd.DataFrame(rows), "transfer_cure.parquet")
 
 
 def cold_films(seed: int) -> tuple[Dataset, dict, dict]:
