@@ -413,7 +413,7 @@ class _TextClassifier(nn.Module):
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         return self.head(self.pooled(self.encoder, batch))
 
-
+# %% ../nbs/06_transfer.ipynb #7b3d43f4
 def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np.ndarray) -> None:
     """Train encoder and head of a classifier whose probe is fitted. Source of the start: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022."""
     encoder, device = classifier.encoder_, classifier.encoder_.device
@@ -485,7 +485,7 @@ def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int =
     ids = events["item_id"].to_numpy()
     return pd.DataFrame({"item_id": ids[first[of_one_user]], "partner_id": ids[second[of_one_user]]}).query("item_id != partner_id").head(n_pairs).reset_index(drop=True)
 
-
+# %% ../nbs/06_transfer.ipynb #e849e99e
 def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[str] | None = None, *, epochs: int = 1, batch_size: int = 64,
                  learning_rate: float = 5e-5, temperature: float = 0.05, seed: int = 0, progress: bool = True) -> TextEncoder:
     """An encoder in which each text is near its partner and far from the other partners of its batch; the one given stays as it is.
@@ -559,7 +559,7 @@ class TransferReport:
         ax.set(xscale="log", xlabel="users of the target that were learned from", ylabel="test NDCG@10", ylim=(0, None))
         ax.legend(fontsize=8)
 
-
+# %% ../nbs/06_transfer.ipynb #c5215be6
 def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender], target: Split, *, shares: Sequence[float] = (0.01, 0.05, 0.2, 1.0),
                     strategy: str = "full", progress: bool = True) -> TransferReport:
     """Move a fitted model, or several that differ in their seed, to a target, and hold the result against what else one might do there.
