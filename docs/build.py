@@ -6,9 +6,32 @@ from pathlib import Path
 
 import nbformat
 
+from llmrec.data import ASSETS, Asset, fetch_asset
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT / "_proc", ROOT / "_docs"
 MODULES = ("data", "features", "pretraining", "losses", "models", "transfer", "evaluation", "case_study")
+
+ASSETS["mermaid"] = Asset("nicegui==3.18.0", "a2bd51642312d98aab6d8b641245d796ff1b89da5829777170bcc488140c3dcd", 8_530_801,
+                          ("nicegui/elements/mermaid/dist/",), "MIT")  # holds the diagram library Mermaid as plain modules
+
+
+def vendor_mermaid() -> None:
+    """Put Mermaid beside the pages, so that diagrams are drawn without a network."""
+    folder = SOURCE / "_static" / "mermaid"
+    shutil.copytree(fetch_asset("mermaid"), folder, ignore=shutil.ignore_patterns("*.map"))
+    (folder / "default.js").write_text('import { mermaid } from "./index.js";\nexport default mermaid;\n')
+
+
+def write_llms_txt(chapters: list[str]) -> None:
+    """A page for language models: what the project is, and a line a chapter. Source of the form: llmstxt.org."""
+    lines = ["# llmrec", ""]
+    for name in ("index", *chapters):
+        text = next(cell.source for cell in nbformat.read(SOURCE / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "markdown")
+        title, promise = (next((line.removeprefix(mark) for line in text.splitlines() if line.startswith(mark)), name) for mark in ("# ", "> "))
+        lines += [f"> {promise}", ""] if name == "index" else [f"- [{title}]({name}.html): {promise}"]
+    lines += [f"- [Reference: llmrec.{module}](reference/{module}.html)" for module in MODULES]
+    (SITE / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def prepare(path: Path) -> None:
@@ -41,11 +64,14 @@ def main() -> int:
     notebooks = sorted((ROOT / "nbs").glob("*.ipynb"))
     for path in notebooks:
         prepare(path)
-    write_frame([path.stem for path in notebooks if path.stem != "index"])
+    chapters = [path.stem for path in notebooks if path.stem != "index"]
+    write_frame(chapters)
+    vendor_mermaid()
     shutil.copy(ROOT / "docs" / "conf.py", SOURCE / "conf.py")
     code = subprocess.run([sys.executable, "-m", "sphinx", "-b", "html", "-q", str(SOURCE), str(SITE)]).returncode
     if code == 0:
-        print(f"the site: {SITE / 'index.html'}")
+        write_llms_txt(chapters)
+        print(f"the site: {SITE / 'index.html'}; to see its diagrams: python -m http.server --directory {SITE.name}")
     return code
 
 

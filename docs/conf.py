@@ -1,4 +1,7 @@
-"""Sphinx settings; the pages are put beside this file's copy by docs/build.py."""
+"""Sphinx settings; the pages are put beside this file's copy by docs/build.py. Nothing that a page needs comes from elsewhere."""
+from docutils import nodes
+from latex2mathml.converter import convert
+
 project, author, copyright = "llmrec", "The llmrec authors", "2026 onwards, The llmrec authors"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.mermaid"]
 html_theme, html_title = "sphinx_book_theme", "llmrec"
@@ -6,6 +9,22 @@ html_theme_options = {"show_toc_level": 2, "use_download_button": True, "home_pa
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+mermaid_use_local = "mermaid/default.js"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "misc.highlighting_failure", "ref.term", "ref.ref"]
+
+
+def write_formula(translator, node: nodes.Node) -> None:
+    """A formula as MathML, which browsers draw without a script."""
+    is_block = isinstance(node, nodes.math_block)
+    formula = convert(node.astext(), display="block" if is_block else "inline")
+    translator.body.append(f'<div class="math">{formula}</div>' if is_block else formula)
+    raise nodes.SkipNode
+
+
+def setup(app) -> None:
+    """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", inline_renderers=(write_formula, None), block_renderers=(write_formula, None))
