@@ -101,9 +101,12 @@ def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
 
 
 def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """Zero-shot, from the version that fails to the one that does not, in every direction."""
-    rows = []
+    """Zero-shot, from the version that fails to the one that does not, in every direction; a direction that is there already is not measured again."""
+    path = HERE / "transfer_cure.parquet"
+    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
     for name, (make, config) in DIRECTIONS.items():
+        if any(row["direction"] == name for row in rows):
+            continue
         source, target = make()
         kept = source.train.items["item_id"].nunique()
         hard, soft = ([source_model(encoder, source, replace(config, shrinkage=shrinkage), seed, f"{kept}-{config.epochs}{suffix}") for seed in seeds]

@@ -587,7 +587,8 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
         rows.append({"system": system, "share": share, "n_users": n_users, "seconds": seconds})
 
     with tqdm(total=len(sources) * (1 + len(shares)), desc="transfer report", disable=not progress) as bar:
-        for source in sources:
+        for source in map(copy.copy, sources):
+            source.progress = False  # one bar is enough
             note("zero-shot", 0.0, 0, source.adapt(target.train, strategy="zero_shot"), 0.0)
             note("content", 0.0, 0, _best_content(source.encoder, target.train, target.valid), 0.0)
             bar.update()
