@@ -3,14 +3,13 @@
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
 ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``.
 """
-import argparse
 import functools
 import json
 
 import jieba
 import numpy as np
 import pandas as pd
-from run import HERE, save
+from run import RUNS, chosen_parts, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -35,6 +34,7 @@ def labelled(n: int, seed: int) -> pd.DataFrame:
 
 jieba_words = functools.cache(jieba.lcut)
 snownlp_words = functools.cache(lambda text: normal.filter_stop(seg.seg(text)))
+pretrained = functools.cache(review_model)  # it reads all reviews to know its own name
 
 
 def tf_idf(n: int, seed: int) -> np.ndarray:
@@ -54,7 +54,7 @@ def snownlp(n: int, seed: int) -> np.ndarray:
 
 def encoder_after(percent: int, seed: int, **options) -> TextEncoder:
     """The small BERT after so many percent of its pretraining; 0 is from scratch, with weights of that seed."""
-    folder = str(review_model() / str(percent or 100))
+    folder = str(pretrained() / str(percent or 100))
     if percent:
         return TextEncoder.from_pretrained(folder, **options)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -70,9 +70,10 @@ def fine_tuned(percent: int, some: pd.DataFrame, seed: int, *, rate: float, **op
 @functools.cache
 def chosen(is_pretrained: bool) -> dict:
     """The best of `SETTINGS` for 200 labels, on a thousand other reviews of the part that is learned from; chosen once, for all sizes."""
-    path = HERE / ".runs" / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}.json"
+    path = RUNS / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}.json"
     if not path.exists():
-        some, others = labelled(200, 99), LEARNED_FROM.drop(labelled(200, 99).index).sample(1_000, random_state=99)
+        some = labelled(200, 99)
+        others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
         right = [float((fine_tuned(100 * is_pretrained, some, 99, **options).predict(others["text"].tolist()) == others["label"]).mean()) for options in SETTINGS]
         print(path.stem, right, flush=True)
         path.write_text(json.dumps([SETTINGS[int(np.argmax(right))], right]))
@@ -95,13 +96,9 @@ PARTS = {"words": [(name, method, n, {}) for name, method in (("TF-IDF", tf_idf)
 
 def main() -> None:
     """The parts that are named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
-    parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args()
-    (HERE / ".runs").mkdir(exist_ok=True)
-    for part in options.parts or PARTS:
-        path = HERE / ".runs" / f"labels-{part}.jsonl"
+    options = chosen_parts(__doc__, PARTS)
+    for part in options.parts:
+        path = RUNS / f"labels-{part}.jsonl"
         done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         finished = {(row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done}
         for seed in range(options.seeds):
@@ -115,7 +112,7 @@ def main() -> None:
                     print(row, flush=True)
                     with path.open("a") as file:
                         file.write(json.dumps(row) + "\n")
-    rows = [json.loads(line) for path in sorted((HERE / ".runs").glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for path in sorted(RUNS.glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
     save(pd.DataFrame(rows), "labels.parquet")
 
 

@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -198,6 +199,17 @@ def save_rows(rows: list[dict], measure: str, name: str) -> None:
     """Put the rows of one measure into a result file, in the place of those it had."""
     others = [pd.read_parquet(HERE / name).query("measure != @measure")] if (HERE / name).exists() else []
     save(pd.concat([*others, pd.DataFrame(rows).assign(measure=measure)], ignore_index=True), name)
+
+
+def chosen_parts(description: str, parts: Sequence[str]) -> argparse.Namespace:
+    """The command line of a benchmark in parts: `parts` to measure, default all, and how many `seeds`; their folder is there."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="default: all")
+    parser.add_argument("--seeds", type=int, default=5)
+    RUNS.mkdir(exist_ok=True)
+    options = parser.parse_args()
+    options.parts = options.parts or list(parts)
+    return options
 
 
 def slug(name: str) -> str:

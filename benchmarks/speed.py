@@ -1,6 +1,6 @@
 """Speed as a ratio against a peer in the same run, medians of three; writes ``benchmarks/speed.parquet``.
 
-Encoding against sentence-transformers; ranking against an exact FAISS search (100,000 users and items, and smaller ones to see that it is linear); and metrics of
+Encoding against sentence-transformers; ranking against an exact FAISS search (100,000 users and items, and smaller ones to see that it is linear); metrics of
 ten million recommendation rows against ranx and RecTools; and pretraining against the Trainer of transformers.
 """
 import argparse
@@ -102,13 +102,13 @@ def pretraining(n_steps: int = 60) -> list[dict]:
     pieces, rounds = token_pieces(tokenizer, texts[:4_000]), []
     config = PretrainingConfig(epochs=1, tokens_per_batch=2_048, n_records=1)
     trainer = MaskedLanguageModelTrainer(new_model(tokenizer), tokenizer, config=config, progress=False)
-    batches = _batches(trainer, pieces, epoch=1)[:n_steps]
-    rows_per_batch = round(np.mean([len(batch) for batch in _batches(trainer, pieces, epoch=1)]))
+    batches = _batches(trainer, pieces, epoch=1)
+    rows_per_batch = round(np.mean([len(batch) for batch in batches]))
     bfloat16 = uses_bfloat16("auto", trainer.device)
     for _ in range(3):
         optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-3)
         started, n_tokens = time.perf_counter(), 0
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(batches[:n_steps]):
             n_tokens += _step(trainer, optimizer, [batch], number=number, bfloat16=bfloat16)[2]
         ours = n_tokens / (time.perf_counter() - started)
         with tempfile.TemporaryDirectory() as folder:

@@ -4,17 +4,16 @@ Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, c
 ``shop-films``, ``strategies``, ``cure``, ``encoders`` (contrastive tuning) and ``cold`` (withheld films). Sources are fitted with early stopping on their own
 validation events. Writes ``transfer_<part>.parquet``.
 """
-import argparse
 import tempfile
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from run import HERE, save
+from run import HERE, RUNS, chosen_parts, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, Split
-from llmrec.evaluation import ContentKNN, bootstrap_interval, compare_users, ndcg, ranked_lists
+from llmrec.evaluation import ContentKNN, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
 from llmrec.models import Ensemble, TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
 from llmrec.transfer import STRATEGIES, TRANSFERABLE, taken_together, transfer_report, tune_encoder, zero_shot
@@ -40,8 +39,12 @@ def two_groups(dataset: Dataset, n_first: int) -> tuple[np.ndarray, np.ndarray]:
 
 def films() -> tuple[Split, Split]:
     """500 users over films of most genres; the others over films of seven genres."""
-    dataset, (some, others) = load_dataset("movielens-100k"), two_groups(load_dataset("movielens-100k"), 500)
-    is_target = lambda items: items["genres"].map(lambda own: bool(GENRES & set(own)))  # noqa: E731
+    dataset = load_dataset("movielens-100k")
+    some, others = two_groups(dataset, 500)
+
+    def is_target(items: pd.DataFrame) -> pd.Series:
+        return items["genres"].map(lambda own: bool(GENRES & set(own)))
+
     return domain(dataset, some, lambda items: ~is_target(items)), domain(dataset, others, is_target)
 
 
@@ -57,25 +60,27 @@ DIRECTIONS = {"films": (films, TRANSFERABLE), "shop": (shop, SHORT),
               "films-shop": (lambda: (films()[0], shop()[1]), SHORT), "shop-films": (lambda: (shop()[0], films()[1]), SHORT)}
 
 
-def source_model(encoder: TextEncoder, split: Split, config: TrainingConfig, seed: int, kept: str) -> TransferRecommender:
-    """A fitted source, kept in ``.runs`` for the other parts."""
-    folder = HERE / ".runs" / f"source-{kept}-{seed}"
-    if not folder.exists():
-        TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
-    return TransferRecommender.from_pretrained(folder, encoder=encoder)
+def source_models(encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range) -> list[TransferRecommender]:
+    """Fitted sources, one a seed, kept in ``.runs`` for the other parts."""
+    models = []
+    for seed in seeds:
+        folder = RUNS / f"source-{len(split.train.items)}-{config.epochs}-{config.shrinkage:g}-{seed}"
+        if not folder.exists():
+            TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
+        models.append(TransferRecommender.from_pretrained(folder, encoder=encoder))
+    return models
 
 
 def per_user(recommender, split: Split) -> pd.Series:
     """Test NDCG@10 of each user."""
-    lists = ranked_lists(recommender.recommend(split.histories("test"), k=10), split.targets("test"), k=10)
-    return pd.Series(ndcg(lists), index=lists.users)
+    return evaluate_users(recommender, split, metrics=("ndcg",))["ndcg", 10]
 
 
 def report(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """The ladder of one direction."""
     make, config = DIRECTIONS[direction]
     source, target = make()
-    models = [source_model(encoder, source, config, seed, f"{source.train.items['item_id'].nunique()}-{config.epochs}") for seed in seeds]
+    models = source_models(encoder, source, config, seeds)
     result = transfer_report(models, target, shares=(0.01, 0.05, 0.2, 1.0) if direction in ("films", "shop") else (1.0,))
     print(direction, result.verdict, result.table.to_string(), result.comparison.to_string(), sep="\n", flush=True)
     save(result.table.assign(verdict=result.verdict, n_seeds=len(models)), f"transfer_{direction}.parquet")
@@ -85,8 +90,7 @@ def report(encoder: TextEncoder, direction: str, seeds: range) -> None:
 def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Quality on the target, price, and what is forgotten on the source."""
     source, target = films()
-    kept, rows = f"{source.train.items['item_id'].nunique()}-{TRANSFERABLE.epochs}", []
-    models = [source_model(encoder, source, TRANSFERABLE, seed, kept) for seed in seeds]
+    models, rows = source_models(encoder, source, TRANSFERABLE, seeds), []
     plans = {name: {"strategy": name} for name in STRATEGIES} | {"full, top layer dropped": {"drop_layers": 1}, "full, top layer anew": {"reinit_layers": 1},
                                                                "full, one layer more": {"new_layers": 1}}
     for model in models:
@@ -108,9 +112,7 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
         if any(row["direction"] == name for row in rows):
             continue
         source, target = make()
-        kept = source.train.items["item_id"].nunique()
-        hard, soft = ([source_model(encoder, source, replace(config, shrinkage=shrinkage), seed, f"{kept}-{config.epochs}{suffix}") for seed in seeds]
-                      for shrinkage, suffix in ((0.0, "-hard"), (config.shrinkage, "")))
+        hard, soft = (source_models(encoder, source, replace(config, shrinkage=shrinkage), seeds) for shrinkage in (0.0, config.shrinkage))
         content = {f"content, {words}": per_user(ContentKNN(encoder, n_components=n, n_last=20).fit(target.train), target)
                    for words, n in (("raw", None), ("whitened", 32))}
         alone = {words: sum(per_user(model.with_items(target.train.items), target) for model in models) / len(models)
@@ -195,12 +197,8 @@ PARTS = dict.fromkeys(DIRECTIONS, report) | {"strategies": strategies, "cure": c
 
 def main() -> None:
     """The parts that are named, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: all")
-    parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args()
-    (HERE / ".runs").mkdir(exist_ok=True)
-    for part in options.parts or PARTS:
+    options = chosen_parts(__doc__, PARTS)
+    for part in options.parts:
         PARTS[part](TextEncoder.from_pretrained(), part, range(options.seeds))
 
 

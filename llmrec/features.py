@@ -252,15 +252,17 @@ class TextEncoder:
 
     @torch.inference_mode()
     def _forward(self, tokens: Sequence[list[int]]) -> np.ndarray:
-        batch = self.tokenizer.pad({"input_ids": [self._cut(some) for some in tokens]}, return_tensors="pt").to(self.device)
-        return self.pooled(self.model, batch).cpu().numpy()
+        return self.pooled(self.model, self._batch(tokens)).cpu().numpy()
+
+    def _batch(self, tokens: Sequence[list[int]]):
+        """Token numbers, cut and padded, as the model takes them."""
+        return self.tokenizer.pad({"input_ids": [self._cut(some) for some in tokens]}, return_tensors="pt").to(self.device)
 
     def pooled(self, model, batch) -> torch.Tensor:
         """Unit vectors ``[n_texts, dim]`` of tokenised texts by a model of this kind, as this encoder pools them."""
         hidden_states = model(**batch).last_hidden_state
         if self.pooling == "mask":
-            first = (batch["input_ids"] == self.tokenizer.mask_token_id).int().argmax(1, keepdim=True)
-            return torch.nn.functional.normalize(_token(hidden_states.float(), first), dim=-1)
+            return pool(hidden_states, (batch["input_ids"] == self.tokenizer.mask_token_id).int(), "cls")  # the first token of those that count
         return pool(hidden_states, batch["attention_mask"], self.pooling)
 
     def _choose_precision(self, precision: str) -> str:

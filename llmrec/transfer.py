@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, staged
+from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, sort_by_time, staged
 from .evaluation import EASE, ContentKNN, Popular, bootstrap_interval, compare_users, ndcg, ranked_lists
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, uses_bfloat16
 from .losses import info_nce, l2_sp
@@ -262,9 +262,10 @@ def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, s
                 add_lora(network, HEAD, seed=source.seed)
             fine_tuning = fine_tuning_for(strategy, layers_of(network, stack, HEAD))
             target._train(train, valid, epochs, checkpoint=None, fine_tuning=fine_tuning)
-            merge_lora(target.network_)
             cost.n_trained = sum(parameter.numel() for name, parameter in network.named_parameters() if name in fine_tuning.speeds)
-            target._use(target.network_)
+            if strategy == "lora":
+                merge_lora(target.network_)
+                target._use(target.network_)
     target.cost_ = cost
     return target
 
@@ -423,7 +424,8 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
     fine_tuning = fine_tuning_for(classifier.strategy, layers_of(network, f"encoder.{_stack_of(network.encoder)}", ["head"]))
     fine_tuning = replace(fine_tuning, speeds={name: (10 if name.startswith("head") else 1) * speed for name, speed in fine_tuning.speeds.items()})
     learning, groups = fine_tuning.prepare(network, lambda parameter: 0.01)
-    optimizer, start = torch.optim.AdamW(groups), {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    optimizer, bfloat16 = torch.optim.AdamW(groups), uses_bfloat16("auto", device)
+    start = {name: parameter.detach().clone() for name, parameter in learning} if fine_tuning.pull else {}
     tokens, targets = [encoder._cut(some) for some in encoder._tokens(texts)], torch.from_numpy(targets).to(device)
     lengths, random, batches = np.array([len(some) for some in tokens]), np.random.default_rng(classifier.seed), []
     n_steps = max(classifier.min_steps, classifier.epochs * len(batches_by_length(lengths, classifier.tokens_per_batch, random)))
@@ -433,10 +435,9 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
         for step in tqdm(range(n_steps), desc="fine-tune", unit="step", leave=False):
             batches = batches or batches_by_length(lengths, classifier.tokens_per_batch, random)
             rows = batches.pop()
-            batch = encoder.tokenizer.pad({"input_ids": [tokens[row] for row in rows]}, return_tensors="pt").to(device)
             fine_tuning.schedule(optimizer, classifier.learning_rate * _schedule(step, n_steps, 0.1), step / n_steps)
-            with torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16("auto", device)):
-                logits = network(dict(batch))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                logits = network(encoder._batch([tokens[row] for row in rows]))
             loss = F.cross_entropy(logits.float(), targets[rows])
             optimizer.zero_grad()
             (loss + fine_tuning.pull * l2_sp(network, start) if fine_tuning.pull else loss).backward()
@@ -475,14 +476,13 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
 # %% ../nbs/06_transfer.ipynb #e05880b1
 def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int = 0) -> pd.DataFrame:
     """Pairs of items that one user took at most `window` events apart, drawn at random, ``item_id, partner_id``; a popular item is drawn no more often than its share."""
-    log = train.interactions.sort_values(["user_id", "timestamp"], kind="stable")
-    events = log[["user_id", "item_id"]].reset_index(drop=True)
+    events = sort_by_time(train.interactions)
+    users, ids = events["user_id"].to_numpy(), events["item_id"].to_numpy()
     random = np.random.default_rng(seed)
     first = random.integers(0, len(events), 4 * n_pairs)
     second = first + random.integers(1, window + 1, 4 * n_pairs)
     first, second = first[second < len(events)], second[second < len(events)]
-    of_one_user = events["user_id"].to_numpy()[first] == events["user_id"].to_numpy()[second]
-    ids = events["item_id"].to_numpy()
+    of_one_user = users[first] == users[second]
     return pd.DataFrame({"item_id": ids[first[of_one_user]], "partner_id": ids[second[of_one_user]]}).query("item_id != partner_id").head(n_pairs).reset_index(drop=True)
 
 # %% ../nbs/06_transfer.ipynb #e849e99e
@@ -496,13 +496,12 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     if len(texts) != len(partners) or len(texts) < 2:
         raise ValueError(f"{len(texts)} texts and {len(partners)} partners. Mend: as many of one as of the other, two at least.")
     model, random = copy.deepcopy(encoder.model).float(), np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
+    optimizer, bfloat16 = torch.optim.AdamW(model.parameters(), weight_decay=0.01), uses_bfloat16("auto", encoder.device)
     batches = [rows for _ in range(epochs) for rows in random_batches(len(texts), batch_size, random) if len(rows) > 1]
 
     def vectors(some: list[str]) -> torch.Tensor:
-        batch = encoder.tokenizer.pad({"input_ids": [encoder._cut(tokens) for tokens in encoder._tokens(some)]}, return_tensors="pt").to(encoder.device)
-        with torch.autocast(encoder.device.type, torch.bfloat16, enabled=uses_bfloat16("auto", encoder.device)):
-            return encoder.pooled(model, batch)
+        with torch.autocast(encoder.device.type, torch.bfloat16, enabled=bfloat16):
+            return encoder.pooled(model, encoder._batch(encoder._tokens(some)))
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -587,10 +586,10 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
         rows.append({"system": system, "share": share, "n_users": n_users, "seconds": seconds})
 
     with tqdm(total=len(sources) * (1 + len(shares)), desc="transfer report", disable=not progress) as bar:
+        note("content", 0.0, 0, _best_content(sources[0].encoder, target.train, target.valid), 0.0)  # knows no seed
         for source in map(copy.copy, sources):
             source.progress = False  # one bar is enough
             note("zero-shot", 0.0, 0, source.adapt(target.train, strategy="zero_shot"), 0.0)
-            note("content", 0.0, 0, _best_content(source.encoder, target.train, target.valid), 0.0)
             bar.update()
             for share in shares:
                 train, valid, n_chosen = _some_users(target, share, source.seed)
