@@ -77,6 +77,7 @@ def ours(encoder: TextEncoder, dataset: str) -> dict:
     sasrec = SequentialRecommender.default_config
     return {"llmrec, text + id": (partial(TransferRecommender, encoder), [TEXT_AND_ID], 5),
             "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 5),
+            "llmrec, text, GRU": (partial(TransferRecommender, encoder), [TrainingConfig(history="gru")], 5),
             "id-SASRec": (SequentialRecommender, [replace(sasrec, cosine=cosine) for cosine in (True, False)], 2)}
 
 
@@ -248,7 +249,7 @@ def main() -> None:
     mine = {name: (*plan, runs / slug(name)) for name, plan in ours(encoder, options.dataset).items()}
     plans = {name: (measure_ours, split, *plan) for name, plan in mine.items()}
     if "llmrec, text" in mine:
-        plans["llmrec, both together"] = (measure_ensemble, split, [mine["llmrec, text"], mine["llmrec, text + id"]], 5)
+        plans["llmrec, both together"] = (measure_ensemble, split, [mine["llmrec, text, GRU"], mine["llmrec, text + id"]], 5)
     plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
     if options.dataset == "movielens-100k":
         plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}
