@@ -73,7 +73,8 @@ def ours(encoder: TextEncoder, dataset: str) -> dict:
     """Name to (factory, configurations to choose from, number of seeds)."""
     if dataset == "complete-journey":  # many more events, so fewer passes and larger batches
         config = replace(TEXT_AND_ID, epochs=15, batch_size=128)
-        return {"llmrec, text + id": (partial(TransferRecommender, encoder), [config], 1)}
+        return {"llmrec, text + id": (partial(TransferRecommender, encoder), [config], 5),
+                "llmrec, text, GRU": (partial(TransferRecommender, encoder), [TrainingConfig(history="gru", epochs=15, batch_size=128)], 5)}
     sasrec = SequentialRecommender.default_config
     return {"llmrec, text + id": (partial(TransferRecommender, encoder), [TEXT_AND_ID], 5),
             "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 5),
@@ -129,7 +130,7 @@ def measure_ours(split, make, configs, n_seeds, kept: Path) -> dict:
     return result_of([evaluate_users(model, split, metrics=("ndcg", "hr")) for model, _ in fits], value, [seconds for _, seconds in fits], {"epochs": epochs, **changed})
 
 
-def measure_ensemble(split, members: list, n_seeds) -> dict:
+def measure_ensemble(split, members: list, n_seeds: int) -> dict:
     """The same for `Ensemble`, of the members' own fits, one of each a seed."""
     fits = []
     for seed in range(n_seeds):
@@ -248,8 +249,8 @@ def main() -> None:
     require_no_leak(split)
     mine = {name: (*plan, runs / slug(name)) for name, plan in ours(encoder, options.dataset).items()}
     plans = {name: (measure_ours, split, *plan) for name, plan in mine.items()}
-    if "llmrec, text" in mine:
-        plans["llmrec, both together"] = (measure_ensemble, split, [mine["llmrec, text, GRU"], mine["llmrec, text + id"]], 5)
+    two = [mine["llmrec, text, GRU"], mine["llmrec, text + id"]]
+    plans["llmrec, both together"] = (measure_ensemble, split, two, min(n for _, _, n, _ in two))
     plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
     if options.dataset == "movielens-100k":
         plans |= {name: (measure_peer, split, vectors, *plan) for name, plan in PEERS.items()}

@@ -676,8 +676,8 @@ class RidgeFromText(Recommender):
         self.factors_ = ridge.predict(whitened).astype(np.float32)
         return self
 
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        return torch.from_numpy(_history_matrix(histories, len(self.items_)) @ self.factors_ @ self.factors_.T)
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(_history_matrix(histories, len(self.items_)) @ self.factors_), torch.from_numpy(self.factors_)
 
 # %% ../nbs/07_evaluation.ipynb #1bbd5b40
 class ItemItem(Recommender):

@@ -146,7 +146,7 @@ def _recommend(recommender: Recommender, histories, k: int, candidates) -> pd.Da
     histories = histories.histories() if isinstance(histories, Dataset) else histories
     users, known = list(histories), _history_positions(recommender, histories)
     allowed = np.arange(len(recommender.items_)) if candidates is None else np.unique(recommender._positions(list(candidates), whose="candidates"))
-    holds_all_scores = type(recommender).factors is Recommender.factors  # only `score` was implemented
+    holds_all_scores = recommender.factors(known[:1]) is None  # only `score` was implemented
     users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_))) if holds_all_scores else 1_024
     parts = [_ranked(recommender, known[start:start + users_per_batch], k, allowed) for start in range(0, len(users), users_per_batch)]
     values, columns = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
@@ -815,7 +815,7 @@ def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarra
 
 # %% ../nbs/05_models.ipynb #adb18d3b
 class Ensemble(Recommender):
-    """Several recommenders whose scores are added; each must score by dot products (have `factors`), and learn over the same catalogue.
+    """Several recommenders over the same catalogue, whose scores are added.
 
     Members are saved and loaded one by one, and put together again by `join`.
 
@@ -824,10 +824,12 @@ class Ensemble(Recommender):
     members : sequence of Recommender
     standardise : bool
         Whether each member's scores are first brought, for every user, to a variance of one over the catalogue: for members of different kinds.
+    weights : sequence of float, optional
+        What each member's scores count; one if left out.
     """
 
-    def __init__(self, members: Sequence[Recommender], *, standardise: bool = False):
-        self.members, self.standardise = list(members), standardise
+    def __init__(self, members: Sequence[Recommender], *, standardise: bool = False, weights: Sequence[float] | None = None):
+        self.members, self.standardise, self.weights = list(members), standardise, weights
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
         """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
@@ -837,17 +839,29 @@ class Ensemble(Recommender):
 
     def join(self) -> Ensemble:
         """Use members that are fitted already. Returns self; raises `ValueError` where their scores cannot be added."""
-        if unfit := [type(member).__name__ for member in self.members if type(member).factors is Recommender.factors] or not self.members:
-            raise ValueError(f"members without factors: {unfit}. Mend: only recommenders that score by dot products can be put together, at least one.")
+        weights = [1.0] * len(self.members) if self.weights is None else list(self.weights)
+        if not self.members or len(weights) != len(self.members):
+            raise ValueError(f"{len(self.members)} member(s) and {len(weights)} weight(s). Mend: at least one member, and a weight for each or none at all.")
         first, *others = self.members
         if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
             raise ValueError("the members have learned over different catalogues. Mend: fit them on datasets with the same items.")
-        self.items_, self.popularity_ = first.items_, first.popularity_
+        self.items_, self.popularity_, self.weights_ = first.items_, first.popularity_, weights
         return self
 
-    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        users, items = zip(*(member.factors(histories) for member in self.members), strict=True)
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Those of the members side by side; None if one of them has none."""
+        factors = [member.factors(histories) for member in self.members]
+        if any(pair is None for pair in factors):
+            return None
+        users, items = zip(*factors, strict=True)
         if self.standardise:  # the variance of u @ v over the items v is u @ cov(v) @ u
             variances = [(user @ torch.cov(item.T, correction=0) * user).sum(1, keepdim=True) for user, item in zip(users, items, strict=True)]
             users = [user * variance.clamp(min=1e-12).rsqrt() for user, variance in zip(users, variances, strict=True)]
-        return torch.cat([user.to(users[0].device) for user in users], dim=1), torch.cat([item.to(items[0].device) for item in items], dim=1)
+        weighted = [user.to(users[0].device) * weight for user, weight in zip(users, self.weights_, strict=True)]
+        return torch.cat(weighted, dim=1), torch.cat([item.to(items[0].device) for item in items], dim=1)
+
+    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
+        scores = [member.score(histories).float().cpu() for member in self.members]
+        if self.standardise:
+            scores = [own / own.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt() for own in scores]
+        return sum(own * weight for own, weight in zip(scores, self.weights_, strict=True))

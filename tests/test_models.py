@@ -169,7 +169,7 @@ def test_dropout_follows_the_seed():
     assert torch.equal(masks(1), masks(1)) and not torch.equal(masks(1), masks(2))
 
 
-def test_an_ensemble_adds_scores_and_refuses_what_has_none(few):
+def test_an_ensemble_adds_scores_over_one_catalogue(few):
     config = TrainingConfig(fusion="id", dim=8, n_layers=1)
     members = [SequentialRecommender(config=config, seed=seed, progress=False).fit(few.train, epochs=1) for seed in (0, 1)]
     histories, candidates = few.histories("test"), few.train.items["item_id"][:50].tolist()
@@ -178,9 +178,22 @@ def test_an_ensemble_adds_scores_and_refuses_what_has_none(few):
     found = together.set_index(["user_id", "item_id"])["score"]
     assert np.allclose(found, (each[0] + each[1]).loc[found.index], atol=1e-4)
     assert Ensemble(members[:1]).join().recommend(histories, k=3)["item_id"].equals(members[0].recommend(histories, k=3)["item_id"])
-    for wrong, message in (([Popular().fit(few.train)], "Popular"), ([], "at least one"), ([members[0], smaller(members[1])], "different catalogues")):
+    for wrong, message in (([], "at least one"), ([members[0], smaller(members[1])], "different catalogues")):
         with pytest.raises(ValueError, match=message):
             Ensemble(wrong).join()
+    with pytest.raises(ValueError, match=r"2 member\(s\) and 1 weight"):
+        Ensemble(members, weights=[1.0]).join()
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_an_ensemble_takes_members_that_have_no_factors(few, standardise):
+    network = SequentialRecommender(config=TrainingConfig(fusion="id", dim=8, n_layers=1), progress=False).fit(few.train, epochs=1)
+    histories = [np.array([1, 2, 3]), np.array([4])]
+    popular = Popular().fit(few.train)
+    scores = Ensemble([network, popular], standardise=standardise, weights=[2.0, 1.0]).join().score(histories)
+    by_hand = [member.score(histories) / (member.score(histories).std(1, correction=0, keepdim=True) if standardise else 1) for member in (network, popular)]
+    assert torch.allclose(scores, 2 * by_hand[0] + by_hand[1], atol=1e-3)
+    assert torch.allclose(Ensemble([network], standardise=standardise, weights=[2.0]).join().score(histories), 2 * by_hand[0], atol=1e-3)
 
 
 def smaller(recommender):
