@@ -13,7 +13,7 @@ from run import HERE, RUNS, chosen_parts, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, Split
-from llmrec.evaluation import ContentKNN, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
+from llmrec.evaluation import ContentKNN, RidgeFromText, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
 from llmrec.models import Ensemble, TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
 from llmrec.transfer import STRATEGIES, TRANSFERABLE, taken_together, transfer_report, tune_encoder, zero_shot
@@ -132,10 +132,9 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
         save(pd.DataFrame(rows), "transfer_cure.parquet")
 
 
-def cold_films(seed: int) -> tuple[Dataset, dict, dict]:
-    """A tenth of the films withheld with all their events: the rest to train on, over the whole catalogue; histories; and what each user has among the withheld."""
-    films = load_dataset("movielens-100k")
-    withheld = set(np.random.RandomState(seed).choice(np.sort(films.items["item_id"]), len(films.items) // 10, replace=False).tolist())
+def withhold(films: Dataset, share: float, seed: int) -> tuple[Dataset, dict, dict]:
+    """A share of the films withheld with all their events: the rest to train on, over the whole catalogue; histories; and what each user has among the withheld."""
+    withheld = set(np.random.RandomState(seed).choice(np.sort(films.items["item_id"]), int(share * len(films.items)), replace=False).tolist())
     is_cold = films.interactions["item_id"].isin(withheld)
     rest = replace(films, interactions=films.interactions[~is_cold].reset_index(drop=True))
     targets = films.interactions[is_cold].groupby("user_id")["item_id"].agg(list).to_dict()
@@ -144,18 +143,19 @@ def cold_films(seed: int) -> tuple[Dataset, dict, dict]:
     return rest, {user: histories[user] for user in users}, {user: targets[user] for user in users}
 
 
-def cold_ndcg(recommender, histories: dict, targets: dict) -> float:
-    """Mean NDCG@10 with the withheld films alone as candidates."""
-    candidates = sorted({item for items in targets.values() for item in items})
+def withheld_ndcg(recommender, histories: dict, targets: dict, *, among_all: bool = False) -> float:
+    """Mean NDCG@10 on withheld films, with those alone as candidates or the whole catalogue."""
+    candidates = None if among_all else sorted({item for items in targets.values() for item in items})
     lists = ranked_lists(recommender.recommend(histories, k=10, candidates=candidates), targets, k=10)
     return float(np.mean(ndcg(lists)))
 
 
 def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """What tuning the encoder does to recommendation by content, known films and withheld ones: further masked tokens, SimCSE, and films taken together in training."""
-    rows, split = [], load_dataset("movielens-100k").split("leave_one_out")
+    films = load_dataset("movielens-100k")
+    rows, split = [], films.split("leave_one_out")
     for seed in seeds:
-        rest, histories, targets = cold_films(seed)
+        rest, histories, targets = withhold(films, 0.1, seed)
         texts = rest.items.set_index("item_id")["text"]
         with tempfile.TemporaryDirectory() as folder:
             config = PretrainingConfig(epochs=3, learning_rate=5e-5, n_records=1)
@@ -163,7 +163,7 @@ def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
             for name, make in {"MiniLM": lambda train: encoder, "masked tokens": lambda train, further=further: further,
                                "SimCSE": lambda train, seed=seed, texts=texts: tune_encoder(encoder, texts.tolist(), epochs=2, seed=seed, progress=False),
                                "taken together": lambda train, seed=seed: tune_together(encoder, train, seed)}.items():
-                row = {"encoder": name, "seed": seed, "cold": cold_ndcg(ContentKNN(made := make(rest), n_components=128, n_last=10**6).fit(rest), histories, targets)}
+                row = {"encoder": name, "seed": seed, "cold": withheld_ndcg(ContentKNN(made := make(rest), n_components=128, n_last=10**6).fit(rest), histories, targets)}
                 made = make(split.train) if name == "taken together" else made  # the withheld films are known there
                 rows.append(row | {"warm": per_user(ContentKNN(made, n_components=128, n_last=10).fit(split.train), split).mean()})
                 print(rows[-1], flush=True)
@@ -176,19 +176,29 @@ def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncode
     return tune_encoder(encoder, texts[pairs["item_id"]].tolist(), texts[pairs["partner_id"]].tolist(), seed=seed, progress=False)
 
 
+def best_ridge(encoder: TextEncoder, train: Dataset, seed: int, *, among_all: bool) -> dict:
+    """Settings of `RidgeFromText` that serve best for films withheld once more, from what is left."""
+    inner, histories, targets = withhold(train, 0.2 if among_all else 0.1, seed + 100)
+    grid = [{"n_factors": n, "regularisation": strength} for n in (4, 16, 64) for strength in (3.0, 30.0, 300.0)]
+    return max(grid, key=lambda some: withheld_ndcg(RidgeFromText(encoder, **some).fit(inner), histories, targets, among_all=among_all))
+
+
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """Withheld films by `TransferRecommender`, with and without shrinkage, and beside content."""
-    rows = []
+    """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from text, the network, and what they make together."""
+    films, rows = load_dataset("movielens-100k"), []
     for seed in seeds:
-        rest, histories, targets = cold_films(seed)
-        content = ContentKNN(encoder, n_components=128, n_last=10**6).fit(rest)
-        rows.append({"system": "content, whitened", "seed": seed, "ndcg@10": cold_ndcg(content, histories, targets)})
-        for shrinkage in (0.0, 10.0):
-            model = TransferRecommender(encoder, config=TrainingConfig(shrinkage=shrinkage), seed=seed, progress=False).fit(rest, epochs=30)
-            together = Ensemble([model, content], standardise=True).join()
-            rows += [{"system": f"{words}, shrinkage {shrinkage:.0f}", "seed": seed, "ndcg@10": cold_ndcg(system, histories, targets)}
-                     for words, system in (("network", model), ("network and content", together))]
-        print(pd.DataFrame(rows[-5:]), flush=True)
+        for share, among_all in ((0.1, False), (0.2, True)):
+            rest, histories, targets = withhold(films, share, seed)
+            content = ContentKNN(encoder, n_components=128, n_last=10**6).fit(rest)
+            ridge = RidgeFromText(encoder, **best_ridge(encoder, rest, seed, among_all=among_all)).fit(rest)
+            hard, soft = (TransferRecommender(encoder, config=TrainingConfig(shrinkage=shrinkage), seed=seed, progress=False).fit(rest, epochs=30)
+                          for shrinkage in (0.0, TRANSFERABLE.shrinkage))
+            systems = {"content, whitened": [content], "network, whitened texts": [hard], "network, shrunken whitening": [soft], "network and content": [soft, content],
+                       "ridge from text": [ridge], "ridge and content": [ridge, content], "ridge, network and content": [ridge, soft, content]}
+            rows += [{"setting": f"{share:.0%} withheld, among {'all' if among_all else 'themselves'}", "system": name, "seed": seed, "n_users": len(targets),
+                      "ndcg@10": withheld_ndcg(Ensemble(members, standardise=True).join(), histories, targets, among_all=among_all)}
+                     for name, members in systems.items()]
+            print(pd.DataFrame(rows[-len(systems):]).to_string(), flush=True)
     save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 

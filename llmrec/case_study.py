@@ -11,32 +11,34 @@ import html
 import io
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .data import (BLUE, Dataset, Split, atomic_file, load_dataset, new_figure, plot_activity, plot_long_tail, plot_text_lengths,
                          read_table)
-from .evaluation import EASE, ContentKNN, ItemKNN, Popular, RecentlyPopular, compare_users, evaluate_users, summarise
+from .evaluation import (EASE, ContentKNN, ItemKNN, Popular, RecentlyPopular, RidgeFromText, bootstrap_interval, compare_users, coverage, evaluate_users,
+                               hit_rate, ndcg, ranked_lists, summarise)
 from .features import TextEncoder
-from .models import TEXT_AND_ID
-from .transfer import TransferRecommender
+from .models import TEXT_AND_ID, Ensemble, Recommender, TrainingConfig
+from .transfer import Cost, TransferRecommender
 
 # %% auto #0
-__all__ = ['OURS', 'OURS_WITH_IDS', 'build_systems', 'Study', 'study_dataset', 'show_people', 'write_page', 'run_case_study',
-           'main']
+__all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'TEXT', 'build_systems', 'Study', 'study_dataset', 'cost_row', 'show_people',
+           'score_lists', 'new_products', 'opened_department', 'write_page', 'run_case_study', 'main']
 
 # %% ../nbs/08_case_study.ipynb #4abe2eb9
-OURS, OURS_WITH_IDS = "text (ours)", "text + id (ours)"
+OURS, OURS_WITH_IDS, OURS_TOGETHER = "text (ours)", "text + id (ours)", "both (ours)"
+TEXT = TrainingConfig(history="gru")  # the quicker history tower, and on these two shops the better one
 
 
 def build_systems(encoder: TextEncoder, *, seed: int = 0, progress: bool = True) -> dict:
     """The systems of the case study by name, ours first, none fitted."""
-    return {OURS: TransferRecommender(encoder, seed=seed, progress=progress),
+    return {OURS: TransferRecommender(encoder, config=TEXT, seed=seed, progress=progress),
             OURS_WITH_IDS: TransferRecommender(encoder, config=TEXT_AND_ID, seed=seed, progress=progress), "popular": Popular(), "recently popular": RecentlyPopular(),
             "content kNN, raw": ContentKNN(encoder, n_components=None), "content kNN, whitened": ContentKNN(encoder),
             "item kNN": ItemKNN(), "EASE": EASE()}
@@ -44,7 +46,7 @@ def build_systems(encoder: TextEncoder, *, seed: int = 0, progress: bool = True)
 # %% ../nbs/08_case_study.ipynb #68a79eff
 @dataclass
 class Study:
-    """What came out for one dataset: `table` (a row a system), `comparison`, `examples`, and how it was made."""
+    """What came out for one dataset: `table` (a row a system), `comparison`, `examples`, how it was made, and `more` tables by title."""
 
     dataset: Dataset
     split: Split
@@ -52,17 +54,20 @@ class Study:
     comparison: pd.DataFrame
     examples: list[dict]
     recommender: TransferRecommender
+    more: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epochs: int, seed: int = 0, progress: bool = True) -> Study:
     """Fit every system on `split.train`, score the test part once, and collect what it shows."""
-    systems, rows, per_user = build_systems(encoder, seed=seed, progress=progress), {}, {}
+    systems, costs = build_systems(encoder, seed=seed, progress=progress), {}
     for name, system in systems.items():
-        started = time.perf_counter()
-        system.fit(split.train, split.valid, **({"epochs": epochs} if name in (OURS, OURS_WITH_IDS) else {}))
-        seconds = time.perf_counter() - started
-        per_user[name] = evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage"))
-        rows[name] = {**_table_row(summarise(per_user[name], seed=seed)), "seconds to fit": f"{seconds:.1f}"}
+        with Cost() as costs[name]:
+            system.fit(split.train, split.valid, **({"epochs": epochs} if name in (OURS, OURS_WITH_IDS) else {}))
+    two = costs[OURS], costs[OURS_WITH_IDS]
+    systems = {OURS_TOGETHER: Ensemble([systems[OURS], systems[OURS_WITH_IDS]]).join(), **systems}
+    costs[OURS_TOGETHER] = Cost(seconds=sum(cost.seconds for cost in two), peak_mb=max(cost.peak_mb for cost in two))
+    per_user = {name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage")) for name, system in systems.items()}
+    rows = {name: {**_table_row(summarise(table, seed=seed)), **cost_row(systems[name], costs[name])} for name, table in per_user.items()}
     comparison = compare_users({name: table["ndcg", 10] for name, table in per_user.items()}, seed=seed)
     return Study(dataset, split, pd.DataFrame(rows).T, comparison, show_people(systems, split, seed=seed), systems[OURS])
 
@@ -72,6 +77,19 @@ def _table_row(report: pd.DataFrame) -> dict:
     names = {"ndcg": "NDCG", "hr": "HR", "recall": "Recall", "coverage": "coverage"}
     return {f"{names[row.metric]}@{row.k}": f"{row.value:.4f}" + ("" if np.isnan(row.ci_low) else f" [{row.ci_low:.4f}, {row.ci_high:.4f}]")
             for row in sorted(report.itertuples(), key=lambda row: list(names).index(row.metric))}
+
+
+def cost_row(system: Recommender, cost: Cost) -> dict:
+    """What a fitted system costs: ``seconds to fit``, ``memory, MB`` that fitting took at its peak, and ``numbers kept``, its parameters and tables."""
+    return {"seconds to fit": f"{cost.seconds:.1f}", "memory, MB": f"{cost.peak_mb:.0f}", "numbers kept": f"{_n_numbers(system):,}"}
+
+
+def _n_numbers(system: Recommender) -> int:
+    if isinstance(system, Ensemble):
+        return sum(map(_n_numbers, system.members))
+    if hasattr(system, "network_"):
+        return sum(parameter.numel() for parameter in system.network_.parameters())
+    return sum(int(np.prod(value.shape)) for name, value in vars(system).items() if name != "popularity_" and isinstance(value, (np.ndarray, torch.Tensor)))
 
 
 def show_people(systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5, seed: int = 0) -> list[dict]:
@@ -85,6 +103,66 @@ def show_people(systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5
     return [{"user": user, "history": [texts[item] for item in history[-6:]], "next": [texts[item] for item in targets[user][:6]],
              "lists": {name: [(texts[item], item in targets[user]) for item in top.loc[top["user_id"] == user, "item_id"]] for name, top in lists.items()}}
             for user, history in chosen.items()]
+
+# %% ../nbs/08_case_study.ipynb #227785a3
+def score_lists(systems: Mapping[str, Recommender], histories: Mapping, targets: Mapping, candidates: Sequence, *, seed: int = 0) -> pd.DataFrame:
+    """How systems rank some items for some users: NDCG@10 and HR@10 with intervals over users, and the share of the candidates that anybody is shown."""
+    rows = {}
+    for name, system in systems.items():
+        lists = ranked_lists(system.recommend(histories, k=10, candidates=candidates), targets, k=10, items=candidates)
+        intervals = {metric: (values.mean(), *bootstrap_interval(values, seed=seed)) for metric, values in (("NDCG@10", ndcg(lists)), ("HR@10", hit_rate(lists)))}
+        rows[name] = {metric: _WITH_INTERVAL.format(*numbers) for metric, numbers in intervals.items()} | {"coverage@10": f"{coverage(lists):.4f}"}
+    return pd.DataFrame(rows).T
+
+
+_WITH_INTERVAL = "{:.4f} [{:.4f}, {:.4f}]"
+
+
+def new_products(recommender: TransferRecommender, split: Split, *, days: int = 28, seed: int = 0) -> pd.DataFrame:
+    """The descriptions first sold in the year's last `days`, as `score_lists` sees them, by a model fitted on product types, by content, and by both."""
+    products = load_dataset("complete-journey", item="product", progress=False)
+    log = products.interactions.merge(products.items[["item_id", "text"]], on="item_id")
+    arrived = log[log.groupby("text")["timestamp"].transform("min") >= log["timestamp"].max() - pd.Timedelta(days=days)]
+    histories, targets = split.histories("test"), arrived.groupby("user_id")["text"].agg(lambda texts: sorted(set(texts))).to_dict()
+    targets = {user: texts for user, texts in targets.items() if user in histories}
+    new = pd.DataFrame({"text": sorted(set(arrived["text"]))}).assign(item_id=lambda table: "new: " + table["text"])
+    larger = replace(split.train, items=pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True))
+    moved, content = recommender.with_items(larger.items), ContentKNN(recommender.encoder).fit(larger)
+    systems = {OURS: moved, "content kNN, whitened": content, f"{OURS} and content": Ensemble([moved, content], standardise=True).join(),
+               "ridge from text": RidgeFromText(recommender.encoder).fit(larger)}
+    return score_lists(systems, {user: histories[user] for user in targets}, {user: [f"new: {text}" for text in texts] for user, texts in targets.items()},
+                       new["item_id"].tolist(), seed=seed)
+
+# %% ../nbs/08_case_study.ipynb #5b67d179
+def opened_department(encoder: TextEncoder, department: str = "DRUG GM", *, epochs: int = 5, seed: int = 0, progress: bool = True) -> pd.DataFrame:
+    """What to show in a department after its first eight weeks: `score_lists` and `cost_row` of what was fitted before it opened, on its sales, or adapted."""
+    everything = load_dataset("complete-journey", purchases="all", progress=False)
+    moments = everything.first_interactions().split("temporal").manifest
+    opened, tested = pd.Timestamp(moments["valid_from"]), pd.Timestamp(moments["test_from"])
+    inside = everything.items.loc[everything.items["department"] == department, "item_id"].tolist()
+    log = everything.interactions
+    log = replace(everything, interactions=log[~log["item_id"].isin(inside) | (log["timestamp"] >= opened)]).first_interactions().interactions
+    before, weeks, after = (replace(everything, interactions=log[rows]) for rows in
+                            (log["timestamp"] < opened, log["timestamp"].between(opened, tested, inclusive="left"), log["timestamp"] >= tested))
+    known = replace(everything, interactions=log[log["timestamp"] < tested])
+    weeks_inside = replace(weeks, interactions=weeks.interactions[weeks.interactions["item_id"].isin(inside)])
+    systems, costs = {}, {}
+
+    def learn(train: Dataset) -> TransferRecommender:
+        return TransferRecommender(encoder, config=TEXT, seed=seed, progress=progress).fit(train, epochs=epochs)
+
+    plans = {"untouched (ours)": lambda: learn(before), "content kNN, whitened": lambda: ContentKNN(encoder).fit(before),
+             "popular there": lambda: Popular().fit(weeks_inside), "EASE": lambda: EASE().fit(known),
+             "adapted (ours)": lambda: systems["untouched (ours)"].adapt(weeks, epochs=epochs), "from scratch, eight weeks": lambda: learn(weeks)}
+    for name, fit in plans.items():
+        with Cost() as costs[name]:
+            systems[name] = fit()
+    systems["adapted (ours) and EASE"] = Ensemble([systems["adapted (ours)"], systems["EASE"]], standardise=True).join()
+    costs["adapted (ours) and EASE"] = Cost(seconds=costs["adapted (ours)"].seconds + costs["EASE"].seconds)
+    histories, targets = known.histories(), after.interactions[after.interactions["item_id"].isin(inside)].groupby("user_id")["item_id"].agg(list).to_dict()
+    targets = {user: items for user, items in targets.items() if user in histories}
+    table = score_lists(systems, {user: histories[user] for user in targets}, targets, inside, seed=seed)
+    return table.join(pd.DataFrame({name: cost_row(systems[name], cost) for name, cost in costs.items()}).T)
 
 # %% ../nbs/08_case_study.ipynb #cc6a2217
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -110,6 +188,7 @@ def _study_section(study: Study) -> str:
             + study.comparison.round(4).to_html(border=0, index=False)
             + _picture(_plot_data, study, "long tail, activity over time and text lengths")
             + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
+            + "".join(f"<h3>{html.escape(title)}</h3>{table.to_html(border=0)}" for title, table in study.more.items())
             + "<h3>Five people</h3><p><small>Bold: what the person really took next.</small></p>" + "".join(map(_person, study.examples)))
 
 
@@ -158,9 +237,12 @@ def run_case_study(out: str | Path = "out", *, seed: int = 0, progress: bool = T
     for name, (protocol, epochs) in plans.items():
         dataset = load_dataset(name, progress=progress)
         studies[name] = study_dataset(dataset, dataset.split(protocol), encoder, epochs=epochs, seed=seed, progress=progress)
+    shop = studies["complete-journey"]
+    shop.more["New products of the last month, ranked among themselves"] = new_products(shop.recommender, shop.split, seed=seed)
+    shop.more["A department that opened in September, ranked from November on"] = opened_department(encoder, seed=seed, progress=progress)
     write_page(list(studies.values()), out / "case_study.html")
-    record = {name: {"manifest": study.split.manifest, "seed": seed, "table": study.table.to_dict("index"),
-                     "comparison": study.comparison.to_dict("records")} for name, study in studies.items()}
+    record = {name: {"manifest": study.split.manifest, "seed": seed, "table": study.table.to_dict("index"), "comparison": study.comparison.to_dict("records"),
+                     "more": {title: table.to_dict("index") for title, table in study.more.items()}} for name, study in studies.items()}
     with atomic_file(out / "case_study.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return studies
@@ -207,6 +289,8 @@ def _run_case_study(options: argparse.Namespace) -> None:
         manifest = study.split.manifest
         print(f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test users, {manifest['n_items']:,} items, seed {options.seed}\n")
         print(study.table.to_string())
+        for title, table in study.more.items():
+            print(f"\n{title}\n{table.to_string()}")
         for person in study.examples:
             print(f"\nuser {person['user']}\n  {'last taken':24} {_brief(person['history'])}\n  {'really took next (*)':24} {_brief(person['next'])}")
             for name, items in person["lists"].items():

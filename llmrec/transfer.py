@@ -34,9 +34,9 @@ from .models import Ensemble, FineTuning, Recommender, SequentialModel, Sequenti
 from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'taken_together', 'tune_encoder', 'zero_shot',
-           'TransferReport', 'transfer_report']
+__all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'TOGETHER', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora',
+           'merge_lora', 'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'taken_together', 'tune_encoder',
+           'zero_shot', 'TransferReport', 'transfer_report']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -538,7 +538,7 @@ class TransferReport:
     table : DataFrame
         ``system, share, n_users, ndcg@10, ci_low, ci_high, seconds``: a row a system and share of the target's users it learned from; means over users and seeds.
     comparison : DataFrame
-        As from `compare`: the adapted model, all users, against each other system of that rung.
+        As from `compare`: the adapted model, all users, against each other system of that rung; then the same for adapted and EASE together.
     verdict : str
     """
 
@@ -548,7 +548,8 @@ class TransferReport:
 
     def plot(self, ax) -> None:
         """NDCG@10 against the number of target users; what never learns is a dashed line."""
-        styles = {"adapted": (BLUE, "o-"), "from scratch": (ORANGE, "s-"), "ids from scratch": (GREY, "^-"), "EASE": (GREY, "v:"), "popular": (GREY, "x:")}
+        styles = {"adapted and EASE": (BLUE, "D-"), "adapted": (BLUE, "o-"), "from scratch": (ORANGE, "s-"), "ids from scratch": (GREY, "^-"), "EASE": (GREY, "v:"),
+                  "popular": (GREY, "x:")}
         for name, (color, style) in styles.items():
             rows = self.table[self.table["system"] == name]
             ax.plot(rows["n_users"], rows["ndcg@10"], style, color=color, label=name)
@@ -593,13 +594,20 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
             bar.update()
             for share in shares:
                 train, valid, n_chosen = _some_users(target, share, source.seed)
+                fitted, seconds = {}, {}
                 for name, fit in _rung(source, train, valid, strategy).items():
                     with Cost() as cost:
-                        fitted = fit()
-                    note(name, share, n_chosen, fitted, cost.seconds)
+                        fitted[name] = fit()
+                    seconds[name] = cost.seconds
+                    note(name, share, n_chosen, fitted[name], cost.seconds)
+                both = [fitted[name] for name in TOGETHER]
+                note(" and ".join(TOGETHER), share, n_chosen, Ensemble(both, standardise=True).join(), sum(seconds[name] for name in TOGETHER))
                 bar.update()
     means = {key: pd.concat(some, axis=1).mean(axis=1) for key, some in values.items()}  # of a user, over seeds
     return _report(means, pd.DataFrame(rows), max(shares))
+
+
+TOGETHER = ("adapted", "EASE")  # a rung of its own: what the source knows of texts, and what the target's users did, each scored on one scale
 
 # %% ../nbs/06_transfer.ipynb #4af336e8
 def _some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
@@ -634,9 +642,10 @@ def _report(means: Mapping[tuple, pd.Series], rows: pd.DataFrame, full: float) -
     per_user = [means[key].to_numpy() for key in zip(table["system"], table["share"], strict=True)]
     table["ndcg@10"] = [values.mean() for values in per_user]
     table["ci_low"], table["ci_high"] = zip(*(bootstrap_interval(values) for values in per_user), strict=True)
-    last = {"adapted": means["adapted", full], **{name: values for (name, share), values in means.items() if share in (0.0, full) and name != "adapted"}}
-    comparison = compare_users(last)
-    scratch = comparison.set_index("other").loc["from scratch"]
+    last = {name: values for (name, share), values in means.items() if share in (0.0, full)}
+    comparison = pd.concat([compare_users({name: last[name], **{other: values for other, values in last.items() if other != name}})
+                            for name in ("adapted", " and ".join(TOGETHER))], ignore_index=True)
+    scratch = comparison.set_index(["system", "other"]).loc[("adapted", "from scratch")]
     verdict = "positive transfer" if scratch["ci_low"] > 0 else "negative transfer" if scratch["ci_high"] < 0 else "no transfer shown"
     numbers = f"adapted minus from scratch, NDCG@10: {scratch['difference']:+.3f} [{scratch['ci_low']:+.3f}, {scratch['ci_high']:+.3f}], {len(last['adapted'])} users"
     return TransferReport(table[["system", "share", "n_users", "ndcg@10", "ci_low", "ci_high", "seconds"]], comparison, f"{verdict} ({numbers})")
