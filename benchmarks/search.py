@@ -29,11 +29,12 @@ FREE_BOTH = {**BOTH, "cosine": False, "shuffle_ties": True}
 TRIALS = {
     "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}],
     "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, FREE_BOTH],
-    "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}],
+    "history": [{**BEST_TEXT, "history": "gru"}],
+    "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}, {"members": ["text, GRU", "text + id"]}],
 }
 
 
-MEMBERS = {"text": TrainingConfig(), "text + id": TEXT_AND_ID}
+MEMBERS = {"text": TrainingConfig(), "text, GRU": TrainingConfig(history="gru"), "text + id": TEXT_AND_ID}
 
 
 @functools.cache

@@ -420,7 +420,7 @@ class TrainingConfig:
     precision: str = "auto"        # of the towers in training: "float32", "bfloat16", or the latter where the processor has it
 
 
-TEXT_AND_ID = TrainingConfig(fusion="sum", n_components=128, hidden=256, cosine=True, learning_rate=2e-3)  # the best single network on validation
+TEXT_AND_ID = TrainingConfig(fusion="sum", n_components=128, hidden=256, cosine=True, learning_rate=2e-3)  # the best Transformer on validation
 
 # %% ../nbs/05_models.ipynb #91d6b978
 class SequentialModel(nn.Module):
