@@ -118,13 +118,17 @@ def score_lists(systems: Mapping[str, Recommender], histories: Mapping, targets:
 _WITH_INTERVAL = "{:.4f} [{:.4f}, {:.4f}]"
 
 
-def new_products(recommender: TransferRecommender, split: Split, *, days: int = 28, seed: int = 0) -> pd.DataFrame:
-    """The descriptions first sold in the year's last `days`, as `score_lists` sees them, by a model fitted on product types, by content, and by both."""
-    products = load_dataset("complete-journey", item="product", progress=False)
+def new_products(recommender: TransferRecommender, split: Split, products: Dataset, *, days: int = 28, seed: int = 0) -> pd.DataFrame:
+    """The descriptions first sold in the last `days` of a log of `products`, for users who bought one: `score_lists` of a model fitted on `split`, of content, of both.
+
+    Raises `ValueError` if nobody in the test part bought anything new.
+    """
     log = products.interactions.merge(products.items[["item_id", "text"]], on="item_id")
     arrived = log[log.groupby("text")["timestamp"].transform("min") >= log["timestamp"].max() - pd.Timedelta(days=days)]
     histories, targets = split.histories("test"), arrived.groupby("user_id")["text"].agg(lambda texts: sorted(set(texts))).to_dict()
     targets = {user: texts for user, texts in targets.items() if user in histories}
+    if not targets:
+        raise ValueError(f"no user of the split bought a product that was first sold in the last {days} days. Mend: a larger number of days.")
     new = pd.DataFrame({"text": sorted(set(arrived["text"]))}).assign(item_id=lambda table: "new: " + table["text"])
     larger = replace(split.train, items=pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True))
     moved, content = recommender.with_items(larger.items), ContentKNN(recommender.encoder).fit(larger)
@@ -134,9 +138,13 @@ def new_products(recommender: TransferRecommender, split: Split, *, days: int = 
                        new["item_id"].tolist(), seed=seed)
 
 # %% ../nbs/08_case_study.ipynb #5b67d179
-def opened_department(encoder: TextEncoder, department: str = "DRUG GM", *, epochs: int = 5, seed: int = 0, progress: bool = True) -> pd.DataFrame:
-    """What to show in a department after its first eight weeks: `score_lists` and `cost_row` of what was fitted before it opened, on its sales, or adapted."""
-    everything = load_dataset("complete-journey", purchases="all", progress=False)
+def opened_department(everything: Dataset, encoder: TextEncoder, department: str = "DRUG GM", *, epochs: int = 5, seed: int = 0, progress: bool = True) -> pd.DataFrame:
+    """What to show in a department that opens when a tenth of the year's first purchases is left before the test: `score_lists` and `cost_row` of each system.
+
+    `everything` holds all purchases, not the first alone; those inside before the opening are taken out. Raises `ValueError` for a department that is not there.
+    """
+    if department not in set(everything.items["department"]):
+        raise ValueError(f"department={department!r} is not in the items. Mend: use one of {sorted(set(everything.items['department']))}.")
     moments = everything.first_interactions().split("temporal").manifest
     opened, tested = pd.Timestamp(moments["valid_from"]), pd.Timestamp(moments["test_from"])
     inside = everything.items.loc[everything.items["department"] == department, "item_id"].tolist()
@@ -238,8 +246,10 @@ def run_case_study(out: str | Path = "out", *, seed: int = 0, progress: bool = T
         dataset = load_dataset(name, progress=progress)
         studies[name] = study_dataset(dataset, dataset.split(protocol), encoder, epochs=epochs, seed=seed, progress=progress)
     shop = studies["complete-journey"]
-    shop.more["New products of the last month, ranked among themselves"] = new_products(shop.recommender, shop.split, seed=seed)
-    shop.more["A department that opened in September, ranked from November on"] = opened_department(encoder, seed=seed, progress=progress)
+    shop.more["New products of the last month, ranked among themselves"] = new_products(
+        shop.recommender, shop.split, load_dataset("complete-journey", item="product", progress=False), seed=seed)
+    shop.more["A department that opened in September, ranked from November on"] = opened_department(
+        load_dataset("complete-journey", purchases="all", progress=False), encoder, seed=seed, progress=progress)
     write_page(list(studies.values()), out / "case_study.html")
     record = {name: {"manifest": study.split.manifest, "seed": seed, "table": study.table.to_dict("index"), "comparison": study.comparison.to_dict("records"),
                      "more": {title: table.to_dict("index") for title, table in study.more.items()}} for name, study in studies.items()}
