@@ -72,7 +72,7 @@ def metrics(n_users: int) -> list[dict]:
 
 
 def encoding() -> list[dict]:
-    """Ours against sentence-transformers: the texts of MovieLens-100K, same model, nothing cached; and what share of the processor's peak that is."""
+    """Ours against sentence-transformers: the texts of MovieLens-100K, same model, nothing cached; what share of the processor's peak that is; and a second call."""
     encoder, texts = TextEncoder.from_pretrained(cache=False), load_dataset("movielens-100k").items["text"].tolist()
     encoder.encode(texts[:64])
     rounds = []
@@ -87,12 +87,18 @@ def encoding() -> list[dict]:
             rounds.append((seconds, theirs["seconds"]))
         cosines = (vectors * np.load(files[1])).sum(1)
     ours, peer_seconds = np.median(rounds, axis=0)
+    caching = TextEncoder.from_pretrained()
+    caching.encode(texts)
+    started = time.perf_counter()
+    caching.encode(texts)
+    cached_seconds = time.perf_counter() - started
     with FlopCounterMode(display=False) as counter:
         for tokens in encoder._tokens(texts):
             encoder._forward([tokens])  # one by one: the work without any padding
     peak = max(matrix_products_per_second(dtype) for dtype in (torch.float32, torch.bfloat16))
     return [{"what": f"encode {len(texts):,} film texts", "peer": f"sentence-transformers {theirs['version']}", "seconds": ours, "peer_seconds": peer_seconds,
-             "speed_ratio": peer_seconds / ours, "min_cosine": float(cosines.min()), "share_of_peak": counter.get_total_flops() / ours / peak}]
+             "speed_ratio": peer_seconds / ours, "min_cosine": float(cosines.min()), "share_of_peak": counter.get_total_flops() / ours / peak,
+             "cached_ratio": ours / cached_seconds}]
 
 
 def pretraining(n_steps: int = 60) -> list[dict]:

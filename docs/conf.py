@@ -3,7 +3,7 @@ from docutils import nodes
 from latex2mathml.converter import convert
 
 project, author, copyright = "llmrec", "The llmrec authors", "2026 onwards, The llmrec authors"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.mermaid"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinxcontrib.mermaid"]
 html_theme, html_title = "sphinx_book_theme", "llmrec"
 html_theme_options = {"show_toc_level": 2, "use_download_button": True, "home_page_in_toc": True}
 nb_execution_mode = "off"

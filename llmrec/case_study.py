@@ -28,11 +28,12 @@ from .models import TEXT_AND_ID, Ensemble, Recommender, TrainingConfig
 from .transfer import Cost, TransferRecommender
 
 # %% auto #0
-__all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'TEXT', 'build_systems', 'Study', 'study_dataset', 'cost_row', 'show_people',
-           'score_lists', 'new_products', 'opened_department', 'write_page', 'run_case_study', 'main']
+__all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'TEXT', 'build_systems', 'Study', 'study_dataset',
+           'cost_row', 'show_people', 'score_lists', 'new_products', 'opened_department', 'write_page',
+           'run_case_study', 'main']
 
 # %% ../nbs/08_case_study.ipynb #4abe2eb9
-OURS, OURS_WITH_IDS, OURS_TOGETHER = "text (ours)", "text + id (ours)", "both (ours)"
+OURS, OURS_WITH_IDS, OURS_TOGETHER, OURS_AND_EASE = "text (ours)", "text + id (ours)", "both (ours)", "both (ours) and EASE"
 TEXT = TrainingConfig(history="gru")  # the quicker history tower, and on these two shops the better one
 
 
@@ -63,9 +64,10 @@ def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epoch
     for name, system in systems.items():
         with Cost() as costs[name]:
             system.fit(split.train, split.valid, **({"epochs": epochs} if name in (OURS, OURS_WITH_IDS) else {}))
-    two = costs[OURS], costs[OURS_WITH_IDS]
-    systems = {OURS_TOGETHER: Ensemble([systems[OURS], systems[OURS_WITH_IDS]]).join(), **systems}
-    costs[OURS_TOGETHER] = Cost(seconds=sum(cost.seconds for cost in two), peak_mb=max(cost.peak_mb for cost in two))
+    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS], OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE"]}
+    systems = {name: Ensemble([systems[member] for member in members], standardise="EASE" in members).join() for name, members in together.items()} | systems
+    costs |= {name: Cost(seconds=sum(costs[member].seconds for member in members), peak_mb=max(costs[member].peak_mb for member in members))
+              for name, members in together.items()}
     per_user = {name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage")) for name, system in systems.items()}
     rows = {name: {**_table_row(summarise(table, seed=seed)), **cost_row(systems[name], costs[name])} for name, table in per_user.items()}
     comparison = compare_users({name: table["ndcg", 10] for name, table in per_user.items()}, seed=seed)
