@@ -67,7 +67,8 @@ def main() -> int:
     chapters = [path.stem for path in notebooks if path.stem != "index"]
     write_frame(chapters)
     vendor_mermaid()
-    shutil.copy(ROOT / "docs" / "conf.py", SOURCE / "conf.py")
+    for name in ("conf.py", "favicon.svg"):
+        shutil.copy(ROOT / "docs" / name, SOURCE / name)
     code = subprocess.run([sys.executable, "-m", "sphinx", "-b", "html", "-q", str(SOURCE), str(SITE)]).returncode
     if code == 0:
         write_llms_txt(chapters)
