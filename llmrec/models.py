@@ -146,7 +146,7 @@ def _recommend(recommender: Recommender, histories, k: int, candidates) -> pd.Da
     histories = histories.histories() if isinstance(histories, Dataset) else histories
     users, known = list(histories), _history_positions(recommender, histories)
     allowed = np.arange(len(recommender.items_)) if candidates is None else np.unique(recommender._positions(list(candidates), whose="candidates"))
-    holds_all_scores = recommender.factors(known[:1]) is None  # only `score` was implemented
+    holds_all_scores = bool(known) and recommender.factors(known[:1]) is None  # only `score` was implemented
     users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_))) if holds_all_scores else 1_024
     parts = [_ranked(recommender, known[start:start + users_per_batch], k, allowed) for start in range(0, len(users), users_per_batch)]
     values, columns = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
