@@ -1,7 +1,8 @@
 """What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several draws and seeds.
 
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
-``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``.
+``more`` (what else might help, 200 labels), ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what
+two systems think of every held-out review, ``labels_reviews.parquet``.
 """
 import functools
 import json
@@ -9,7 +10,7 @@ import json
 import jieba
 import numpy as np
 import pandas as pd
-from run import RUNS, chosen_parts, save
+from run import HERE, RUNS, chosen_parts, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -37,19 +38,21 @@ snownlp_words = functools.cache(lambda text: normal.filter_stop(seg.seg(text)))
 pretrained = functools.cache(review_model)  # it reads all reviews to know its own name
 
 
+@functools.cache
 def tf_idf(n: int, seed: int) -> np.ndarray:
-    """Right or wrong on each test review: logistic regression on TF-IDF of characters or words, chosen with its penalty by cross-validation."""
+    """Probability that each test review is praise, by logistic regression on TF-IDF of characters or words, chosen with its penalty by cross-validation."""
     some, pipeline = labelled(n, seed), make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1_000))
     penalties = {"logisticregression__C": [1, 10, 100]}
     grid = [penalties | {"tfidfvectorizer__analyzer": ["char"], "tfidfvectorizer__ngram_range": [(1, 2)]}, penalties | {"tfidfvectorizer__analyzer": [jieba_words]}]
-    return GridSearchCV(pipeline, grid, cv=3).fit(some["text"], some["label"]).predict(TEST["text"]) == TEST["label"].to_numpy()
+    return GridSearchCV(pipeline, grid, cv=3).fit(some["text"], some["label"]).predict_proba(TEST["text"])[:, 1]
 
 
 def snownlp(n: int, seed: int) -> np.ndarray:
     """The same for snownlp's naive Bayes, retrained on its own words."""
     some, bayes = labelled(n, seed), Bayes()
     bayes.train([[snownlp_words(text), label] for text, label in zip(some["text"], some["label"], strict=True)])
-    return np.array([bayes.classify(snownlp_words(text))[0] for text in TEST["text"]]) == TEST["label"].to_numpy()
+    found = (bayes.classify(snownlp_words(text)) for text in TEST["text"])
+    return np.array([share if label else 1 - share for label, share in found])
 
 
 def encoder_after(percent: int, seed: int, **options) -> TextEncoder:
@@ -80,9 +83,31 @@ def chosen(is_pretrained: bool) -> dict:
     return json.loads(path.read_text())[0]
 
 
+@functools.cache
+def fitted(n: int, seed: int, percent: int) -> TransferClassifier:
+    """The small BERT, fine-tuned with the chosen settings."""
+    return fine_tuned(percent, labelled(n, seed), seed, **chosen(percent > 0))
+
+
+@functools.cache
 def own(n: int, seed: int, *, percent: int) -> np.ndarray:
-    """Right or wrong on each test review: the small BERT, fine-tuned."""
-    return fine_tuned(percent, labelled(n, seed), seed, **chosen(percent > 0)).predict(TEST["text"].tolist()) == TEST["label"].to_numpy()
+    """The same for that."""
+    return fitted(n, seed, percent).predict_proba(TEST["text"].tolist())[:, 1]
+
+
+def self_trained(n: int, seed: int) -> np.ndarray:
+    """The same after it has learned again, from its own guesses too: those of the other reviews of which it is surer than of half (Lee, *Pseudo-Label*, 2013)."""
+    some = labelled(n, seed)
+    others = LEARNED_FROM.drop(some.index)
+    praise = fitted(n, seed, 100).predict_proba(others["text"].tolist())[:, 1]
+    surest = np.argsort(-np.abs(praise - 0.5), kind="stable")[:len(others) // 2]
+    guessed = others.iloc[surest].assign(label=(praise[surest] > 0.5).astype(int))
+    return fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(True)).predict_proba(TEST["text"].tolist())[:, 1]
+
+
+def both(n: int, seed: int) -> np.ndarray:
+    """Mean of what the fine-tuned BERT and TF-IDF think; all reviews can be drawn in one way only, so that TF-IDF needs no further seed there."""
+    return (own(n, seed, percent=100) + tf_idf(n, 0 if n == ALL else seed)) / 2
 
 
 def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
@@ -91,7 +116,9 @@ def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
 
 
 PARTS = {"words": [(name, method, n, {}) for name, method in (("TF-IDF", tf_idf), ("snownlp", snownlp)) for n in (*FEW, 5_000, ALL)],
-         "few": bert(*FEW), "length": bert(200, percents=(25, 50, 75)), "5000": bert(5_000), "all": bert(ALL)}
+         "few": bert(*FEW), "length": bert(200, percents=(25, 50, 75)),
+         "more": [("own, self-trained", self_trained, 200, {}), ("own and TF-IDF", both, 200, {})],
+         **{name: [*bert(n), ("own and TF-IDF", both, n, {})] for name, n in (("5000", 5_000), ("all", ALL))}}
 
 
 def main() -> None:
@@ -107,13 +134,15 @@ def main() -> None:
                     continue
                 key = system, min(n, len(LEARNED_FROM)), extra.get("percent"), seed
                 if key not in finished:
-                    right = method(n, seed, **extra)
+                    right = (method(n, seed, **extra) > 0.5) == TEST["label"].to_numpy()
                     row = dict(zip(("system", "n_labels", "pretraining", "seed"), key, strict=True)) | {"accuracy": float(right.mean()), "n_test": len(right)}
                     print(row, flush=True)
                     with path.open("a") as file:
                         file.write(json.dumps(row) + "\n")
     rows = [json.loads(line) for path in sorted(RUNS.glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
     save(pd.DataFrame(rows), "labels.parquet")
+    if "all" in options.parts and not (HERE / "labels_reviews.parquet").exists():
+        save(TEST.assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)), "labels_reviews.parquet")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def pretraining(n_steps: int = 60) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             options = TrainingArguments(folder, max_steps=n_steps, per_device_train_batch_size=rows_per_batch, train_sampling_strategy="group_by_length", bf16=bfloat16,
                                         learning_rate=1e-3, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
-                                        include_num_input_tokens_seen="non_padding")
+                                        include_num_input_tokens_seen="non_padding", use_cpu=trainer.device.type == "cpu")
             theirs = Trainer(new_model(tokenizer), options, train_dataset=[{"input_ids": piece} for piece in pieces],
                              data_collator=DataCollatorForLanguageModeling(tokenizer))
             started = time.perf_counter()

@@ -487,10 +487,12 @@ def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int =
 
 # %% ../nbs/06_transfer.ipynb #e849e99e
 def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[str] | None = None, *, epochs: int = 1, batch_size: int = 64,
-                 learning_rate: float = 5e-5, temperature: float = 0.05, seed: int = 0, progress: bool = True) -> TextEncoder:
+                 learning_rate: float = 5e-5, temperature: float = 0.05, checkpointing: bool = False, seed: int = 0,
+                 progress: bool = True) -> TextEncoder:
     """An encoder in which each text is near its partner and far from the other partners of its batch; the one given stays as it is.
 
-    Without `partners`, a text is its own, read under another dropout. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss from both sides.
+    Without `partners`, a text is its own, read under another dropout. `checkpointing` keeps what enters each layer and computes the rest again on the way back
+    (gradient checkpointing; Chen et al., 2016): less memory, more time, the same encoder. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss from both sides.
     """
     texts, partners = _check_texts(texts), _check_texts(partners or texts)
     if len(texts) != len(partners) or len(texts) < 2:
@@ -506,6 +508,8 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
         for step, rows in enumerate(tqdm(batches, desc="tune encoder", unit="step", disable=not progress)):
             optimizer.param_groups[0]["lr"] = learning_rate * _schedule(step, len(batches), 0.1)
             anchors, others = (vectors([side[row] for row in rows]) for side in (texts, partners))
@@ -514,6 +518,8 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+    if checkpointing:
+        model.gradient_checkpointing_disable()
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
