@@ -1,8 +1,8 @@
 """What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several draws and seeds.
 
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
-``more`` (what else might help, 200 labels), ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what
-two systems think of every held-out review, ``labels_reviews.parquet``.
+``more`` (what else might help, 200 labels), ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes
+``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, ``labels_reviews.parquet``.
 """
 import functools
 import json

@@ -22,7 +22,8 @@ __all__ = ['IGNORED', 'full_softmax', 'sampled_softmax', 'bce', 'gbce', 'bpr', '
 IGNORED = -1
 
 
-def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, *, label_smoothing: float = 0.0, max_logits: int = 2**27) -> torch.Tensor:
+def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, *, excluded: torch.Tensor | None = None, label_smoothing: float = 0.0,
+                 max_logits: int = 2**27) -> torch.Tensor:
     """Mean cross-entropy, in nats, of the next item over the whole catalogue.
 
     Parameters
@@ -30,27 +31,37 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
     wishes : ``[..., dim]``
     items : ``[n_items, dim]``
     targets : int64 ``[...]``; -1 is ignored
+    excluded : bool ``[..., n_items]``, optional
+        Items that are no candidates at a position; not with `label_smoothing`, which gives every item its share.
     max_logits : int
         Scores held in memory at once; beyond that the sum is built in chunks.
 
     Raises
     ------
     ValueError
-        Shapes do not fit, a target lies outside the catalogue, or there is nothing to learn from.
+        Shapes do not fit, a target lies outside the catalogue or among the excluded, or there is nothing to learn from.
     """
-    wishes, targets = _real_positions(wishes, targets, len(items))
-    rows = max(1, max_logits // len(items))
-    if len(targets) <= rows:
-        return F.cross_entropy(wishes @ items.T, targets, label_smoothing=label_smoothing)
+    real = _real_positions(wishes, targets, len(items))
+    parts = [wishes[real], targets[real]]
+    if excluded is not None:
+        if excluded[real].gather(1, targets[real][:, None]).any() or label_smoothing:
+            raise ValueError("a target is excluded at its own position, or labels are smoothed over excluded items. Mend: set such targets to -1; label_smoothing=0.")
+        parts.append(excluded[real])
 
-    def part(some_wishes, some_targets):
-        return F.cross_entropy(some_wishes @ items.T, some_targets, label_smoothing=label_smoothing, reduction="sum")
+    def part(some_wishes, some_targets, some_excluded=None):
+        scores = some_wishes @ items.T
+        if some_excluded is not None:
+            scores.masked_fill_(some_excluded, -torch.inf)
+        return F.cross_entropy(scores, some_targets, label_smoothing=label_smoothing, reduction="sum")
 
-    return sum(checkpoint(part, *pair, use_reentrant=False) for pair in zip(wishes.split(rows), targets.split(rows), strict=True)) / len(targets)
+    rows, n_targets = max(1, max_logits // len(items)), len(parts[1])
+    if n_targets <= rows:
+        return part(*parts) / n_targets
+    return sum(checkpoint(part, *chunk, use_reentrant=False) for chunk in zip(*(some.split(rows) for some in parts), strict=True)) / n_targets
 
 
-def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Wishes ``[n, dim]`` and targets ``[n]`` without padding, checked."""
+def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -> torch.Tensor:
+    """Which positions are no padding, bool like `targets`; checked."""
     if wishes.shape[:-1] != targets.shape:
         raise ValueError(f"wishes {tuple(wishes.shape)} and targets {tuple(targets.shape)} do not fit. Mend: one target a position.")
     real = targets != IGNORED
@@ -58,11 +69,11 @@ def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -
         raise ValueError("all positions are padding: there is nothing to learn from. Mend: pass at least one history of two items.")
     if targets.max() >= n_items or targets.min() < IGNORED:
         raise ValueError(f"a target lies outside the catalogue of {n_items} items. Mend: targets are positions in the catalogue.")
-    return wishes[real], targets[real]
+    return real
 
 # %% ../nbs/04_losses.ipynb #962be26f
 def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative_vectors: torch.Tensor, *, targets: torch.Tensor,
-                    negatives: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+                    negatives: torch.Tensor, log_q: torch.Tensor, excluded: torch.Tensor | None = None) -> torch.Tensor:
     """Cross-entropy over the true item and sampled ones, corrected for how often each is sampled; mean, nats.
 
     Parameters
@@ -72,6 +83,7 @@ def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative
     negative_vectors : ``[n_sampled, dim]``, shared by all positions
     targets, negatives : int64 ``[n]``, ``[n_sampled]``; item numbers, to leave out accidental hits
     log_q : ``[n_sampled]``; log-probability of each negative under the sampler, nats
+    excluded : bool ``[n, n_sampled]``, optional; negatives that are no candidates at a position
 
     Source: Bengio and Senécal, 2008; Jean et al., 2015.
     """
@@ -80,7 +92,8 @@ def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative
                          f"{len(negatives)} negatives, {len(log_q)} log_q. Mend: one target a wish, one probability a negative.")
     true_scores = (wishes * target_vectors).sum(-1, keepdim=True)
     false_scores = wishes @ negative_vectors.T - (log_q + torch.tensor(len(negatives)).log())
-    false_scores = false_scores.masked_fill(targets[:, None] == negatives, -torch.inf)
+    no_candidates = targets[:, None] == negatives
+    false_scores = false_scores.masked_fill(no_candidates if excluded is None else no_candidates | excluded, -torch.inf)
     return F.cross_entropy(torch.cat([true_scores, false_scores], dim=1), torch.zeros(len(wishes), dtype=torch.long, device=wishes.device))
 
 # %% ../nbs/04_losses.ipynb #69ea5bee

@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 __all__ = ['logger', 'FUSIONS', 'TEXT_AND_ID', 'top_k', 'top_k_of_products', 'Recommender', 'Dropout', 'ItemTower',
            'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower', 'MeanTower', 'FadingMean', 'ContentProfile',
            'IdProfile', 'TrainingConfig', 'SequentialModel', 'pad_histories', 'training_batch', 'random_batches',
-           'NegativeSampler', 'batch_loss', 'FineTuning', 'train', 'best_epoch', 'Run', 'mean_ndcg', 'validation_task',
-           'SequentialRecommender', 'Ensemble']
+           'NegativeSampler', 'already_taken', 'batch_loss', 'FineTuning', 'train', 'best_epoch', 'Run', 'mean_ndcg',
+           'validation_task', 'SequentialRecommender', 'Ensemble']
 
 # %% ../nbs/05_models.ipynb #9c83e59c
 def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -405,6 +405,7 @@ class TrainingConfig:
     profile_dim: int = 64          # of the id profile, where the fusion has ids; 0 for none
     cosine: bool = False           # unit vectors and a learned temperature, or a free dot product
     max_length: int = 100          # the last events of a history that are read
+    exclude_history: bool = True   # whether what a history holds already is no candidate in the loss, as it is none in `recommend`
     shuffle_ties: bool = True      # whether simultaneous events come in an order drawn anew each epoch, or in that of the file
     dropout: float = 0.4
     batch_size: int = 64           # users
@@ -520,23 +521,41 @@ class NegativeSampler:
         return torch.from_numpy(np.minimum(drawn, len(self.cumulative) - 1))
 
 
-def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, *, sampler: NegativeSampler | None = None,
-               random: np.random.Generator | None = None, bfloat16: bool = False) -> torch.Tensor:
-    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws. `bfloat16` is for the towers; the loss is float32."""
-    def towers(*arguments):
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            wishes, items = model(*arguments)
-        return wishes.float(), items.float()
+def already_taken(inputs: torch.Tensor, n_items: int) -> torch.Tensor:
+    """Whether a history holds an item up to each of its positions: bool ``[batch, length, n_items]`` for `inputs` ``[batch, length]``, padded with -1."""
+    up_to_it = torch.ones(inputs.shape[1], inputs.shape[1], dtype=torch.bool, device=inputs.device).tril()
+    row, position, event = ((inputs >= 0)[:, None] & up_to_it).nonzero(as_tuple=True)
+    taken = torch.zeros(*inputs.shape, n_items, dtype=torch.bool, device=inputs.device)
+    taken[row, position, inputs[row, event]] = True
+    return taken
 
+
+def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, *, sampler: NegativeSampler | None = None,
+               random: np.random.Generator | None = None, exclude_history: bool = False, bfloat16: bool = False) -> torch.Tensor:
+    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws; with `exclude_history`, over what is new to a history.
+
+    `bfloat16` is for the towers; the loss is float32.
+    """
+    rows = taken = None
+    if sampler is not None:  # from here on, the catalogue is what the batch touches
+        negatives = sampler.draw(random).to(inputs.device)
+        rows, places = torch.cat([inputs.flatten(), targets.flatten(), negatives]).clamp(min=0).unique(return_inverse=True)
+        *sides, drawn = places.split([inputs.numel(), targets.numel(), len(negatives)])
+        inputs, targets = (place.view_as(side).masked_fill(side == IGNORED, IGNORED) for place, side in zip(sides, (inputs, targets), strict=True))
+        text_vectors = text_vectors[rows]
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        wishes, items = model(text_vectors, inputs, rows)
+    wishes, items = wishes.float(), items.float()
+    if exclude_history:
+        taken = already_taken(inputs, len(items))
+        targets = targets.masked_fill(taken.gather(2, targets.clamp(min=0)[..., None]).squeeze(2), IGNORED)  # what is taken again teaches nothing new
+        if not (targets != IGNORED).any():
+            return wishes.sum() * 0.0
     if sampler is None:
-        return full_softmax(*towers(text_vectors, inputs), targets)
-    negatives = sampler.draw(random).to(inputs.device)
-    rows, places = torch.cat([inputs.flatten(), targets.flatten(), negatives]).clamp(min=0).unique(return_inverse=True)
-    in_inputs, in_targets, in_negatives = places.split([inputs.numel(), targets.numel(), len(negatives)])
-    wishes, items = towers(text_vectors[rows], in_inputs.view_as(inputs).masked_fill(inputs < 0, IGNORED), rows)
-    real = targets.flatten() != IGNORED
-    return sampled_softmax(wishes.flatten(0, 1)[real], items[in_targets[real]], items[in_negatives], targets=targets.flatten()[real], negatives=negatives,
-                           log_q=sampler.log_q.to(inputs.device)[negatives])
+        return full_softmax(wishes, items, targets, excluded=taken)
+    real = targets != IGNORED
+    return sampled_softmax(wishes[real], items[targets[real]], items[drawn], targets=targets[real], negatives=drawn, log_q=sampler.log_q.to(inputs.device)[negatives],
+                           excluded=taken[real][:, drawn] if exclude_history else None)
 
 # %% ../nbs/05_models.ipynb #92e573f3
 @dataclass(frozen=True)
@@ -614,7 +633,7 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
             for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
                 batch = [histories[row] for row in rows], config.max_length, random, None if moments is None else [moments[row] for row in rows]
                 inputs, targets = (part.to(device) for part in training_batch(*batch))
-                loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random, bfloat16=bfloat16)
+                loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random, exclude_history=config.exclude_history, bfloat16=bfloat16)
                 if not torch.isfinite(loss):
                     raise ValueError(f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower learning_rate, or look at the text vectors.")
                 run.step(loss + fine_tuning.pull * l2_sp(run.model, start) if fine_tuning.pull else loss)
