@@ -8,6 +8,7 @@ import argparse
 import functools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ from llmrec.models import TEXT_AND_ID, Ensemble, TrainingConfig, mean_ndcg, vali
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
-START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "shuffle_ties": False}  # where the search began
+START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "shuffle_ties": False,
+         "exclude_history": False}  # where the search began
 WIDE = {"n_components": 384, "hidden": 512}
 FREE = {**WIDE, "cosine": False}
 BOTH = {"fusion": "sum", "learning_rate": 2e-3, "dropout": 0.4}
@@ -30,11 +32,13 @@ TRIALS = {
     "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}],
     "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, FREE_BOTH],
     "history": [{**BEST_TEXT, "history": "gru"}],
+    "candidates": [{**BEST_TEXT, "history": "gru", "exclude_history": True}, {**BEST_TEXT, "exclude_history": True}, {**BOTH, "shuffle_ties": True, "exclude_history": True}],
     "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}, {"members": ["text, GRU", "text + id"]}],
 }
 
 
-MEMBERS = {"text": TrainingConfig(), "text, GRU": TrainingConfig(history="gru"), "text + id": TEXT_AND_ID}
+MEMBERS = {name: replace(config, exclude_history=False)
+           for name, config in {"text": TrainingConfig(), "text, GRU": TrainingConfig(history="gru"), "text + id": TEXT_AND_ID}.items()}
 
 
 @functools.cache

@@ -193,7 +193,7 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
             rest, histories, targets = withhold(films, share, seed)
             content = ContentKNN(encoder, n_components=128, n_last=10**6).fit(rest)
             ridge = RidgeFromText(encoder, **best_ridge(encoder, rest, seed, among_all=among_all)).fit(rest)
-            hard, soft = (TransferRecommender(encoder, config=TrainingConfig(shrinkage=shrinkage), seed=seed, progress=False).fit(rest, epochs=30)
+            hard, soft = (TransferRecommender(encoder, config=replace(TRANSFERABLE, shrinkage=shrinkage), seed=seed, progress=False).fit(rest, epochs=30)
                           for shrinkage in (0.0, TRANSFERABLE.shrinkage))
             systems = {"content, whitened": [content], "network, whitened texts": [hard], "network, shrunken whitening": [soft], "network and content": [soft, content],
                        "ridge from text": [ridge], "ridge and content": [ridge, content], "ridge, network and content": [ridge, soft, content]}

@@ -492,7 +492,8 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     """An encoder in which each text is near its partner and far from the other partners of its batch; the one given stays as it is.
 
     Without `partners`, a text is its own, read under another dropout. `checkpointing` keeps what enters each layer and computes the rest again on the way back
-    (gradient checkpointing; Chen et al., 2016): less memory, more time, the same encoder. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss from both sides.
+    (gradient checkpointing): less memory, more time, the same encoder. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss from both
+    sides; Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016.
     """
     texts, partners = _check_texts(texts), _check_texts(partners or texts)
     if len(texts) != len(partners) or len(texts) < 2:
@@ -523,7 +524,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
-TRANSFERABLE = TrainingConfig(shrinkage=10.0)  # learns from texts what holds in other catalogues too
+TRANSFERABLE = TrainingConfig(shrinkage=10.0, exclude_history=False)  # learns from texts what holds in other catalogues too; measured so, below
 
 
 def zero_shot(models: Sequence[TransferRecommender], train: Dataset) -> Ensemble:
