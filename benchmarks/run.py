@@ -78,7 +78,7 @@ def ours(encoder: TextEncoder, dataset: str) -> dict:
                 "llmrec, text, GRU": (partial(TransferRecommender, encoder), [TrainingConfig(history="gru", epochs=15, batch_size=128, exclude_history=False)], 5)}
     sasrec = SequentialRecommender.default_config
     return {"llmrec, text + id": (partial(TransferRecommender, encoder), [TEXT_AND_ID], 5),
-            "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 5),
+            "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 2),
             "llmrec, text, GRU": (partial(TransferRecommender, encoder), [TrainingConfig(history="gru")], 5),
             "id-SASRec": (SequentialRecommender, [replace(sasrec, cosine=cosine) for cosine in (True, False)], 2)}
 
