@@ -63,7 +63,7 @@ def steps(n_items: int, n_sampled: int) -> dict:
     for _ in range(7):
         inputs, targets = training_batch([random.integers(0, n_items, 101) for _ in range(64)], 100, random)
         started = time.perf_counter()
-        run.step(batch_loss(run.model, texts, inputs, targets, sampler=sampler, random=random))
+        run.step(batch_loss(run.model, texts, inputs, targets, sampler=sampler, random=random, exclude_history=config.exclude_history))
         seconds.append(time.perf_counter() - started)
     return {"n_items": n_items, "n_sampled": n_sampled, "seconds": float(np.median(seconds)), "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 

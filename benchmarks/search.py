@@ -32,7 +32,7 @@ TRIALS = {
     "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}],
     "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, FREE_BOTH],
     "history": [{**BEST_TEXT, "history": "gru"}],
-    "candidates": [{**BEST_TEXT, "history": "gru", "exclude_history": True}, {**BEST_TEXT, "exclude_history": True}, {**BOTH, "shuffle_ties": True, "exclude_history": True}],
+    "candidates": [{**settings, "exclude_history": True} for settings in ({**BEST_TEXT, "history": "gru"}, BEST_TEXT, {**BOTH, "shuffle_ties": True})],
     "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}, {"members": ["text, GRU", "text + id"]}],
 }
 
