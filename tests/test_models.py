@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from llmrec import TransferRecommender
+from llmrec import Dataset, TransferRecommender
 from llmrec.evaluation import Popular
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import (
@@ -126,6 +126,16 @@ def test_a_large_catalogue_costs_only_what_is_sampled():
     loss = batch_loss(model, texts, inputs, targets, sampler=NegativeSampler(np.ones(n_items), 100), random=np.random.default_rng(0))
     loss.backward()
     assert torch.isfinite(loss) and 50 < (texts.grad.abs().sum(1) > 0).sum() <= 103
+
+
+def test_who_only_takes_the_same_again_teaches_nothing_and_breaks_nothing():
+    """Two synthetic logs: in one everybody takes one item over and over, in the other one person does."""
+    log = pd.DataFrame({"user_id": ["a"] * 4 + ["b"] * 4, "item_id": [1] * 4 + [2] * 4, "timestamp": range(8)})
+    items = pd.DataFrame({"item_id": range(6), "text": [f"thing {number}" for number in range(6)]})
+    for item_ids in ([1] * 4 + [2] * 4, [1] * 4 + [2, 3, 4, 5]):
+        model = SequentialRecommender(config=replace(SMALL, averaging=0.0), progress=False).fit(Dataset.from_frames(log.assign(item_id=item_ids), items), epochs=2)
+        assert np.isfinite(model.history_["loss"]).all() and (model.history_["loss"] == 0).all() == (len(set(item_ids)) == 2)
+        assert not set(model.recommend({"a": [1, 2]}, k=6)["item_id"]) & {1, 2}
 
 
 def test_losses_refuse_what_does_not_fit():
