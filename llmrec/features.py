@@ -350,7 +350,8 @@ def _encode(encoder: TextEncoder, texts: Sequence[str], batch_size: int, progres
             tokens = encoder._tokens(distinct[some]) if len(some) else []
             lengths = np.fromiter(map(len, tokens), dtype=int, count=len(tokens))
             n_cut += int((lengths > encoder.max_tokens).sum())
-            for batch in np.split(lengths.argsort(kind="stable"), range(batch_size, len(some), batch_size)):
+            longest_first = (-lengths).argsort(kind="stable")  # what comes later fits into memory that was there before
+            for batch in np.split(longest_first, range(batch_size, len(some), batch_size)):
                 if len(batch):
                     rows = some[batch]
                     vectors[rows] = encoder._forward([tokens[place] for place in batch])

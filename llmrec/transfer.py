@@ -510,7 +510,8 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
         torch.manual_seed(seed)
         model.train()
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.config.use_cache = False  # keys and values are kept for writing texts, and here nothing is written
+            model.activation_checkpointing_enable()
         for step, rows in enumerate(tqdm(batches, desc="tune encoder", unit="step", disable=not progress)):
             optimizer.param_groups[0]["lr"] = learning_rate * _schedule(step, len(batches), 0.1)
             anchors, others = (vectors([side[row] for row in rows]) for side in (texts, partners))
@@ -520,7 +521,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
     if checkpointing:
-        model.gradient_checkpointing_disable()
+        model.activation_checkpointing_disable()
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
