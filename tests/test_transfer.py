@@ -5,7 +5,7 @@ import torch
 
 from llmrec import Dataset, TextEncoder
 from llmrec.pretraining import new_model, train_tokenizer
-from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, transfer_report
+from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, transfer_report, tune_encoder
 
 REVIEWS = [f"{start} {thing}" for thing in ("film", "book", "room", "meal", "song", "play") for start in ("a fine", "a lovely", "an awful", "a dreadful")]
 LABELS = ["good", "good", "bad", "bad"] * 6
@@ -91,3 +91,19 @@ def test_a_report_needs_users(fitted, films, horror):
         transfer_report(fitted, alone)
     with pytest.raises(ValueError, match="0 source"):
         transfer_report([], horror)
+
+
+def test_a_rate_that_breaks_the_weights_is_named(small_encoder):
+    vectors = small_encoder.encode(REVIEWS)
+    with pytest.raises(ValueError, match="in step .* Mend: a lower learning_rate"):
+        TransferClassifier(small_encoder, strategy="full", learning_rate=1e30, min_steps=20).fit(REVIEWS, LABELS)
+    with pytest.raises(ValueError, match="in step .* Mend: a lower learning_rate"):
+        tune_encoder(small_encoder, REVIEWS, epochs=20, batch_size=8, learning_rate=1e30, progress=False)
+    assert np.array_equal(small_encoder.encode(REVIEWS), vectors)
+
+
+def test_tuning_ends_with_the_same_encoder_whether_activations_are_kept_or_not(small_encoder):
+    kept = tune_encoder(small_encoder, REVIEWS, epochs=3, batch_size=8, progress=False)
+    other = tune_encoder(small_encoder, REVIEWS, epochs=3, batch_size=8, checkpointing=True, progress=False)
+    assert np.allclose(kept.encode(REVIEWS), other.encode(REVIEWS), atol=1e-3) and not np.allclose(kept.encode(REVIEWS), small_encoder.encode(REVIEWS), atol=1e-3)
+    assert not other.model.is_activation_checkpointing
