@@ -2,7 +2,7 @@
 
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
 ``more`` (what else might help, 200 labels), ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes
-``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, ``labels_reviews.parquet``.
+``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
 """
 import functools
 import json
@@ -142,7 +142,7 @@ def main() -> None:
     rows = [json.loads(line) for path in sorted(RUNS.glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
     save(pd.DataFrame(rows), "labels.parquet")
     if "all" in options.parts and not (HERE / "labels_reviews.parquet").exists():
-        save(TEST.assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)), "labels_reviews.parquet")
+        save(TEST[["label"]].assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)), "labels_reviews.parquet")
 
 
 if __name__ == "__main__":
