@@ -10,7 +10,7 @@ import json
 import jieba
 import numpy as np
 import pandas as pd
-from run import HERE, RUNS, chosen_parts, save
+from run import RUNS, chosen_parts, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -83,7 +83,7 @@ def chosen(is_pretrained: bool) -> dict:
     return json.loads(path.read_text())[0]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def fitted(n: int, seed: int, percent: int) -> TransferClassifier:
     """The small BERT, fine-tuned with the chosen settings."""
     return fine_tuned(percent, labelled(n, seed), seed, **chosen(percent > 0))
@@ -91,7 +91,7 @@ def fitted(n: int, seed: int, percent: int) -> TransferClassifier:
 
 @functools.cache
 def own(n: int, seed: int, *, percent: int) -> np.ndarray:
-    """The same for that."""
+    """The same for the small BERT."""
     return fitted(n, seed, percent).predict_proba(TEST["text"].tolist())[:, 1]
 
 
@@ -141,7 +141,7 @@ def main() -> None:
                         file.write(json.dumps(row) + "\n")
     rows = [json.loads(line) for path in sorted(RUNS.glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
     save(pd.DataFrame(rows), "labels.parquet")
-    if "all" in options.parts and not (HERE / "labels_reviews.parquet").exists():
+    if "all" in options.parts:
         save(TEST[["label"]].assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)), "labels_reviews.parquet")
 
 

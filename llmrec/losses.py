@@ -42,11 +42,13 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
         Shapes do not fit, a target lies outside the catalogue or among the excluded, or there is nothing to learn from.
     """
     real = _real_positions(wishes, targets, len(items))
-    parts = [wishes[real], targets[real]]
+    wishes, targets = wishes[real], targets[real]
+    parts = [wishes, targets]
     if excluded is not None:
-        if excluded[real].gather(1, targets[real][:, None]).any() or label_smoothing:
+        excluded = excluded[real]
+        if excluded.gather(1, targets[:, None]).any() or label_smoothing:
             raise ValueError("a target is excluded at its own position, or labels are smoothed over excluded items. Mend: set such targets to -1; label_smoothing=0.")
-        parts.append(excluded[real])
+        parts.append(excluded)
 
     def part(some_wishes, some_targets, some_excluded=None):
         scores = some_wishes @ items.T
@@ -54,10 +56,10 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
             scores.masked_fill_(some_excluded, -torch.inf)
         return F.cross_entropy(scores, some_targets, label_smoothing=label_smoothing, reduction="sum")
 
-    rows, n_targets = max(1, max_logits // len(items)), len(parts[1])
-    if n_targets <= rows:
-        return part(*parts) / n_targets
-    return sum(checkpoint(part, *chunk, use_reentrant=False) for chunk in zip(*(some.split(rows) for some in parts), strict=True)) / n_targets
+    rows = max(1, max_logits // len(items))
+    if len(targets) <= rows:
+        return part(*parts) / len(targets)
+    return sum(checkpoint(part, *chunk, use_reentrant=False) for chunk in zip(*(some.split(rows) for some in parts), strict=True)) / len(targets)
 
 
 def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -> torch.Tensor:

@@ -548,14 +548,15 @@ def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch
     wishes, items = wishes.float(), items.float()
     if exclude_history:
         taken = already_taken(inputs, len(items))
-        targets = targets.masked_fill(taken.gather(2, targets.clamp(min=0)[..., None]).squeeze(2), IGNORED)  # what is taken again teaches nothing new
-        if not (targets != IGNORED).any():
-            return wishes.sum() * 0.0
+        new = targets.masked_fill(taken.gather(2, targets.clamp(min=0)[..., None]).squeeze(2), IGNORED)
+        if (targets != IGNORED).any() and not (new != IGNORED).any():
+            return wishes.sum() * 0.0  # all of it was taken before: nothing to learn, and no mistake
+        targets = new
     if sampler is None:
         return full_softmax(wishes, items, targets, excluded=taken)
     real = targets != IGNORED
     return sampled_softmax(wishes[real], items[targets[real]], items[drawn], targets=targets[real], negatives=drawn, log_q=sampler.log_q.to(inputs.device)[negatives],
-                           excluded=taken[real][:, drawn] if exclude_history else None)
+                           excluded=taken[..., drawn][real] if exclude_history else None)
 
 # %% ../nbs/05_models.ipynb #92e573f3
 @dataclass(frozen=True)
