@@ -403,6 +403,7 @@ class TrainingConfig:
     n_heads: int = 2
     content_dim: int = 64          # of the content profile; 0 for none
     profile_dim: int = 64          # of the id profile, where the fusion has ids; 0 for none
+    popularity_prior: bool = False  # whether an item's log popularity is given, with a learned weight, so that texts need not explain it
     cosine: bool = False           # unit vectors and a learned temperature, or a free dot product
     max_length: int = 100          # the last events of a history that are read
     exclude_history: bool = True   # whether what a history holds already is no candidate in the loss, as it is none in `recommend`
@@ -425,10 +426,15 @@ TEXT_AND_ID = TrainingConfig(fusion="sum", n_components=128, hidden=256, cosine=
 
 # %% ../nbs/05_models.ipynb #91d6b978
 class SequentialModel(nn.Module):
-    """Item tower, sequence tower and profiles over a catalogue of text vectors ``[n_items, text_dim]`` (text_dim 0: ids only)."""
+    """Item tower, sequence tower and profiles over a catalogue of text vectors ``[n_items, text_dim]`` (text_dim 0: ids only).
+
+    With `popularity_prior`, the last column of the text vectors is the log popularity and enters the score alone; `text_dim` counts it.
+    """
 
     def __init__(self, text_dim: int, n_items: int, config: TrainingConfig):
         super().__init__()
+        self.popularity_weight = nn.Parameter(torch.tensor(1.0)) if config.popularity_prior else None
+        text_dim -= config.popularity_prior
         self.cosine, self.dim = config.cosine, config.dim
         self.item_tower = ItemTower(text_dim, n_items, fusion=config.fusion, dim=config.dim, hidden=config.hidden, dropout=config.dropout)
         self.sequence_tower = _history_tower(config)
@@ -441,6 +447,8 @@ class SequentialModel(nn.Module):
 
         `rows`, int64 ``[n_items]``: which items of the id table these are, where not all are given.
         """
+        if self.popularity_weight is not None:
+            text_vectors, popularity = text_vectors[:, :-1], text_vectors[:, -1:]
         embeddings = self.item_tower(text_vectors, rows)
         parts = [(F.normalize(embeddings, dim=-1),) * 2 if self.cosine else (embeddings,) * 2]
         if self.content is not None:
@@ -448,7 +456,7 @@ class SequentialModel(nn.Module):
         if self.id_profile is not None:
             parts.append(self.id_profile.items(rows))
         read, scored_by = (torch.cat(vectors, dim=-1) for vectors in zip(*parts, strict=True))
-        return read, scored_by
+        return read, scored_by if self.popularity_weight is None else torch.cat([scored_by, popularity.to(scored_by.dtype)], dim=-1)
 
     def wishes(self, read: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """One wish a position, ``[batch, length, d]``, for histories that are rows of `read`, int64 ``[batch, length]``, padded with -1 at the end."""
@@ -457,7 +465,10 @@ class SequentialModel(nn.Module):
         wish = self.sequence_tower(steps * self.dim**0.5 if self.cosine else steps)
         if self.cosine:
             wish = F.normalize(wish, dim=-1) / self.log_temperature.exp()
-        return torch.cat([wish, *(profile(part) for profile, part in zip(profiles, rest, strict=True))], dim=-1)
+        parts = [wish, *(profile(part) for profile, part in zip(profiles, rest, strict=True))]
+        if self.popularity_weight is not None:  # everybody wishes for what is popular alike
+            parts.append(self.popularity_weight.to(wish.dtype).expand(*wish.shape[:2], 1))
+        return torch.cat(parts, dim=-1)
 
     def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are the scores."""
@@ -781,12 +792,21 @@ class SequentialRecommender(Recommender):
         `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
         """
         self._remember(train)
-        self.text_vectors_ = self._vectors_of(self.items_)
+        self._see_items()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network_ = SequentialModel(self.text_vectors_.shape[1], len(self.items_), self.config).to(self.device)
         self._train(train, valid, epochs, checkpoint)
         return self
+
+    def _see_items(self, is_new: np.ndarray | None = None) -> None:
+        """Vectors of the catalogue as it is now, and the log popularity behind them where it is given; an item that `is_new` is taken for an average one."""
+        self.text_vectors_ = self._vectors_of(self.items_)
+        if self.config.popularity_prior:
+            popularity = np.log1p(self.popularity_)
+            if is_new is not None and is_new.any() and not is_new.all():
+                popularity[is_new] = popularity[~is_new].mean()
+            self.text_vectors_ = torch.hstack([self.text_vectors_, torch.from_numpy(popularity).to(self.text_vectors_)[:, None]])
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
         """Text vectors ``[n_items, text_dim]``; here none."""

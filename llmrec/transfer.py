@@ -73,12 +73,15 @@ class TransferRecommender(SequentialRecommender):
         return super().fit(train, valid, epochs=epochs, checkpoint=checkpoint)
 
     def with_items(self, items: pd.DataFrame) -> TransferRecommender:
-        """The same model over another or a larger catalogue, ``item_id, text``; this one stays as it is."""
+        """The same model over another or a larger catalogue, ``item_id, text``; this one stays as it is.
+
+        With a `popularity_prior`, a new item is taken for one of average popularity.
+        """
         other = copy.copy(self)
         other.items_ = _clean_items(items, "text")
         known = pd.Series(self.popularity_, index=self.items_["item_id"].to_numpy())
         other.popularity_ = known.reindex(other.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
-        other.text_vectors_ = other._vectors_of(other.items_)
+        other._see_items(is_new=~other.items_["item_id"].isin(self.items_["item_id"]).to_numpy())
         other._use(_with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"]))
         return other
 
@@ -240,7 +243,7 @@ class Cost:
         return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
 
 # %% ../nbs/06_transfer.ipynb #b1486bce
-HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature")
+HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature", "popularity_weight")
 
 
 def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int | None, surgery: Mapping[str, int]) -> TransferRecommender:
@@ -256,6 +259,7 @@ def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, s
             network.sequence_tower.blocks = reshape_layers(network.sequence_tower.blocks, **surgery, seed=source.seed)
             target.config = replace(source.config, n_layers=len(network.sequence_tower.blocks))
         target._remember(train)
+        target._see_items()
         target._use(network)
         if strategy != "zero_shot":
             if strategy == "lora":
@@ -532,7 +536,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
-TRANSFERABLE = TrainingConfig(shrinkage=10.0, exclude_history=False)  # learns from texts what holds in other catalogues too; measured so, below
+TRANSFERABLE = TrainingConfig(history="gru", shrinkage=10.0, popularity_prior=True)  # learns from texts what holds in other catalogues too
 
 
 def zero_shot(models: Sequence[TransferRecommender], train: Dataset) -> Ensemble:
@@ -540,8 +544,8 @@ def zero_shot(models: Sequence[TransferRecommender], train: Dataset) -> Ensemble
 
     Of `train` only the items are used, and what is popular for users without history.
     """
-    moved = [model.adapt(train, strategy="zero_shot") for model in models]
-    return Ensemble([*moved, ContentKNN(models[0].encoder, n_components=32, n_last=20).fit(train)], standardise=True).join()
+    moved = [model.with_items(train.items) for model in models]
+    return Ensemble([ContentKNN(models[0].encoder, n_components=32, n_last=20).fit(train), *moved], standardise=True).join()
 
 # %% ../nbs/06_transfer.ipynb #3b752d9b
 @dataclass(frozen=True)
@@ -605,7 +609,7 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
         note("content", 0.0, 0, _best_content(sources[0].encoder, target.train, target.valid), 0.0)  # knows no seed
         for source in map(copy.copy, sources):
             source.progress = False  # one bar is enough
-            note("zero-shot", 0.0, 0, source.adapt(target.train, strategy="zero_shot"), 0.0)
+            note("zero-shot", 0.0, 0, source.with_items(target.train.items), 0.0)
             bar.update()
             for share in shares:
                 train, valid, n_chosen = _some_users(target, share, source.seed)

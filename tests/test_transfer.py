@@ -1,9 +1,13 @@
 """Strategies, surgery and the report: what they change, what they leave alone, and what they refuse."""
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder
+from llmrec.models import TrainingConfig
 from llmrec.pretraining import new_model, train_tokenizer
 from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, transfer_report, tune_encoder
 
@@ -46,6 +50,24 @@ def test_a_pull_keeps_weights_nearer_and_a_lower_speed_too(fitted, horror):
         return sum((one - other).square().sum().item() for one, other in zip(moved.network_.parameters(), fitted.network_.parameters(), strict=True))
     full = distance("full")
     assert distance("l2_sp") < full and distance("discriminative") < full
+
+
+def test_popularity_that_is_given_moves_with_the_catalogue(horror, encoder, tmp_path):
+    config = TrainingConfig(hidden=32, dim=16, history="gru", popularity_prior=True)
+    source = TransferRecommender(encoder, config=config, progress=False).fit(horror.train, epochs=1)
+    counts = horror.train.interactions["item_id"].value_counts().reindex(source.items_["item_id"], fill_value=0).to_numpy()
+    assert np.allclose(source.text_vectors_[:, -1], np.log1p(counts))
+    first = source.items_[["item_id", "text"]].iloc[:5]
+    larger = source.with_items(pd.concat([first, pd.DataFrame({"item_id": [-1], "text": ["a new film"]})], ignore_index=True))
+    assert np.isclose(larger.text_vectors_[5, -1], np.log1p(counts[:5]).mean()) and np.allclose(larger.text_vectors_[:5, -1], np.log1p(counts[:5]))
+    foreign = first.assign(item_id=-first["item_id"])
+    assert (source.with_items(foreign).text_vectors_[:, -1] == 0).all()  # nothing is known of any of them
+    half = replace(horror.train, interactions=horror.train.interactions.iloc[::2].reset_index(drop=True))
+    moved = source.adapt(half, strategy="zero_shot")
+    assert torch.allclose(moved.text_vectors_[:, -1].exp().sum(), torch.tensor(len(half.interactions) + len(half.items)).float())
+    moved.save_pretrained(tmp_path / "moved")
+    histories = horror.histories("test")
+    assert TransferRecommender.from_pretrained(tmp_path / "moved", encoder=encoder).recommend(histories).equals(moved.recommend(histories))
 
 
 def test_surgery_on_a_recommender(fitted, horror, encoder, tmp_path):
