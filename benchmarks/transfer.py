@@ -1,11 +1,12 @@
 """Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the cure of zero-shot step by step.
 
 Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition and floral, other households), ``films-shop``,
-``shop-films``, ``strategies``, ``cure``, ``encoders`` (contrastive tuning) and ``cold`` (withheld films). Sources are fitted with early stopping on their own
-validation events. Writes ``transfer_<part>.parquet``.
+``shop-films``, ``choice`` (of the configuration), ``strategies``, ``cure``, ``encoders`` (contrastive tuning) and ``cold`` (withheld films).
+Sources are fitted with early stopping on their own validation events. Writes ``transfer_<part>.parquet``.
 """
 import tempfile
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,9 @@ from run import HERE, RUNS, chosen_parts, save
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, Split
 from llmrec.evaluation import ContentKNN, RidgeFromText, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
-from llmrec.models import Ensemble, TrainingConfig
+from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.transfer import STRATEGIES, TRANSFERABLE, taken_together, transfer_report, tune_encoder, zero_shot
+from llmrec.transfer import STRATEGIES, TRANSFERABLE, _some_users, taken_together, transfer_report, tune_encoder, zero_shot
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
@@ -64,7 +65,7 @@ def source_models(encoder: TextEncoder, split: Split, config: TrainingConfig, se
     """Fitted sources, one a seed, kept in ``.runs`` for the other parts."""
     models = []
     for seed in seeds:
-        folder = RUNS / f"source-{len(split.train.items)}-{config.history}-{config.epochs}-{config.shrinkage:g}-{seed}"
+        folder = RUNS / f"source-{len(split.train.items)}-{config.history}-{config.popularity_prior:d}-{config.epochs}-{config.shrinkage:g}-{seed}"
         if not folder.exists():
             TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
         models.append(TransferRecommender.from_pretrained(folder, encoder=encoder))
@@ -85,6 +86,24 @@ def report(encoder: TextEncoder, direction: str, seeds: range) -> None:
     print(direction, result.verdict, result.table.to_string(), result.comparison.to_string(), sep="\n", flush=True)
     save(result.table.assign(verdict=result.verdict, n_seeds=len(models)), f"transfer_{direction}.parquet")
     save(result.comparison, f"transfer_{direction}_comparison.parquet")
+
+
+def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """How `TRANSFERABLE` was chosen: on validation events of the target's users, none of test, what reads a history and whether popularity is given."""
+    rows = []
+    for name in ("films", "shop"):
+        make, config = DIRECTIONS[name]
+        source, target = make()
+        known, wanted = validation_task(target.train, target.valid)
+        for history, prior in product(("transformer", "gru"), (False, True)):
+            for model in source_models(encoder, source, replace(config, history=history, popularity_prior=prior), seeds):
+                row = {"direction": name, "history": history, "popularity_prior": prior, "seed": model.seed}
+                rows.append(row | {"n_users": 0, "valid_ndcg@10": mean_ndcg(model.with_items(target.train.items), known, wanted)})
+                for share in (0.05, 0.2, 1.0):
+                    train, valid, n_users = _some_users(target, share, model.seed)
+                    rows.append(row | {"n_users": n_users, "valid_ndcg@10": mean_ndcg(model.adapt(train, valid), known, wanted)})
+                print(rows[-4:], flush=True)
+    save(pd.DataFrame(rows), "transfer_choice.parquet")
 
 
 def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
@@ -210,7 +229,7 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 
-PARTS = dict.fromkeys(DIRECTIONS, report) | {"strategies": strategies, "cure": cure, "encoders": encoders, "cold": cold}
+PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "cure": cure, "encoders": encoders, "cold": cold}
 
 
 def main() -> None:
