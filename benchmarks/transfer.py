@@ -57,6 +57,7 @@ def shop() -> tuple[Split, Split]:
 
 
 SHORT = replace(TRANSFERABLE, epochs=15, batch_size=128)  # a shop has many more events
+LAYERED = replace(TRANSFERABLE, history="transformer", popularity_prior=False, exclude_history=False)  # layers to drop, and the plainest loss
 DIRECTIONS = {"films": (films, TRANSFERABLE), "shop": (shop, SHORT),
               "films-shop": (lambda: (films()[0], shop()[1]), SHORT), "shop-films": (lambda: (shop()[0], films()[1]), SHORT)}
 
@@ -109,7 +110,7 @@ def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
 def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Quality on the target, price, and what is forgotten on the source."""
     source, target = films()
-    models, rows = source_models(encoder, source, replace(TRANSFERABLE, history="transformer"), seeds), []  # it has layers to drop
+    models, rows = source_models(encoder, source, LAYERED, seeds), []
     plans = {name: {"strategy": name} for name in STRATEGIES} | {"full, top layer dropped": {"drop_layers": 1}, "full, top layer anew": {"reinit_layers": 1},
                                                                "full, one layer more": {"new_layers": 1}}
     for model in models:
@@ -131,10 +132,11 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
         if any(row["direction"] == name for row in rows):
             continue
         source, target = make()
-        soft = source_models(encoder, source, config, seeds)
-        networks = {"network, shrunken whitening": soft}
+        given = source_models(encoder, source, config, seeds)
+        soft = source_models(encoder, source, replace(config, popularity_prior=False), seeds)
+        networks = {"network, shrunken whitening": soft, "network, popularity given": given}
         if name == "films":
-            networks = {"network, whitened texts": source_models(encoder, source, replace(config, shrinkage=0.0), seeds)} | networks
+            networks = {"network, whitened texts": source_models(encoder, source, replace(config, popularity_prior=False, shrinkage=0.0), seeds)} | networks
         content = {f"content, {words}": per_user(ContentKNN(encoder, n_components=n, n_last=20).fit(target.train), target)
                    for words, n in (("raw", None), ("whitened", 32))}
         alone = {words: sum(per_user(model.with_items(target.train.items), target) for model in models) / len(models) for words, models in networks.items()}
@@ -217,7 +219,8 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
             rest, histories, targets = withhold(films, share, seed)
             content = ContentKNN(encoder, n_components=128, n_last=10**6).fit(rest)
             ridge = RidgeFromText(encoder, **best_ridge(encoder, rest, seed, among_all=among_all)).fit(rest)
-            wrong, later = (TransferRecommender(encoder, config=TRANSFERABLE, seed=seed, progress=False).fit(known, epochs=30).with_items(rest.items)
+            config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
+            wrong, later = (TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(known, epochs=30).with_items(rest.items)
                             for known in (rest, of_known_items(rest)))
             systems = {"content, whitened": [content], "network, trained with them": [wrong], "network, they came later": [later],
                        "network and content": [later, content], "ridge from text": [ridge], "ridge and content": [ridge, content],
