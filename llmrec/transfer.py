@@ -536,7 +536,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
-TRANSFERABLE = TrainingConfig(history="gru", shrinkage=10.0, popularity_prior=True)  # learns from texts what holds in other catalogues too
+TRANSFERABLE = TrainingConfig(history="gru", shrinkage=10.0, popularity_prior=True)  # for a target with people; without any, no prior
 
 
 def zero_shot(models: Sequence[TransferRecommender], train: Dataset) -> Ensemble:
