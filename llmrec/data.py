@@ -177,9 +177,10 @@ def _download(asset: Asset, folder: Path, progress: bool) -> Path:
 
 def _folder_size(folder: Path) -> int:
     size = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves files while we look
-            size += path.stat().st_size
+    for parent, _, names in os.walk(folder):  # pip removes folders and files while we look: a folder that is gone is passed over
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += Path(parent, name).stat().st_size
     return size
 
 # %% ../nbs/01_data.ipynb #24cb9c99

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,20 @@ def test_second_call_needs_no_index(index, monkeypatch):
     shutil.rmtree(index / "index")
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("touched the network"))
     assert fetch_asset("wheel", progress=False) == first
+
+
+def test_what_is_removed_while_a_download_is_measured_counts_nothing(tmp_path, monkeypatch):
+    tmp_path.joinpath("kept").write_text("123")
+    gone, listing = tmp_path / "gone", os.scandir
+    gone.mkdir()
+
+    def scandir(path):
+        if Path(path) == gone:
+            raise FileNotFoundError(path)
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert data._folder_size(tmp_path) == 3
 
 
 def test_wrong_hash_is_refused_and_touches_nothing(index):
