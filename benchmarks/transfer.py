@@ -64,9 +64,9 @@ DIRECTIONS = {"films": (films, TRANSFERABLE), "shop": (shop, SHORT),
 
 def source_models(encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range) -> list[TransferRecommender]:
     """Fitted sources, one a seed, kept in ``.runs`` for the other parts."""
-    models = []
+    models, name = [], f"source-{len(split.train.items)}-{config.history}-{config.popularity_prior:d}{config.exclude_history:d}-{config.epochs}-{config.shrinkage:g}"
     for seed in seeds:
-        folder = RUNS / f"source-{len(split.train.items)}-{config.history}-{config.popularity_prior:d}{config.exclude_history:d}-{config.epochs}-{config.shrinkage:g}-{seed}"
+        folder = RUNS / f"{name}-{seed}"
         if not folder.exists():
             TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
         models.append(TransferRecommender.from_pretrained(folder, encoder=encoder))
