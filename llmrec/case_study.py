@@ -29,7 +29,7 @@ from .transfer import Cost, TransferRecommender
 
 # %% auto #0
 __all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'TEXT', 'build_systems', 'Study', 'study_dataset',
-           'cost_row', 'show_people', 'score_lists', 'new_products', 'opened_department', 'write_page',
+           'cost_row', 'for_reading', 'show_people', 'score_lists', 'new_products', 'opened_department', 'write_page',
            'run_case_study', 'main']
 
 # %% ../nbs/08_case_study.ipynb #4abe2eb9
@@ -47,7 +47,7 @@ def build_systems(encoder: TextEncoder, *, seed: int = 0, progress: bool = True)
 # %% ../nbs/08_case_study.ipynb #68a79eff
 @dataclass
 class Study:
-    """What came out for one dataset: `table` (a row a system), `comparison`, `examples`, how it was made, and `more` tables by title."""
+    """What came out for one dataset: `table` (numbers, a row a system; see `for_reading`), `comparison`, `examples`, how it was made, and `more` tables by title."""
 
     dataset: Dataset
     split: Split
@@ -66,24 +66,42 @@ def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epoch
             system.fit(split.train, split.valid, **({"epochs": epochs} if name in (OURS, OURS_WITH_IDS) else {}))
     together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS], OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE"]}
     systems = {name: Ensemble([systems[member] for member in members], standardise="EASE" in members).join() for name, members in together.items()} | systems
-    costs |= {name: Cost(seconds=sum(costs[member].seconds for member in members), peak_mb=max(costs[member].peak_mb for member in members))
-              for name, members in together.items()}
+    costs |= {name: _cost_of_all([costs[member] for member in members]) for name, members in together.items()}
     per_user = {name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage")) for name, system in systems.items()}
     rows = {name: {**_table_row(summarise(table, seed=seed)), **cost_row(systems[name], costs[name])} for name, table in per_user.items()}
     comparison = compare_users({name: table["ndcg", 10] for name, table in per_user.items()}, seed=seed)
-    return Study(dataset, split, pd.DataFrame(rows).T, comparison, show_people(systems, split, seed=seed), systems[OURS])
+    return Study(dataset, split, pd.DataFrame.from_dict(rows, orient="index"), comparison, show_people(systems, split, seed=seed), systems[OURS])
 
 
 def _table_row(report: pd.DataFrame) -> dict:
-    """``NDCG@10: 0.081 [0.070, 0.093]`` and so on, for each metric of a report."""
+    """The columns of a report of `summarise`, in the order of a table."""
     names = {"ndcg": "NDCG", "hr": "HR", "recall": "Recall", "coverage": "coverage"}
-    return {f"{names[row.metric]}@{row.k}": f"{row.value:.4f}" + ("" if np.isnan(row.ci_low) else f" [{row.ci_low:.4f}, {row.ci_high:.4f}]")
-            for row in sorted(report.itertuples(), key=lambda row: list(names).index(row.metric))}
+    measures = sorted(report.itertuples(), key=lambda measure: list(names).index(measure.metric))
+    return {column: value for measure in measures
+            for column, value in _measured(f"{names[measure.metric]}@{measure.k}", measure.value, measure.ci_low, measure.ci_high).items()}
+
+
+def _measured(name: str, value: float, low: float = np.nan, high: float = np.nan) -> dict:
+    """The columns of one measure: its value, and where it has an interval ``low`` and ``high``."""
+    return {name: value} | ({} if np.isnan(low) else {f"{name} low": low, f"{name} high": high})
 
 
 def cost_row(system: Recommender, cost: Cost) -> dict:
     """What a fitted system costs: ``seconds to fit``, ``memory, MB`` that fitting took at its peak, and ``numbers kept``, its parameters and tables."""
-    return {"seconds to fit": f"{cost.seconds:.1f}", "memory, MB": f"{cost.peak_mb:.0f}", "numbers kept": f"{_n_numbers(system):,}"}
+    return {"seconds to fit": cost.seconds, "memory, MB": cost.peak_mb, "numbers kept": _n_numbers(system)}
+
+
+def _cost_of_all(costs: Sequence[Cost]) -> Cost:
+    """Of systems that were fitted one after the other and whose scores are added."""
+    return Cost(seconds=sum(cost.seconds for cost in costs), peak_mb=max(cost.peak_mb for cost in costs))
+
+
+def for_reading(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of numbers as one would print it: a measure with its interval in one cell, ``0.0813 [0.0701, 0.0925]``."""
+    formats = {"seconds to fit": "{:.1f}", "memory, MB": "{:.0f}", "numbers kept": "{:,.0f}"}
+    shown = {column: table[column].map(formats.get(column, "{:.4f}").format) for column in table}
+    return pd.DataFrame({column: values + " [" + shown[f"{column} low"] + ", " + shown[f"{column} high"] + "]" if f"{column} low" in shown else values
+                         for column, values in shown.items() if not column.endswith((" low", " high"))})
 
 
 def _n_numbers(system: Recommender) -> int:
@@ -112,12 +130,9 @@ def score_lists(systems: Mapping[str, Recommender], histories: Mapping, targets:
     rows = {}
     for name, system in systems.items():
         lists = ranked_lists(system.recommend(histories, k=10, candidates=candidates), targets, k=10, items=candidates)
-        intervals = {metric: (values.mean(), *bootstrap_interval(values, seed=seed)) for metric, values in (("NDCG@10", ndcg(lists)), ("HR@10", hit_rate(lists)))}
-        rows[name] = {metric: _WITH_INTERVAL.format(*numbers) for metric, numbers in intervals.items()} | {"coverage@10": f"{coverage(lists):.4f}"}
-    return pd.DataFrame(rows).T
-
-
-_WITH_INTERVAL = "{:.4f} [{:.4f}, {:.4f}]"
+        rows[name] = {column: value for metric, values in (("NDCG@10", ndcg(lists)), ("HR@10", hit_rate(lists)))
+                      for column, value in _measured(metric, values.mean(), *bootstrap_interval(values, seed=seed)).items()} | {"coverage@10": coverage(lists)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def new_products(recommender: TransferRecommender, split: Split, products: Dataset, *, days: int = 28, seed: int = 0) -> pd.DataFrame:
@@ -168,11 +183,11 @@ def opened_department(everything: Dataset, encoder: TextEncoder, department: str
         with Cost() as costs[name]:
             systems[name] = fit()
     systems["adapted (ours) and EASE"] = Ensemble([systems["adapted (ours)"], systems["EASE"]], standardise=True).join()
-    costs["adapted (ours) and EASE"] = Cost(seconds=costs["adapted (ours)"].seconds + costs["EASE"].seconds)
+    costs["adapted (ours) and EASE"] = _cost_of_all([costs["adapted (ours)"], costs["EASE"]])
     histories, targets = known.histories(), after.interactions[after.interactions["item_id"].isin(inside)].groupby("user_id")["item_id"].agg(list).to_dict()
     targets = {user: items for user, items in targets.items() if user in histories}
     table = score_lists(systems, {user: histories[user] for user in targets}, targets, inside, seed=seed)
-    return table.join(pd.DataFrame({name: cost_row(systems[name], cost) for name, cost in costs.items()}).T)
+    return table.join(pd.DataFrame.from_dict({name: cost_row(systems[name], cost) for name, cost in costs.items()}, orient="index"))
 
 # %% ../nbs/08_case_study.ipynb #cc6a2217
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -194,11 +209,11 @@ def _study_section(study: Study) -> str:
     manifest, n_users = study.split.manifest, len(study.split.targets())
     return (f"<h2>{html.escape(study.dataset.name)}</h2><p>Protocol {manifest['protocol']}, {n_users:,} test users, {manifest['n_items']:,} items ranked for each; "
             f"95 % bootstrap intervals over users. One seed for ours; split {manifest['content_hash'][:12]}.</p>"
-            + study.table.to_html(border=0) + "<h3>Ours against each, on the same users (NDCG@10)</h3>"
+            + for_reading(study.table).to_html(border=0) + "<h3>Ours against each, on the same users (NDCG@10)</h3>"
             + study.comparison.round(4).to_html(border=0, index=False)
             + _picture(_plot_data, study, "long tail, activity over time and text lengths")
             + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
-            + "".join(f"<h3>{html.escape(title)}</h3>{table.to_html(border=0)}" for title, table in study.more.items())
+            + "".join(f"<h3>{html.escape(title)}</h3>{for_reading(table).to_html(border=0)}" for title, table in study.more.items())
             + "<h3>Five people</h3><p><small>Bold: what the person really took next.</small></p>" + "".join(map(_person, study.examples)))
 
 
@@ -230,9 +245,9 @@ def _plot_data(study: Study):
 
 def _plot_result(study: Study):
     figure, (left, right) = new_figure(2, figsize=(11, 3))
-    numbers = study.table["NDCG@10"].str.extract(r"([\d.]+) \[([\d.]+), ([\d.]+)\]").astype(float).iloc[::-1]
-    left.errorbar(numbers[0], range(len(numbers)), xerr=[numbers[0] - numbers[1], numbers[2] - numbers[0]], fmt="o", color=BLUE)
-    left.set(yticks=range(len(numbers)), yticklabels=numbers.index, xlabel="test NDCG@10, 95 % interval over users")
+    value, low, high = (study.table[column].iloc[::-1] for column in ("NDCG@10", "NDCG@10 low", "NDCG@10 high"))
+    left.errorbar(value, range(len(value)), xerr=[value - low, high - value], fmt="o", color=BLUE)
+    left.set(yticks=range(len(value)), yticklabels=value.index, xlabel="test NDCG@10, 95 % interval over users")
     right.plot(study.recommender.history_["epoch"], study.recommender.history_["valid_ndcg@10"], color=BLUE)
     right.axvline(study.recommender.best_epoch_, color="#d9822b", linestyle="--")
     right.set(xlabel="epoch", ylabel="validation NDCG@10 (ours)")
@@ -300,9 +315,9 @@ def _run_case_study(options: argparse.Namespace) -> None:
     for study in run_case_study(options.out, seed=options.seed).values():
         manifest = study.split.manifest
         print(f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test users, {manifest['n_items']:,} items, seed {options.seed}\n")
-        print(study.table.to_string())
+        print(for_reading(study.table).to_string())
         for title, table in study.more.items():
-            print(f"\n{title}\n{table.to_string()}")
+            print(f"\n{title}\n{for_reading(table).to_string()}")
         for person in study.examples:
             print(f"\nuser {person['user']}\n  {'last taken':24} {_brief(person['history'])}\n  {'really took next (*)':24} {_brief(person['next'])}")
             for name, items in person["lists"].items():
