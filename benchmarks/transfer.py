@@ -17,7 +17,7 @@ from llmrec.data import Dataset, Split
 from llmrec.evaluation import ContentKNN, RidgeFromText, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
 from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.transfer import STRATEGIES, TRANSFERABLE, _some_users, taken_together, transfer_report, tune_encoder, zero_shot
+from llmrec.transfer import STRATEGIES, TRANSFERABLE, catalogue_overlap, some_users, taken_together, transfer_report, tune_encoder, zero_shot
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
@@ -101,7 +101,7 @@ def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
                 row = {"direction": name, "history": history, "popularity_prior": prior, "seed": model.seed}
                 rows.append(row | {"n_users": 0, "valid_ndcg@10": mean_ndcg(model.with_items(target.train.items), known, wanted)})
                 for share in (0.05, 0.2, 1.0):
-                    train, valid, n_users = _some_users(target, share, model.seed)
+                    train, valid, n_users = some_users(target, share, model.seed)
                     rows.append(row | {"n_users": n_users, "valid_ndcg@10": mean_ndcg(model.adapt(train, valid), known, wanted)})
                 print(rows[-4:], flush=True)
     save(pd.DataFrame(rows), "transfer_choice.parquet")

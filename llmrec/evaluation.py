@@ -5,6 +5,7 @@
 # %% ../nbs/07_evaluation.ipynb #0fbff09b
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -659,21 +660,43 @@ def _history_matrix(histories: Sequence[np.ndarray], n_items: int) -> scipy.spar
 
 # %% ../nbs/07_evaluation.ipynb #adf9b8a6
 class RidgeFromText(Recommender):
-    """Item factors (SVD of the user-item matrix) predicted from texts; a user is the sum of her items' factors."""
+    """Item factors (SVD of the user-item matrix) predicted from texts; a user is the sum of her items' factors.
+
+    Parameters
+    ----------
+    n_components : int
+        Directions of the whitened texts.
+    n_factors : int
+        Of an item, fewer where the matrix has fewer.
+    regularisation : float
+        Penalty of the ridge regression.
+    """
 
     def __init__(self, encoder: TextEncoder | None = None, *, n_components: int = 128, n_factors: int = 64, regularisation: float = 10.0, seed: int = 0):
         self.encoder, self.n_components, self.n_factors, self.regularisation, self.seed = encoder, n_components, n_factors, regularisation, seed
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RidgeFromText:
         self._remember(train)
-        vectors = (self.encoder or TextEncoder.from_pretrained()).encode(self.items_["text"])
-        whitened = Whitening(self.n_components).fit(vectors).transform(vectors)
+        self.encoder = self.encoder or TextEncoder.from_pretrained()
         matrix = _history_matrix([self._positions(items) for items in train.histories().values()], len(self.items_))
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
         _, strengths, directions = randomized_svd(matrix, n_factors, random_state=self.seed)
         known = self.popularity_ > 0
-        ridge = Ridge(alpha=self.regularisation).fit(whitened[known], (directions.T * strengths)[known])
-        self.factors_ = ridge.predict(whitened).astype(np.float32)
+        self.learned_from_ = self.items_["text"][known].to_numpy(), (directions.T * strengths)[known]
+        return self._predict()
+
+    def with_items(self, items: pd.DataFrame) -> RidgeFromText:
+        """The same, over another or a larger catalogue, ``item_id, text``; this one stays as it is."""
+        other = copy.copy(self)
+        other._exchange(items)
+        return other._predict()
+
+    def _predict(self) -> RidgeFromText:
+        texts, factors = self.learned_from_
+        of_both = pd.unique(np.concatenate([texts, self.items_["text"].to_numpy()]))
+        whitening = Whitening(self.n_components).fit(self.encoder.encode(of_both))
+        known, here = (whitening.transform(self.encoder.encode(some)) for some in (texts, self.items_["text"]))
+        self.factors_ = Ridge(alpha=self.regularisation).fit(known, factors).predict(here).astype(np.float32)
         return self
 
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import DataError, Dataset, sort_by_time
+from .data import DataError, Dataset, _clean_items, sort_by_time
 from .features import default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
@@ -127,6 +127,12 @@ class Recommender:
             raise ValueError("there are no interactions to learn from. Mend: pass a Dataset with at least one.")
         self.items_ = train.items.reset_index(drop=True)
         self.popularity_ = np.bincount(self._positions(train.interactions["item_id"]), minlength=len(self.items_))
+
+    def _exchange(self, items: pd.DataFrame) -> None:
+        """Take another or a larger catalogue, ``item_id, text``; what the last one did not hold has no events."""
+        counts = pd.Series(self.popularity_, index=self.items_["item_id"].to_numpy())
+        self.items_ = _clean_items(items, "text")
+        self.popularity_ = counts.reindex(self.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
 
     def _positions(self, item_ids: Sequence, whose: str = "item") -> np.ndarray:
         """Catalogue positions of item ids; an unknown one is refused by name."""

@@ -22,12 +22,13 @@ from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import BLUE, GREY, ORANGE, Dataset, Split, _clean_items, sort_by_time, staged
-from .evaluation import EASE, ContentKNN, Popular, bootstrap_interval, compare_users, ndcg, ranked_lists
+from .data import BLUE, GREY, ORANGE, Dataset, Split, sort_by_time, staged
+from .evaluation import EASE, ContentKNN, Popular, RidgeFromText, bootstrap_interval, compare_users, ndcg, ranked_lists
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, uses_bfloat16
 from .losses import info_nce, l2_sp
 from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, random_batches, validation_task
@@ -36,7 +37,7 @@ from .pretraining import _schedule, batches_by_length
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'TOGETHER', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora',
            'merge_lora', 'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'taken_together', 'tune_encoder',
-           'zero_shot', 'TransferReport', 'transfer_report']
+           'catalogue_overlap', 'zero_shot', 'TransferReport', 'transfer_report', 'some_users']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -78,9 +79,7 @@ class TransferRecommender(SequentialRecommender):
         With a `popularity_prior`, a new item is taken for one of average popularity.
         """
         other = copy.copy(self)
-        other.items_ = _clean_items(items, "text")
-        known = pd.Series(self.popularity_, index=self.items_["item_id"].to_numpy())
-        other.popularity_ = known.reindex(other.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
+        other._exchange(items)
         other._see_items(is_new=~other.items_["item_id"].isin(self.items_["item_id"]).to_numpy())
         other._use(_with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"]))
         return other
@@ -250,16 +249,16 @@ def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, s
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}.")
     with Cost() as cost:
-        target = source.with_items(train.items)
-        network = copy.deepcopy(target.network_)
+        target = copy.copy(source)
+        target._remember(train)
+        target._see_items()
+        network = copy.deepcopy(_with_id_rows(source.network_, source.items_["item_id"], target.items_["item_id"]))
         stack = "sequence_tower.blocks" if source.config.history == "transformer" else None
         if any(surgery.values()):
             if stack is None:
                 raise ValueError(f"a history tower of kind {source.config.history!r} has no layers to drop or add. Mend: history='transformer'.")
             network.sequence_tower.blocks = reshape_layers(network.sequence_tower.blocks, **surgery, seed=source.seed)
             target.config = replace(source.config, n_layers=len(network.sequence_tower.blocks))
-        target._remember(train)
-        target._see_items()
         target._use(network)
         if strategy != "zero_shot":
             if strategy == "lora":
@@ -539,13 +538,28 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
 TRANSFERABLE = TrainingConfig(history="gru", shrinkage=10.0, popularity_prior=True)  # for a target with people; without any, no prior
 
 
-def zero_shot(models: Sequence[TransferRecommender], train: Dataset) -> Ensemble:
+def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Sequence[str], *, n_components: int = 32, n_neighbors: int = 10) -> float:
+    """How far the texts of two catalogues are mixed: 0 where those near a text of the `target` are of the target too, 1 where they are drawn from both alike.
+
+    It is the share of source texts among the `n_neighbors` nearest of each target text, by the cosine of texts whitened over both, divided by their share of all.
+    """
+    vectors = np.vstack([encoder.encode(source), encoder.encode(target)])
+    whitened = Whitening(n_components).fit(vectors).transform(vectors)
+    nearest = NearestNeighbors(n_neighbors=min(n_neighbors, len(vectors) - 1), metric="cosine").fit(whitened).kneighbors(return_distance=False)  # without itself
+    share = (nearest[len(source):] < len(source)).mean()
+    return min(1.0, float(share) * (len(vectors) - 1) / len(source))
+
+
+def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:
     """Fitted models and plain content together, over a catalogue that none of them has learned from.
 
-    Of `train` only the items are used, and what is popular for users without history.
+    Content counts 1 and each model as much as the `catalogue_overlap` of the texts it learned from and those of `train`. Of `train` only the items are used, and what
+    is popular for users without history.
     """
     moved = [model.with_items(train.items) for model in models]
-    return Ensemble([ContentKNN(models[0].encoder, n_components=32, n_last=20).fit(train), *moved], standardise=True).join()
+    weights = [catalogue_overlap(model.encoder, model.items_["text"], train.items["text"]) for model in models]
+    content = ContentKNN(models[0].encoder, n_components=32, n_last=20).fit(train)
+    return Ensemble([content, *moved], standardise=True, weights=[1.0, *weights]).join()
 
 # %% ../nbs/06_transfer.ipynb #3b752d9b
 @dataclass(frozen=True)
@@ -612,7 +626,7 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
             note("zero-shot", 0.0, 0, source.with_items(target.train.items), 0.0)
             bar.update()
             for share in shares:
-                train, valid, n_chosen = _some_users(target, share, source.seed)
+                train, valid, n_chosen = some_users(target, share, source.seed)
                 fitted, seconds = {}, {}
                 for name, fit in _rung(source, train, valid, strategy).items():
                     with Cost() as cost:
@@ -629,7 +643,7 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
 TOGETHER = ("adapted", "EASE")  # a rung of its own: what the source knows of texts, and what the target's users did, each scored on one scale
 
 # %% ../nbs/06_transfer.ipynb #4af336e8
-def _some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
+def some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
     """Train and validation events of a share of the users, at least two, over the whole catalogue; and their number."""
     users = np.sort(target.train.interactions["user_id"].unique())
     chosen = np.random.default_rng(seed).permutation(users)[:max(2, round(share * len(users)))]
