@@ -1,11 +1,13 @@
 """Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the cure of zero-shot step by step.
 
 Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition and floral, other households), ``films-shop``,
-``shop-films``, ``choice`` (of the configuration), ``strategies``, ``cure``, ``encoders`` (contrastive tuning) and ``cold`` (withheld films).
+``shop-films``, ``choice`` (of the configuration), ``strategies``, ``overlap`` (how loud the source may speak) and ``cure`` of zero-shot, ``encoders`` (contrastive
+tuning) and ``cold`` (withheld films).
 Sources are fitted with early stopping on their own validation events. Writes ``transfer_<part>.parquet``.
 """
 import tempfile
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -17,7 +19,7 @@ from llmrec.data import Dataset, Split
 from llmrec.evaluation import ContentKNN, RidgeFromText, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
 from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.transfer import STRATEGIES, TRANSFERABLE, catalogue_overlap, some_users, taken_together, transfer_report, tune_encoder, zero_shot
+from llmrec.transfer import STRATEGIES, TRANSFERABLE, some_users, taken_together, transfer_report, tune_encoder, zero_shot
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
@@ -124,6 +126,20 @@ def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
     save(pd.DataFrame(rows), "transfer_strategies.parquet")
 
 
+def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """What a ridge from the source adds to content in every direction, by how much it counts; on validation events of the target's users, none of test."""
+    rows = []
+    for name, (make, _) in DIRECTIONS.items():
+        source, target = make()
+        known, wanted = validation_task(target.train, target.valid)
+        together = zero_shot([RidgeFromText(encoder).fit(source.train)], target.train)
+        for weight in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, together.weights_[1]):
+            voters = Ensemble(together.members, standardise=True, weights=[1.0, weight]).join()
+            rows.append({"direction": name, "weight": weight, "overlap": together.weights_[1], "valid_ndcg@10": mean_ndcg(voters, known, wanted)})
+    print(pd.DataFrame(rows).to_string(), flush=True)
+    save(pd.DataFrame(rows), "transfer_overlap.parquet")
+
+
 def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Zero-shot in every direction, from films to films with the version that fails; a direction that is there already is not measured again."""
     path = HERE / "transfer_cure.parquet"
@@ -132,18 +148,21 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
         if any(row["direction"] == name for row in rows):
             continue
         source, target = make()
-        given = source_models(encoder, source, config, seeds)
+        items = target.train.items
         soft = source_models(encoder, source, replace(config, popularity_prior=False), seeds)
-        networks = {"network, shrunken whitening": soft, "network, popularity given": given}
+        networks = {"network, shrunken whitening": soft, "network, popularity given": source_models(encoder, source, config, seeds)}
         if name == "films":
             networks = {"network, whitened texts": source_models(encoder, source, replace(config, popularity_prior=False, shrinkage=0.0), seeds)} | networks
-        content = {f"content, {words}": per_user(ContentKNN(encoder, n_components=n, n_last=20).fit(target.train), target)
-                   for words, n in (("raw", None), ("whitened", 32))}
-        alone = {words: sum(per_user(model.with_items(target.train.items), target) for model in models) / len(models) for words, models in networks.items()}
-        together = {"and content beside it": sum(per_user(zero_shot([model], target.train), target) for model in soft) / len(soft),
-                    "and all seeds at once": per_user(zero_shot(soft, target.train), target)}
-        systems = content | alone | together
-        best = max(content, key=lambda words: content[words].mean())
+        content = {f"content, {words}": ContentKNN(encoder, n_components=n, n_last=20).fit(target.train) for words, n in (("raw", None), ("whitened", 32))}
+        ridge = RidgeFromText(encoder).fit(source.train)
+        voters = {words: [system] for words, system in (content | {"ridge from text": ridge.with_items(items)}).items()}
+        voters |= {words: [model.with_items(items) for model in models] for words, models in networks.items()}
+        voters |= {"content and network, a vote each": [Ensemble([content["content, whitened"], network], standardise=True).join()
+                                                        for network in voters["network, shrunken whitening"]],
+                   "content and network, by overlap": [zero_shot([model], target.train) for model in soft],
+                   "content, ridge and network, by overlap": [zero_shot([ridge, model], target.train) for model in soft]}
+        systems = {words: sum(per_user(one, target) for one in some) / len(some) for words, some in voters.items()}  # mean over seeds
+        best = max(content, key=lambda words: systems[words].mean())
         against = compare_users({best: systems[best], **{words: values for words, values in systems.items() if words != best}}).set_index("other")
         for words, values in systems.items():
             low, high = bootstrap_interval(values.to_numpy())
@@ -204,21 +223,22 @@ def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncode
     return tune_encoder(encoder, texts[pairs["item_id"]].tolist(), texts[pairs["partner_id"]].tolist(), seed=seed, progress=False)
 
 
-def best_ridge(encoder: TextEncoder, train: Dataset, seed: int, *, among_all: bool) -> dict:
-    """Settings of `RidgeFromText` that serve best for films withheld once more, from what is left."""
+def best_settings(system, grid: list[dict], train: Dataset, seed: int, *, among_all: bool) -> dict:
+    """Settings of a system that serve best for films withheld once more, from what is left."""
     inner, histories, targets = withhold(train, 0.2 if among_all else 0.1, seed + 100)
-    grid = [{"n_factors": n, "regularisation": strength} for n in (4, 16, 64) for strength in (3.0, 30.0, 300.0)]
-    return max(grid, key=lambda some: withheld_ndcg(RidgeFromText(encoder, **some).fit(inner), histories, targets, among_all=among_all))
+    return max(grid, key=lambda some: withheld_ndcg(system(**some).fit(inner), histories, targets, among_all=among_all))
 
 
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from text, the network, and what they make together."""
     films, rows = load_dataset("movielens-100k"), []
+    plans = {partial(ContentKNN, encoder, n_last=10**6): [{"n_components": n} for n in (32, 64, 128, 256)],
+             partial(RidgeFromText, encoder): [{"n_components": n, "n_factors": factors, "regularisation": strength}
+                                               for n, factors, strength in product((128, 256), (4, 16, 64), (3.0, 30.0, 300.0))]}
     for seed in seeds:
         for share, among_all in ((0.1, False), (0.2, True)):
             rest, histories, targets = withhold(films, share, seed)
-            content = ContentKNN(encoder, n_components=128, n_last=10**6).fit(rest)
-            ridge = RidgeFromText(encoder, **best_ridge(encoder, rest, seed, among_all=among_all)).fit(rest)
+            content, ridge = (system(**best_settings(system, grid, rest, seed, among_all=among_all)).fit(rest) for system, grid in plans.items())
             config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
             wrong, later = (TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(known, epochs=30).with_items(rest.items)
                             for known in (rest, of_known_items(rest)))
@@ -232,7 +252,7 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 
-PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "cure": cure, "encoders": encoders, "cold": cold}
+PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "overlap": overlap, "cure": cure, "encoders": encoders, "cold": cold}
 
 
 def main() -> None:
