@@ -123,7 +123,7 @@ def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
                          "peak_mb": adapted.cost_.peak_mb, "n_trained": adapted.cost_.n_trained,
                          "source_before": before, "source_after": per_user(adapted.with_items(source.train.items), source).mean()})
             print(rows[-1], flush=True)
-    save(pd.DataFrame(rows), "transfer_strategies.parquet")
+        save(pd.DataFrame(rows), "transfer_strategies.parquet")
 
 
 def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
@@ -214,7 +214,7 @@ def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
                 made = make(split.train) if name == "taken together" else made  # the withheld films are known there
                 rows.append(row | {"warm": per_user(ContentKNN(made, n_components=128, n_last=10).fit(split.train), split).mean()})
                 print(rows[-1], flush=True)
-    save(pd.DataFrame(rows), "transfer_encoders.parquet")
+        save(pd.DataFrame(rows), "transfer_encoders.parquet")
 
 
 def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncoder:
@@ -249,7 +249,7 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
                       "ndcg@10": withheld_ndcg(Ensemble(members, standardise=True).join(), histories, targets, among_all=among_all)}
                      for name, members in systems.items()]
             print(pd.DataFrame(rows[-len(systems):]).to_string(), flush=True)
-    save(pd.DataFrame(rows), "transfer_cold.parquet")
+        save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 
 PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "overlap": overlap, "cure": cure, "encoders": encoders, "cold": cold}
