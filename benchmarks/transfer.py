@@ -23,6 +23,7 @@ from llmrec.transfer import STRATEGIES, TRANSFERABLE, some_users, taken_together
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
+WITH_FACTS = {"text": ["title_year", "genre_text", "director", "writer", "cast"]}
 
 
 def domain(dataset: Dataset, users: np.ndarray, where) -> Split:
@@ -40,9 +41,9 @@ def two_groups(dataset: Dataset, n_first: int) -> tuple[np.ndarray, np.ndarray]:
     return users[:n_first], users[n_first:]
 
 
-def films() -> tuple[Split, Split]:
+def films(**text) -> tuple[Split, Split]:
     """500 users over films of most genres; the others over films of seven genres."""
-    dataset = load_dataset("movielens-100k")
+    dataset = load_dataset("movielens-100k", **text)
     some, others = two_groups(dataset, 500)
 
     def is_target(items: pd.DataFrame) -> pd.Series:
@@ -66,7 +67,8 @@ DIRECTIONS = {"films": (films, TRANSFERABLE), "shop": (shop, SHORT),
 
 def source_models(encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range) -> list[TransferRecommender]:
     """Fitted sources, one a seed, kept in ``.runs`` for the other parts."""
-    models, name = [], f"source-{len(split.train.items)}-{config.history}-{config.popularity_prior:d}{config.exclude_history:d}-{config.epochs}-{config.shrinkage:g}"
+    what = f"{config.history}-{config.popularity_prior:d}{config.exclude_history:d}-{config.epochs}-{config.shrinkage:g}"
+    models, name = [], f"source-{split.manifest['content_hash'][:8]}-{what}"
     for seed in seeds:
         folder = RUNS / f"{name}-{seed}"
         if not folder.exists():
@@ -144,7 +146,7 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Zero-shot in every direction, from films to films with the version that fails; a direction that is there already is not measured again."""
     path = HERE / "transfer_cure.parquet"
     rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
-    for name, (make, config) in DIRECTIONS.items():
+    for name, (make, config) in (DIRECTIONS | {"films, with facts": (lambda: films(**WITH_FACTS), TRANSFERABLE)}).items():
         if any(row["direction"] == name for row in rows):
             continue
         source, target = make()
@@ -223,32 +225,39 @@ def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncode
     return tune_encoder(encoder, texts[pairs["item_id"]].tolist(), texts[pairs["partner_id"]].tolist(), seed=seed, progress=False)
 
 
-def best_settings(system, grid: list[dict], train: Dataset, seed: int, *, among_all: bool) -> dict:
-    """Settings of a system that serve best for films withheld once more, from what is left."""
-    inner, histories, targets = withhold(train, 0.2 if among_all else 0.1, seed + 100)
-    return max(grid, key=lambda some: withheld_ndcg(system(**some).fit(inner), histories, targets, among_all=among_all))
+def readers_of_text(encoder: TextEncoder, rest: Dataset, share: float, seed: int, *, among_all: bool) -> dict:
+    """Content, ridge, and both, fitted; with the settings, and the ridge's weight beside content, that serve best for films withheld once more from what is left."""
+    inner, histories, targets = withhold(rest, share, seed + 100)
+
+    def score(recommender) -> float:
+        return withheld_ndcg(recommender.fit(inner), histories, targets, among_all=among_all)
+
+    grids = ([partial(ContentKNN, encoder, n_components=n, n_last=10**6) for n in (32, 64, 128, 256)],
+             [partial(RidgeFromText, encoder, n_components=n, regularisation=strength) for n, strength in product((64, 128, 256), (3.0, 30.0, 300.0))])
+    content, ridge = (max(grid, key=lambda make: score(make())) for grid in grids)
+    both = max((Ensemble([ridge(), content()], standardise=True, weights=[weight, 1.0]) for weight in (0.5, 1.0, 2.0)), key=score)
+    return {"content, whitened": content().fit(rest), "ridge from text": ridge().fit(rest), "ridge and content": both.fit(rest)}
 
 
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from text, the network, and what they make together."""
-    films, rows = load_dataset("movielens-100k"), []
-    plans = {partial(ContentKNN, encoder, n_last=10**6): [{"n_components": n} for n in (32, 64, 128, 256)],
-             partial(RidgeFromText, encoder): [{"n_components": n, "n_factors": factors, "regularisation": strength}
-                                               for n, factors, strength in product((128, 256), (4, 16, 64), (3.0, 30.0, 300.0))]}
-    for seed in seeds:
-        for share, among_all in ((0.1, False), (0.2, True)):
-            rest, histories, targets = withhold(films, share, seed)
-            content, ridge = (system(**best_settings(system, grid, rest, seed, among_all=among_all)).fit(rest) for system, grid in plans.items())
+    long_texts = TextEncoder(encoder.model, encoder.tokenizer, name=encoder.name, max_tokens=256)
+    texts = {"title and genres": (load_dataset("movielens-100k"), encoder), "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts)}
+    rows = []
+    for seed, (text, (films, reader)), (share, among_all) in product(seeds, texts.items(), ((0.1, False), (0.2, True))):
+        rest, histories, targets = withhold(films, share, seed)
+        systems = readers_of_text(reader, rest, share, seed, among_all=among_all)
+        if text == "title and genres":
             config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
             wrong, later = (TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(known, epochs=30).with_items(rest.items)
                             for known in (rest, of_known_items(rest)))
-            systems = {"content, whitened": [content], "network, trained with them": [wrong], "network, they came later": [later],
-                       "network and content": [later, content], "ridge from text": [ridge], "ridge and content": [ridge, content],
-                       "ridge, network and content": [ridge, later, content]}
-            rows += [{"setting": f"{share:.0%} withheld, among {'all' if among_all else 'themselves'}", "system": name, "seed": seed, "n_users": len(targets),
-                      "ndcg@10": withheld_ndcg(Ensemble(members, standardise=True).join(), histories, targets, among_all=among_all)}
-                     for name, members in systems.items()]
-            print(pd.DataFrame(rows[-len(systems):]).to_string(), flush=True)
+            both = systems["ridge and content"]
+            systems |= {"network, trained with them": wrong, "network, they came later": later,
+                        "network and content": Ensemble([later, systems["content, whitened"]], standardise=True).join(),
+                        "ridge, network and content": Ensemble([later, *both.members], standardise=True, weights=[1.0, *both.weights]).join()}
+        rows += [{"setting": f"{share:.0%} withheld, among {'all' if among_all else 'themselves'}", "text": text, "system": name, "seed": seed, "n_users": len(targets),
+                  "ndcg@10": withheld_ndcg(system, histories, targets, among_all=among_all)} for name, system in systems.items()]
+        print(pd.DataFrame(rows[-len(systems):]).to_string(), flush=True)
         save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 
