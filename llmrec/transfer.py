@@ -542,12 +542,16 @@ def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Seque
     """How far the texts of two catalogues are mixed: 0 where those near a text of the `target` are of the target too, 1 where they are drawn from both alike.
 
     It is the share of source texts among the `n_neighbors` nearest of each target text, by the cosine of texts whitened over both, divided by their share of all.
+    Target texts that the source holds too are mixed with it.
     """
-    vectors = np.vstack([encoder.encode(source), encoder.encode(target)])
+    new = pd.Series(target)[~pd.Series(target).isin(source).to_numpy()].tolist()
+    if not new:
+        return 1.0
+    vectors = np.vstack([encoder.encode(source), encoder.encode(new)])
     whitened = Whitening(n_components).fit(vectors).transform(vectors)
     nearest = NearestNeighbors(n_neighbors=min(n_neighbors, len(vectors) - 1), metric="cosine").fit(whitened).kneighbors(return_distance=False)  # without itself
     share = (nearest[len(source):] < len(source)).mean()
-    return min(1.0, float(share) * (len(vectors) - 1) / len(source))
+    return 1.0 - len(new) / len(target) * (1.0 - min(1.0, float(share) * (len(vectors) - 1) / len(source)))
 
 
 def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:

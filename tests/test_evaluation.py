@@ -284,6 +284,16 @@ def test_text_and_factor_baselines_keep_the_contract(split, encoder):
         assert len(top) == 10 and not set(top.loc[top["user_id"] == "x", "item_id"]) & set(split.train.items["item_id"][:3])
 
 
+def test_ridge_reads_another_catalogue(split, encoder):
+    ridge = RidgeFromText(encoder, n_components=16, n_factors=4).fit(split.train)
+    before, items = ridge.factors_.copy(), split.train.items
+    assert np.allclose(ridge.with_items(items).factors_, before, atol=1e-3)  # nothing new to read
+    foreign = ridge.with_items(items.iloc[:9].assign(item_id=range(-9, 0)))
+    assert foreign.factors_.shape == (9, 4) and foreign.popularity_.sum() == 0 and np.array_equal(ridge.factors_, before)
+    assert np.array_equal(foreign.factors_, ridge.with_items(items.iloc[:9]).factors_)  # the same texts under other ids
+    assert set(foreign.recommend({"x": [-1, -2]}, k=3)["item_id"]) <= set(range(-9, -2))
+
+
 def test_a_missing_extra_is_named(split, monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, "implicit.als", None)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder
+from llmrec.evaluation import RidgeFromText
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import new_model, train_tokenizer
-from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, transfer_report, tune_encoder
+from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, catalogue_overlap, transfer_report, tune_encoder, zero_shot
 
 REVIEWS = [f"{start} {thing}" for thing in ("film", "book", "room", "meal", "song", "play") for start in ("a fine", "a lovely", "an awful", "a dreadful")]
 LABELS = ["good", "good", "bad", "bad"] * 6
@@ -68,6 +69,17 @@ def test_popularity_that_is_given_moves_with_the_catalogue(horror, encoder, tmp_
     moved.save_pretrained(tmp_path / "moved")
     histories = horror.histories("test")
     assert TransferRecommender.from_pretrained(tmp_path / "moved", encoder=encoder).recommend(histories).equals(moved.recommend(histories))
+
+
+def test_zero_shot_uses_no_behaviour_of_the_target(fitted, horror, encoder):
+    """With most of the target's events left out, whoever has a history is shown the same; the source's vote counts as much as the texts are mixed."""
+    ridge = RidgeFromText(encoder).fit(horror.train)
+    few = replace(horror.train, interactions=horror.train.interactions.iloc[:3].reset_index(drop=True))
+    histories = {user: items for user, items in horror.histories("test").items() if items}
+    lists = [zero_shot([ridge, fitted], target).recommend(histories) for target in (horror.train, few)]
+    assert lists[0].equals(lists[1]) and zero_shot([fitted], few).weights_ == [1.0, 1.0]
+    texts = horror.train.items["text"]
+    assert catalogue_overlap(encoder, texts, ["whole milk", "low fat milk", "milk, 2 percent"], n_neighbors=2) == 0
 
 
 def test_surgery_on_a_recommender(fitted, horror, encoder, tmp_path):
