@@ -73,7 +73,7 @@ def source_models(encoder: TextEncoder, split: Split, config: TrainingConfig, se
         folder = RUNS / f"{name}-{seed}"
         if not folder.exists():
             TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
-        models.append(TransferRecommender.from_pretrained(folder, encoder=encoder))
+        models.append(TransferRecommender.from_pretrained(folder, encoder=encoder, progress=False))
     return models
 
 

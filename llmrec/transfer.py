@@ -110,9 +110,9 @@ class TransferRecommender(SequentialRecommender):
         _save(self, Path(folder))
 
     @staticmethod
-    def from_pretrained(folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None) -> TransferRecommender:
+    def from_pretrained(folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None, progress: bool = True) -> TransferRecommender:
         """Load what `save_pretrained` wrote. Raises `FileNotFoundError` or `ModelError`; a pickle is never read."""
-        return _load(Path(folder), encoder, device)
+        return _load(Path(folder), encoder, device, progress)
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
         if self.encoder is None:
@@ -168,8 +168,10 @@ def fine_tuning_for(strategy: str, layers: Sequence[Sequence[str]]) -> FineTunin
 # %% ../nbs/06_transfer.ipynb #1c81a991
 def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: int = 0) -> None:
     """Put a trainable correction of low rank beside every matrix outside the head, in place; it starts as nothing. Raises `ValueError` if there is no matrix."""
-    from peft import LoraConfig, inject_adapter_in_model
-
+    try:
+        from peft import LoraConfig, inject_adapter_in_model  # an extra
+    except ImportError as error:
+        raise ImportError("The strategy 'lora' needs the library peft. Mend: pip install llmrec[lora].") from error
     matrices = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and not name.startswith(tuple(head))]
     if not matrices:
         raise ValueError("the strategy 'lora' does not fit a network without matrices below its head. Mend: use 'full'.")
@@ -297,13 +299,13 @@ def _save(recommender: TransferRecommender, folder: Path) -> None:
         (staging / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 # %% ../nbs/06_transfer.ipynb #e0a08b66
-def _load(folder: Path, encoder: TextEncoder | None, device: str | None) -> TransferRecommender:
+def _load(folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool) -> TransferRecommender:
     settings = _read_settings(folder)
     try:
         weights = load_file(folder / "model.safetensors")
         items = pd.read_parquet(folder / "items.parquet")
         loaded = TransferRecommender(encoder or TextEncoder.from_pretrained(settings["encoder"]), seed=settings["seed"],
-                                     config=TrainingConfig(**settings["training"]), device=device)
+                                     config=TrainingConfig(**settings["training"]), device=device, progress=progress)
         network = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device)
         network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
         loaded.metadata = tuple(settings["metadata"])

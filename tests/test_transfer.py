@@ -1,4 +1,5 @@
 """Strategies, surgery and the report: what they change, what they leave alone, and what they refuse."""
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,12 @@ def test_zero_shot_uses_no_behaviour_of_the_target(fitted, horror, encoder):
     assert lists[0].equals(lists[1]) and zero_shot([fitted], few).weights_ == [1.0, 1.0]
     texts = horror.train.items["text"]
     assert catalogue_overlap(encoder, texts, ["whole milk", "low fat milk", "milk, 2 percent"], n_neighbors=2) == 0
+
+
+def test_lora_without_its_library_is_named(fitted, horror, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ImportError, match=r"llmrec\[lora\]"):
+        fitted.adapt(horror.train, strategy="lora", epochs=1)
 
 
 def test_surgery_on_a_recommender(fitted, horror, encoder, tmp_path):
