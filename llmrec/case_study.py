@@ -148,9 +148,9 @@ def new_products(recommender: TransferRecommender, split: Split, products: Datas
         raise ValueError(f"no user of the split bought a product that was first sold in the last {days} days. Mend: a larger number of days.")
     new = pd.DataFrame({"text": sorted(set(arrived["text"]))}).assign(item_id=lambda table: "new: " + table["text"])
     larger = replace(split.train, items=pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True))
-    moved, content = recommender.with_items(larger.items), ContentKNN(recommender.encoder).fit(larger)
+    moved, content, ridge = recommender.with_items(larger.items), ContentKNN(recommender.encoder).fit(larger), RidgeFromText(recommender.encoder).fit(larger)
     systems = {OURS: moved, "content kNN, whitened": content, f"{OURS} and content": Ensemble([moved, content], standardise=True).join(),
-               "ridge from text": RidgeFromText(recommender.encoder).fit(larger)}
+               "ridge from text": ridge, "ridge and content": Ensemble([ridge, content], standardise=True).join()}
     return score_lists(systems, {user: histories[user] for user in targets}, {user: [f"new: {text}" for text in texts] for user, texts in targets.items()},
                        new["item_id"].tolist(), seed=seed)
 
