@@ -27,8 +27,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
+from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, AutoTokenizer
+from transformers.masking_utils import eager_mask
 
 from .data import ASSETS, cache_folder, fetch_asset
 
@@ -36,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'CHUNK', 'clean_text', 'language_of', 'preprocess', 'pool', 'VectorCache',
-           'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening', 'ItemColumns',
-           'vader_sentiment', 'keyphrases', 'FeatureExtractor', 'fuse']
+           'attention_in_sixteens', 'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening',
+           'ItemColumns', 'vader_sentiment', 'keyphrases', 'FeatureExtractor', 'fuse']
 
 # %% ../nbs/02_features.ipynb #0d18d90e
 _MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
@@ -185,6 +187,26 @@ class VectorCache:
             connection.executemany("INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", rows)
             connection.execute("DELETE FROM vectors WHERE number <= (SELECT MAX(number) FROM vectors) - ?", (self.max_vectors,))
 
+# %% ../nbs/02_features.ipynb #88766967
+def attention_in_sixteens(module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, scaling: float | None = None,
+                          dropout: float = 0.0, **_) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention as transformers calls it, quick on a processor where texts are short.
+
+    `query` is ``[n_texts, n_heads, length, dim]``; `key` and `value` may have fewer heads, each for several of the query's. Returns ``[n_texts, length, n_heads, dim]``.
+    """
+    n_shared, extra = query.shape[1] // key.shape[1], -key.shape[2] % 16
+    key, value = (F.pad(side, (0, 0, 0, extra)).repeat_interleave(n_shared, dim=1) for side in (key, value))
+    scores = torch.matmul(query * (query.shape[-1]**-0.5 if scaling is None else scaling), key.transpose(2, 3)).float()
+    if attention_mask is not None:
+        scores[..., :scores.shape[-1] - extra] += attention_mask
+    scores[..., scores.shape[-1] - extra:] = -torch.inf
+    weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout, module.training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("llmrec_in_sixteens", attention_in_sixteens)
+AttentionMaskInterface.register("llmrec_in_sixteens", eager_mask)
+
 # %% ../nbs/02_features.ipynb #fae67733
 class EncodingError(ValueError):
     """A text that cannot be encoded, or a folder that holds no encoder; the message says the mend."""
@@ -273,7 +295,7 @@ class TextEncoder:
         exact, original = self._forward(self._tokens(PROBES)), copy.deepcopy(self.model)
         self.model = self.model.bfloat16()
         if self.device.type == "cpu":
-            self.model.set_attn_implementation("eager")  # for texts so short a processor is quicker without the fused kernel
+            self.model.set_attn_implementation("llmrec_in_sixteens")
         agreement = (exact * self._forward(self._tokens(PROBES))).sum(1).min()
         if precision == "auto" and agreement < 0.999:
             logger.info("%s stays in float32: bfloat16 would turn a vector to a cosine of %.4f", self.name, agreement)
