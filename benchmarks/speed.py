@@ -89,16 +89,18 @@ def encoding() -> list[dict]:
     ours, peer_seconds = np.median(rounds, axis=0)
     caching = TextEncoder.from_pretrained()
     caching.encode(texts)
-    started = time.perf_counter()
-    caching.encode(texts)
-    cached_seconds = time.perf_counter() - started
+    cached_rounds = []
+    for _ in range(7):
+        started = time.perf_counter()
+        caching.encode(texts)
+        cached_rounds.append(time.perf_counter() - started)
     with FlopCounterMode(display=False) as counter:
         for tokens in encoder._tokens(texts):
             encoder._forward([tokens])  # one by one: the work without any padding
     peak = max(matrix_products_per_second(dtype) for dtype in (torch.float32, torch.bfloat16))
     return [{"what": f"encode {len(texts):,} film texts", "peer": f"sentence-transformers {theirs['version']}", "seconds": ours, "peer_seconds": peer_seconds,
              "speed_ratio": peer_seconds / ours, "min_cosine": float(cosines.min()), "share_of_peak": counter.get_total_flops() / ours / peak,
-             "cached_ratio": ours / cached_seconds}]
+             "cached_ratio": ours / np.median(cached_rounds)}]
 
 
 def pretraining(n_steps: int = 60) -> list[dict]:

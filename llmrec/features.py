@@ -170,15 +170,16 @@ class VectorCache:
         connection.execute("CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, vector BLOB)")
         return contextlib.closing(connection)
 
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
-        """The vectors that are there, by key."""
+    def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the keys are there, bool ``[n_keys]``, and their vectors in that order, float32 ``[n_known, dim]``."""
         found = {}
         with self._connect() as connection:
             for start in range(0, len(keys), 500):
                 some = keys[start:start + 500]
-                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})", some)
-                found.update((key, np.frombuffer(vector, dtype=np.float32)) for key, vector in rows)
-        return found
+                found.update(connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})", some))
+        is_known = np.fromiter((key in found for key in keys), dtype=bool, count=len(keys))
+        vectors = np.frombuffer(b"".join([found[key] for key in keys if key in found]), dtype=np.float32)
+        return is_known, vectors.reshape(is_known.sum(), -1) if len(vectors) else np.zeros((0, 0), dtype=np.float32)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Add vectors float32 ``[n_keys, dim]``, all or none, and let the oldest go if there are too many."""
@@ -392,10 +393,10 @@ def _fill(vectors: np.ndarray, cache: VectorCache, keys: Sequence[bytes]) -> np.
     """Put what is cached into its rows of `vectors`; which rows these are, bool ``[n_keys]``."""
     is_known = np.zeros(len(keys), dtype=bool)
     for start in range(0, len(keys), CHUNK):
-        found = cache.get(keys[start:start + CHUNK])
-        for row, key in enumerate(keys[start:start + CHUNK], start):
-            if key in found:
-                vectors[row], is_known[row] = found[key], True
+        chunk = slice(start, start + CHUNK)
+        is_known[chunk], found = cache.get(keys[chunk])
+        if len(found):
+            vectors[chunk][is_known[chunk]] = found
     return is_known
 
 

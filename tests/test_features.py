@@ -93,7 +93,7 @@ def test_two_writers_share_a_cache(tmp_path):
     one, two = (VectorCache(tmp_path / "vectors.sqlite") for _ in range(2))
     one.put([b"a"], np.zeros((1, 3), dtype=np.float32))
     two.put([b"a", b"b"], np.ones((2, 3), dtype=np.float32))
-    assert one.get([b"b"])[b"b"].tolist() == [1, 1, 1] and two.get([b"a"])[b"a"].tolist() == [0, 0, 0]
+    assert one.get([b"b", b"c"])[0].tolist() == [True, False] and one.get([b"b"])[1].tolist() == [[1, 1, 1]] and two.get([b"a"])[1].tolist() == [[0, 0, 0]]
 
 
 def test_what_is_cut_is_counted(encoder, own_cache, caplog):
