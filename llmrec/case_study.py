@@ -72,7 +72,7 @@ def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epoch
     comparison = compare_users({name: table["ndcg", 10] for name, table in per_user.items()}, seed=seed)
     return Study(dataset, split, pd.DataFrame.from_dict(rows, orient="index"), comparison, show_people(systems, split, seed=seed), systems[OURS])
 
-
+# %% ../nbs/08_case_study.ipynb #5be8083f
 def _table_row(report: pd.DataFrame) -> dict:
     """The columns of a report of `summarise`, in the order of a table."""
     names = {"ndcg": "NDCG", "hr": "HR", "recall": "Recall", "coverage": "coverage"}
@@ -111,7 +111,7 @@ def _n_numbers(system: Recommender) -> int:
         return sum(parameter.numel() for parameter in system.network_.parameters())
     return sum(int(np.prod(value.shape)) for name, value in vars(system).items() if name != "popularity_" and isinstance(value, (np.ndarray, torch.Tensor)))
 
-
+# %% ../nbs/08_case_study.ipynb #77762cdf
 def show_people(systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5, seed: int = 0) -> list[dict]:
     """For `n_people` test users drawn with `seed`: last items of the history, what came next, and each system's first `k`."""
     texts = split.train.items.set_index("item_id")["text"]
