@@ -81,7 +81,7 @@ def _table_row(report: pd.DataFrame) -> dict:
             for column, value in _measured(f"{names[measure.metric]}@{measure.k}", measure.value, measure.ci_low, measure.ci_high).items()}
 
 
-def _measured(name: str, value: float, low: float = np.nan, high: float = np.nan) -> dict:
+def _measured(name: str, value: float, low: float, high: float) -> dict:
     """The columns of one measure: its value, and where it has an interval ``low`` and ``high``."""
     return {name: value} | ({} if np.isnan(low) else {f"{name} low": low, f"{name} high": high})
 

@@ -196,7 +196,9 @@ def attention_in_sixteens(module, query: torch.Tensor, key: torch.Tensor, value:
     `query` is ``[n_texts, n_heads, length, dim]``; `key` and `value` may have fewer heads, each for several of the query's. Returns ``[n_texts, length, n_heads, dim]``.
     """
     n_shared, extra = query.shape[1] // key.shape[1], -key.shape[2] % 16
-    key, value = (F.pad(side, (0, 0, 0, extra)).repeat_interleave(n_shared, dim=1) for side in (key, value))
+    key, value = (F.pad(side, (0, 0, 0, extra)) for side in (key, value))
+    if n_shared > 1:
+        key, value = (side.repeat_interleave(n_shared, dim=1) for side in (key, value))
     scores = torch.matmul(query * (query.shape[-1]**-0.5 if scaling is None else scaling), key.transpose(2, 3)).float()
     if attention_mask is not None:
         scores[..., :scores.shape[-1] - extra] += attention_mask

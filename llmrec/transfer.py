@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import threading
 import time
@@ -551,9 +552,11 @@ def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Seque
         return 1.0
     vectors = np.vstack([encoder.encode(source), encoder.encode(new)])
     whitened = Whitening(n_components).fit(vectors).transform(vectors)
-    nearest = NearestNeighbors(n_neighbors=min(n_neighbors, len(vectors) - 1), metric="cosine").fit(whitened).kneighbors(return_distance=False)  # without itself
-    share = (nearest[len(source):] < len(source)).mean()
-    return 1.0 - len(new) / len(target) * (1.0 - min(1.0, float(share) * (len(vectors) - 1) / len(source)))
+    n_neighbors = min(n_neighbors, len(vectors) - 1)
+    neighbors = NearestNeighbors(n_neighbors=n_neighbors + 1, metric="cosine").fit(whitened)  # one of them is the text itself
+    nearest = neighbors.kneighbors(whitened[len(source):], return_distance=False)
+    share = float((nearest < len(source)).sum()) / (len(new) * n_neighbors)
+    return 1.0 - len(new) / len(target) * (1.0 - min(1.0, share * (len(vectors) - 1) / len(source)))
 
 
 def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:
@@ -562,10 +565,10 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     Content counts 1 and each model as much as the `catalogue_overlap` of the texts it learned from and those of `train`. Of `train` only the items are used, and what
     is popular for users without history.
     """
-    moved = [model.with_items(train.items) for model in models]
-    weights = [catalogue_overlap(model.encoder, model.items_["text"], train.items["text"]) for model in models]
-    content = ContentKNN(models[0].encoder, n_components=32, n_last=20).fit(train)
-    return Ensemble([content, *moved], standardise=True, weights=[1.0, *weights]).join()
+    encoder = models[0].encoder
+    overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))  # models of one source share it
+    members = [ContentKNN(encoder, n_components=32, n_last=20).fit(train), *(model.with_items(train.items) for model in models)]
+    return Ensemble(members, standardise=True, weights=[1.0, *(overlap(tuple(model.items_["text"])) for model in models)]).join()
 
 # %% ../nbs/06_transfer.ipynb #3b752d9b
 @dataclass(frozen=True)
