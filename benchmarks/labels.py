@@ -1,8 +1,8 @@
 """What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several draws and seeds.
 
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
-``more`` (what else might help, 200 labels), ``5000`` and ``all``. Each result is a line of ``.runs/labels-<part>.jsonl``; a second call goes on there. Writes
-``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
+``more`` (what else might help, 200 labels), ``5000``, ``all``, and ``ends`` (of long reviews, all labels). Each result is a line of ``.runs/labels-<part>.jsonl``; a second
+call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
 """
 import functools
 import json
@@ -24,6 +24,7 @@ from llmrec.pretraining import new_model, review_model, split_reviews
 
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
 PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}  # "very [MASK]!": the vector of what the model would put there
+PROMPTS = (PROMPT["template"], "真的很[MASK]。{}", "总体来说很[MASK]。{}", "我觉得很[MASK]。{}")  # "really", "on the whole", "I find it"
 SETTINGS = [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in (3e-5, 1e-4, 3e-4)]
 LEARNED_FROM, TEST = split_reviews()
 
@@ -95,14 +96,34 @@ def own(n: int, seed: int, *, percent: int) -> np.ndarray:
     return fitted(n, seed, percent).predict_proba(TEST["text"].tolist())[:, 1]
 
 
-def self_trained(n: int, seed: int) -> np.ndarray:
-    """The same after it has learned again, from its own guesses too: those of the other reviews of which it is surer than of half (Lee, *Pseudo-Label*, 2013)."""
+def of_prompts(some: pd.DataFrame, texts: list[str], seed: int) -> np.ndarray:
+    """Probability that each text is praise: mean of one fine-tuned BERT a prompt (Schick and Schütze, *Exploiting Cloze Questions*, 2021)."""
+    return np.mean([fine_tuned(100, some, seed, **chosen(True) | PROMPT | {"template": prompt}).predict_proba(texts)[:, 1] for prompt in PROMPTS], axis=0)
+
+
+def several_prompts(n: int, seed: int) -> np.ndarray:
+    """What the fine-tuned BERTs behind four prompts think of the test reviews."""
+    return of_prompts(labelled(n, seed), TEST["text"].tolist(), seed)
+
+
+def self_trained(n: int, seed: int, *, several: bool = False) -> np.ndarray:
+    """The small BERT after it has learned again, from guesses too: its own, or those behind several prompts, of the other reviews, the surer half of them.
+
+    Source: Lee, *Pseudo-Label*, 2013; with several prompts, Schick and Schütze as above.
+    """
     some = labelled(n, seed)
     others = LEARNED_FROM.drop(some.index)
-    praise = fitted(n, seed, 100).predict_proba(others["text"].tolist())[:, 1]
+    texts = others["text"].tolist()
+    praise = of_prompts(some, texts, seed) if several else fitted(n, seed, 100).predict_proba(texts)[:, 1]
     surest = np.argsort(-np.abs(praise - 0.5), kind="stable")[:len(others) // 2]
     guessed = others.iloc[surest].assign(label=(praise[surest] > 0.5).astype(int))
     return fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(True)).predict_proba(TEST["text"].tolist())[:, 1]
+
+
+def both_ends(n: int, seed: int) -> np.ndarray:
+    """The small BERT on the beginning and the end of long reviews, which are cut after 128 tokens otherwise (Sun et al., *How to Fine-Tune BERT*, 2019)."""
+    some, texts = (part.assign(text=part["text"].where(part["text"].str.len() <= 120, part["text"].str[:40] + part["text"].str[-80:])) for part in (labelled(n, seed), TEST))
+    return fine_tuned(100, some, seed, **chosen(True)).predict_proba(texts["text"].tolist())[:, 1]
 
 
 def both(n: int, seed: int) -> np.ndarray:
@@ -117,8 +138,10 @@ def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
 
 PARTS = {"words": [(name, method, n, {}) for name, method in (("TF-IDF", tf_idf), ("snownlp", snownlp)) for n in (*FEW, 5_000, ALL)],
          "few": bert(*FEW), "length": bert(200, percents=(25, 50, 75)),
-         "more": [("own, self-trained", self_trained, 200, {}), ("own and TF-IDF", both, 200, {})],
-         **{name: [*bert(n), ("own and TF-IDF", both, n, {})] for name, n in (("5000", 5_000), ("all", ALL))}}
+         "more": [("own and TF-IDF", both, 200, {}), ("own, four prompts", several_prompts, 200, {}), ("own, self-trained", self_trained, 200, {}),
+                  ("own, four prompts, self-trained", self_trained, 200, {"several": True}), ("own, both ends", both_ends, 200, {})],
+         **{name: [*bert(n), ("own and TF-IDF", both, n, {})] for name, n in (("5000", 5_000), ("all", ALL))},
+         "ends": [("own, both ends", both_ends, ALL, {})]}
 
 
 def main() -> None:

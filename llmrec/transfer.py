@@ -445,20 +445,21 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 logits = network(encoder._batch([tokens[row] for row in rows]))
             loss = F.cross_entropy(logits.float(), targets[rows])
-            _require_finite(loss, step)
-            optimizer.zero_grad()
-            (loss + fine_tuning.pull * l2_sp(network, start) if fine_tuning.pull else loss).backward()
-            nn.utils.clip_grad_norm_([parameter for _, parameter in learning], 1.0)
-            optimizer.step()
+            _descend(loss + fine_tuning.pull * l2_sp(network, start) if fine_tuning.pull else loss, optimizer, step)
     classifier.cost_.n_trained = sum(parameter.numel() for _, parameter in learning)
     merge_lora(network)
     classifier.encoder_ = _with_model(encoder, network.encoder)
     classifier.coef_, classifier.intercept_ = (side.detach().cpu().double().numpy() for side in (network.head.weight, network.head.bias))
 
 
-def _require_finite(loss: torch.Tensor, step: int) -> None:
+def _descend(loss: torch.Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """One step down a loss, with gradients clipped at length 1."""
     if not torch.isfinite(loss):
         raise ValueError(f"the loss is {loss.item()} in step {step}; what was given is as it was. Mend: a lower learning_rate.")
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([parameter for group in optimizer.param_groups for parameter in group["params"]], 1.0)
+    optimizer.step()
 
 
 def _stack_of(model: nn.Module) -> str:
@@ -528,11 +529,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
             optimizer.param_groups[0]["lr"] = learning_rate * _schedule(step, len(batches), 0.1)
             anchors, others = (vectors([side[row] for row in rows]) for side in (texts, partners))
             loss = (info_nce(anchors, others, temperature=temperature) + info_nce(others, anchors, temperature=temperature)) / 2
-            _require_finite(loss, step)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            _descend(loss, optimizer, step)
     if checkpointing:
         model.activation_checkpointing_disable()
     return _with_model(encoder, model)
