@@ -1,8 +1,9 @@
 """What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several draws and seeds.
 
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
-``more`` (what else might help, 200 labels), ``5000``, ``all``, and ``ends`` (of long reviews, all labels). Each result is a line of ``.runs/labels-<part>.jsonl``; a second
-call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
+``more`` (what else might help, 200 labels), ``5000``, ``all``, and ``ends`` (of long reviews, all labels). Each result is a line of ``.runs/labels-<part>.jsonl``;
+a second call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, in order,
+``labels_reviews.parquet``.
 """
 import functools
 import json
@@ -122,8 +123,12 @@ def self_trained(n: int, seed: int, *, several: bool = False) -> np.ndarray:
 
 def both_ends(n: int, seed: int) -> np.ndarray:
     """The small BERT on the beginning and the end of long reviews, which are cut after 128 tokens otherwise (Sun et al., *How to Fine-Tune BERT*, 2019)."""
-    some, texts = (part.assign(text=part["text"].where(part["text"].str.len() <= 120, part["text"].str[:40] + part["text"].str[-80:])) for part in (labelled(n, seed), TEST))
-    return fine_tuned(100, some, seed, **chosen(True)).predict_proba(texts["text"].tolist())[:, 1]
+    def shortened(texts: pd.Series) -> pd.Series:
+        return texts.where(texts.str.len() <= 120, texts.str[:40] + texts.str[-80:])
+
+    some = labelled(n, seed)
+    classifier = fine_tuned(100, some.assign(text=shortened(some["text"])), seed, **chosen(True))
+    return classifier.predict_proba(shortened(TEST["text"]).tolist())[:, 1]
 
 
 def both(n: int, seed: int) -> np.ndarray:

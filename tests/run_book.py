@@ -7,24 +7,31 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from llmrec.data import atomic_file
+
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar: nothing to see once it is done
+QUIET = ["--IPKernelApp.log_level=40"]  # errors alone: each kernel would warn that it talks over ports of this machine
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "nbs"
 
 
 def run(path: Path) -> float:
     """Execute one notebook and save it when it has run through; seconds taken."""
     notebook, started = nbformat.read(path, as_version=4), time.perf_counter()
-    NotebookClient(notebook, timeout=5_400, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    NotebookClient(notebook, timeout=5_400, extra_arguments=QUIET, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     notebook.metadata.pop("widgets", None)
-    nbformat.write(notebook, path)
+    with atomic_file(path) as temporary:
+        nbformat.write(notebook, temporary)
     return time.perf_counter() - started
 
 
 if __name__ == "__main__":
     os.environ["TQDM_DISABLE"] = "1"  # a progress bar is for who waits, not for who reads
     chosen = [NOTEBOOKS / f"{name}.ipynb" for name in sys.argv[1:]] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    total = 0.0
     for path in chosen:
-        print(f"{path.stem:20} {run(path):7.1f} s", flush=True)
+        seconds = run(path)
+        total += seconds
+        print(f"{path.stem:20} {seconds:7.1f} s, {total / 60:5.1f} min in all", flush=True)
