@@ -73,11 +73,12 @@ def fine_tuned(percent: int, some: pd.DataFrame, seed: int, *, rate: float, **op
 
 
 @functools.cache
-def chosen(is_pretrained: bool) -> dict:
-    """The best of `SETTINGS` for 200 labels, on a thousand other reviews of the part that is learned from; chosen once, for all sizes."""
-    path = RUNS / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}.json"
+def chosen(n: int, is_pretrained: bool) -> dict:
+    """The best of `SETTINGS` for 200 labels, or for 5,000 where `n` is as large, on a thousand other reviews of the part that is learned from."""
+    n = 200 if n < 5_000 else 5_000
+    path = RUNS / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}-{n}.json"
     if not path.exists():
-        some = labelled(200, 99)
+        some = labelled(n, 99)
         others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
         right = [float((fine_tuned(100 * is_pretrained, some, 99, **options).predict(others["text"].tolist()) == others["label"]).mean()) for options in SETTINGS]
         print(path.stem, right, flush=True)
@@ -88,7 +89,7 @@ def chosen(is_pretrained: bool) -> dict:
 @functools.lru_cache(maxsize=1)
 def fitted(n: int, seed: int, percent: int) -> TransferClassifier:
     """The small BERT, fine-tuned with the chosen settings."""
-    return fine_tuned(percent, labelled(n, seed), seed, **chosen(percent > 0))
+    return fine_tuned(percent, labelled(n, seed), seed, **chosen(n, percent > 0))
 
 
 @functools.cache
@@ -99,7 +100,7 @@ def own(n: int, seed: int, *, percent: int) -> np.ndarray:
 
 def of_prompts(some: pd.DataFrame, texts: list[str], seed: int) -> np.ndarray:
     """Probability that each text is praise: mean of one fine-tuned BERT a prompt (Schick and Schütze, *Exploiting Cloze Questions*, 2021)."""
-    return np.mean([fine_tuned(100, some, seed, **chosen(True) | PROMPT | {"template": prompt}).predict_proba(texts)[:, 1] for prompt in PROMPTS], axis=0)
+    return np.mean([fine_tuned(100, some, seed, **chosen(len(some), True) | PROMPT | {"template": prompt}).predict_proba(texts)[:, 1] for prompt in PROMPTS], axis=0)
 
 
 def several_prompts(n: int, seed: int) -> np.ndarray:
@@ -118,7 +119,7 @@ def self_trained(n: int, seed: int, *, several: bool = False) -> np.ndarray:
     praise = of_prompts(some, texts, seed) if several else fitted(n, seed, 100).predict_proba(texts)[:, 1]
     surest = np.argsort(-np.abs(praise - 0.5), kind="stable")[:len(others) // 2]
     guessed = others.iloc[surest].assign(label=(praise[surest] > 0.5).astype(int))
-    return fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(True)).predict_proba(TEST["text"].tolist())[:, 1]
+    return fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(n, True)).predict_proba(TEST["text"].tolist())[:, 1]
 
 
 def both_ends(n: int, seed: int) -> np.ndarray:
@@ -127,7 +128,7 @@ def both_ends(n: int, seed: int) -> np.ndarray:
         return texts.where(texts.str.len() <= 120, texts.str[:40] + texts.str[-80:])
 
     some = labelled(n, seed)
-    classifier = fine_tuned(100, some.assign(text=shortened(some["text"])), seed, **chosen(True))
+    classifier = fine_tuned(100, some.assign(text=shortened(some["text"])), seed, **chosen(n, True))
     return classifier.predict_proba(shortened(TEST["text"]).tolist())[:, 1]
 
 
