@@ -26,7 +26,7 @@ from llmrec.pretraining import new_model, review_model, split_reviews
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
 PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}  # "very [MASK]!": the vector of what the model would put there
 PROMPTS = (PROMPT["template"], "真的很[MASK]。{}", "总体来说很[MASK]。{}", "我觉得很[MASK]。{}")  # "really", "on the whole", "I find it"
-SETTINGS = [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in (3e-5, 1e-4, 3e-4)]
+RATES = 3e-5, 1e-4, 3e-4
 LEARNED_FROM, TEST = split_reviews()
 
 
@@ -74,15 +74,19 @@ def fine_tuned(percent: int, some: pd.DataFrame, seed: int, *, rate: float, **op
 
 @functools.cache
 def chosen(n: int, is_pretrained: bool) -> dict:
-    """The best of `SETTINGS` for 200 labels, or for 5,000 where `n` is as large, on a thousand other reviews of the part that is learned from."""
+    """Settings for `n` labels: with or without a prompt, and the rate, by what is best with 200 labels; from 5,000 on the rate by what is best with these.
+
+    Judged on a thousand other reviews of the part that is learned from.
+    """
+    settings = [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in RATES] if n < 5_000 else [chosen(200, is_pretrained) | {"rate": rate} for rate in RATES]
     n = 200 if n < 5_000 else 5_000
     path = RUNS / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}-{n}.json"
     if not path.exists():
         some = labelled(n, 99)
         others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
-        right = [float((fine_tuned(100 * is_pretrained, some, 99, **options).predict(others["text"].tolist()) == others["label"]).mean()) for options in SETTINGS]
+        right = [float((fine_tuned(100 * is_pretrained, some, 99, **options).predict(others["text"].tolist()) == others["label"]).mean()) for options in settings]
         print(path.stem, right, flush=True)
-        path.write_text(json.dumps([SETTINGS[int(np.argmax(right))], right]))
+        path.write_text(json.dumps([settings[int(np.argmax(right))], right]))
     return json.loads(path.read_text())[0]
 
 
