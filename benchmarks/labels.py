@@ -72,14 +72,21 @@ def fine_tuned(percent: int, some: pd.DataFrame, seed: int, *, rate: float, **op
     return classifier.fit(some["text"].tolist(), some["label"].to_numpy())
 
 
+def praise(classifier: TransferClassifier, texts: pd.Series) -> np.ndarray:
+    """Probability that each text is praise."""
+    return classifier.predict_proba(texts.tolist())[:, 1]
+
+
 @functools.cache
 def chosen(n: int, is_pretrained: bool) -> dict:
     """Settings for `n` labels: with or without a prompt, and the rate, by what is best with 200 labels; from 5,000 on the rate by what is best with these.
 
     Judged on a thousand other reviews of the part that is learned from.
     """
-    settings = [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in RATES] if n < 5_000 else [chosen(200, is_pretrained) | {"rate": rate} for rate in RATES]
-    n = 200 if n < 5_000 else 5_000
+    if n < 5_000:
+        n, settings = 200, [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in RATES]
+    else:
+        n, settings = 5_000, [chosen(200, is_pretrained) | {"rate": rate} for rate in RATES]
     path = RUNS / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}-{n}.json"
     if not path.exists():
         some = labelled(n, 99)
@@ -99,17 +106,18 @@ def fitted(n: int, seed: int, percent: int) -> TransferClassifier:
 @functools.cache
 def own(n: int, seed: int, *, percent: int) -> np.ndarray:
     """The same for the small BERT."""
-    return fitted(n, seed, percent).predict_proba(TEST["text"].tolist())[:, 1]
+    return praise(fitted(n, seed, percent), TEST["text"])
 
 
-def of_prompts(some: pd.DataFrame, texts: list[str], seed: int) -> np.ndarray:
+def of_prompts(some: pd.DataFrame, texts: pd.Series, seed: int) -> np.ndarray:
     """Probability that each text is praise: mean of one fine-tuned BERT a prompt (Schick and Schütze, *Exploiting Cloze Questions*, 2021)."""
-    return np.mean([fine_tuned(100, some, seed, **chosen(len(some), True) | PROMPT | {"template": prompt}).predict_proba(texts)[:, 1] for prompt in PROMPTS], axis=0)
+    settings = [chosen(len(some), True) | PROMPT | {"template": prompt} for prompt in PROMPTS]
+    return np.mean([praise(fine_tuned(100, some, seed, **options), texts) for options in settings], axis=0)
 
 
 def several_prompts(n: int, seed: int) -> np.ndarray:
     """What the fine-tuned BERTs behind four prompts think of the test reviews."""
-    return of_prompts(labelled(n, seed), TEST["text"].tolist(), seed)
+    return of_prompts(labelled(n, seed), TEST["text"], seed)
 
 
 def self_trained(n: int, seed: int, *, several: bool = False) -> np.ndarray:
@@ -119,11 +127,10 @@ def self_trained(n: int, seed: int, *, several: bool = False) -> np.ndarray:
     """
     some = labelled(n, seed)
     others = LEARNED_FROM.drop(some.index)
-    texts = others["text"].tolist()
-    praise = of_prompts(some, texts, seed) if several else fitted(n, seed, 100).predict_proba(texts)[:, 1]
-    surest = np.argsort(-np.abs(praise - 0.5), kind="stable")[:len(others) // 2]
-    guessed = others.iloc[surest].assign(label=(praise[surest] > 0.5).astype(int))
-    return fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(n, True)).predict_proba(TEST["text"].tolist())[:, 1]
+    guesses = of_prompts(some, others["text"], seed) if several else praise(fitted(n, seed, 100), others["text"])
+    surest = np.argsort(-np.abs(guesses - 0.5), kind="stable")[:len(others) // 2]
+    guessed = others.iloc[surest].assign(label=(guesses[surest] > 0.5).astype(int))
+    return praise(fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(n, True)), TEST["text"])
 
 
 def both_ends(n: int, seed: int) -> np.ndarray:
@@ -133,7 +140,7 @@ def both_ends(n: int, seed: int) -> np.ndarray:
 
     some = labelled(n, seed)
     classifier = fine_tuned(100, some.assign(text=shortened(some["text"])), seed, **chosen(n, True))
-    return classifier.predict_proba(shortened(TEST["text"]).tolist())[:, 1]
+    return praise(classifier, shortened(TEST["text"]))
 
 
 def both(n: int, seed: int) -> np.ndarray:

@@ -63,14 +63,14 @@ def mask_tokens(token_ids: torch.Tensor, is_special: torch.Tensor, *, mask_id: i
     return corrupted, torch.where(chosen, token_ids, NOT_CHOSEN)
 
 # %% ../nbs/03_pretraining.ipynb #2188e99c
-def split_reviews() -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_reviews(*, run_length: int = 20, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The Chinese reviews, ``text, label``, in random order: four fifths to learn from, and a fifth that nothing in this book learns from.
 
-    A line of the file may be a piece of a review whose other pieces stand beside it, so that runs of twenty lines stay on one side.
+    A line of the file may be a piece of a review whose other pieces stand beside it, so that `run_length` neighbouring lines stay on one side.
     """
     reviews = load_dataset("chinese-reviews", progress=False)
-    run = np.arange(len(reviews)) // 20
-    held_out = np.random.default_rng(0).permutation(run.max() + 1)[run] % 5 == 0
+    run = np.arange(len(reviews)) // run_length
+    held_out = np.random.default_rng(seed).permutation(run.max() + 1)[run] % 5 == 0
     to_learn_from, to_judge = (reviews[part].sample(frac=1, random_state=0, ignore_index=True) for part in (~held_out, held_out))
     return to_learn_from, to_judge
 
