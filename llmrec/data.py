@@ -493,7 +493,7 @@ def _k_core(dataset: Dataset, k: int) -> Dataset:
             kept = kept[kept[column].map(kept[column].value_counts()) >= k]
     if kept.empty:
         raise DataError(f"k_core: nothing is left at k={k}. Mend: choose a smaller k.")
-    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"])].reset_index(drop=True)
+    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())].reset_index(drop=True)
     return _derive(dataset, f"{k}-core over all interactions, before any split", interactions=kept, items=items)
 
 # %% ../nbs/01_data.ipynb #49d3e258
@@ -740,7 +740,7 @@ def _load_complete_journey(progress: bool, item: str = "product_type", purchases
         products["item_id"] = products["department"] + " / " + products["product_category"] + " / " + products["product_type"]
         items, text = products[["item_id", *_TYPE_COLUMNS]].drop_duplicates("item_id"), _TYPE_COLUMNS[::-1]
         log = log.merge(products[["product_id", "item_id"]], on="product_id")
-    bought = items[items["item_id"].isin(log["item_id"])].assign(**{column: items[column].str.lower() for column in text})
+    bought = items[items["item_id"].isin(log["item_id"].unique())].assign(**{column: items[column].str.lower() for column in text})
     dataset = Dataset.from_frames(log[log["item_id"].isin(bought["item_id"])], bought, text=text, name="complete-journey")
     dataset = replace(dataset, steps=(f"items are {item}s",), items=dataset.items.assign(department=dataset.items["department"].str.upper()))
     return _first_interactions(dataset) if purchases == "first" else dataset

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from .data import BLUE, CONTEXT, GREY, ORANGE, PROTOCOLS, TEST, TRAIN, VALID, DataError, Dataset, LeakError, Split, gini, sort_by_time
 from .features import TextEncoder, Whitening
-from .models import Recommender
+from .models import Recommender, _history_positions
 
 # %% auto #0
 __all__ = ['ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'Lists', 'ranked_lists', 'hit_rate', 'precision', 'recall',
@@ -678,7 +678,7 @@ class RidgeFromText(Recommender):
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RidgeFromText:
         self._remember(train)
         self.encoder = self.encoder or TextEncoder.from_pretrained()
-        matrix = _history_matrix([self._positions(items) for items in train.histories().values()], len(self.items_))
+        matrix = _history_matrix(_history_positions(self, train.histories()), len(self.items_))
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
         _, strengths, directions = randomized_svd(matrix, n_factors, random_state=self.seed)
         known = self.popularity_ > 0
@@ -708,7 +708,7 @@ class ItemItem(Recommender):
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ItemItem:
         self._remember(train)
-        histories = [self._positions(items) for items in train.histories().values()]
+        histories = _history_positions(self, train.histories())
         self.weights_ = self._item_weights(_history_matrix(histories, len(self.items_))).astype(np.float32)
         return self
 
@@ -759,7 +759,7 @@ class ALS(Recommender):
         except ImportError as error:
             raise ImportError("ALS needs the library implicit. Mend: pip install llmrec[baselines].") from error
         self._remember(train)
-        histories = [self._positions(items) for items in train.histories().values()]
+        histories = _history_positions(self, train.histories())
         with threadpool_limits(1, "blas"):  # its own threads and those of BLAS would wait for each other
             self.model_ = AlternatingLeastSquares(self.n_factors, regularization=self.regularisation, alpha=self.confidence, iterations=self.iterations,
                                                   random_state=self.seed)

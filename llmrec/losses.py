@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from .pretraining import NOT_CHOSEN
 
@@ -23,8 +23,8 @@ IGNORED = -1
 
 
 def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, *, excluded: torch.Tensor | None = None, label_smoothing: float = 0.0,
-                 max_logits: int = 2**27) -> torch.Tensor:
-    """Mean cross-entropy, in nats, of the next item over the whole catalogue.
+                 max_logits: int = 2**22) -> torch.Tensor:
+    """Mean cross-entropy, in nats, of the next item over the whole catalogue; products in the precision of the vectors, sums in float32 or better.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
     excluded : bool ``[..., n_items]``, optional
         Items that are no candidates at a position; not with `label_smoothing`, which gives every item its share.
     max_logits : int
-        Scores held in memory at once; beyond that the sum is built in chunks.
+        Scores held in memory at once.
 
     Raises
     ------
@@ -43,23 +43,42 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
     """
     real = _real_positions(wishes, targets, len(items))
     wishes, targets = wishes[real], targets[real]
-    parts = [wishes, targets]
     if excluded is not None:
         excluded = excluded[real]
         if excluded.gather(1, targets[:, None]).any() or label_smoothing:
             raise ValueError("a target is excluded at its own position, or labels are smoothed over excluded items. Mend: set such targets to -1; label_smoothing=0.")
-        parts.append(excluded)
+    return _SoftmaxOfProducts.apply(wishes, items, targets, excluded, label_smoothing, max(1, max_logits // len(items)))
 
-    def part(some_wishes, some_targets, some_excluded=None):
-        scores = some_wishes @ items.T
-        if some_excluded is not None:
-            scores.masked_fill_(some_excluded, -torch.inf)
-        return F.cross_entropy(scores, some_targets, label_smoothing=label_smoothing, reduction="sum")
 
-    rows = max(1, max_logits // len(items))
-    if len(targets) <= rows:
-        return part(*parts) / len(targets)
-    return sum(checkpoint(part, *chunk, use_reentrant=False) for chunk in zip(*(some.split(rows) for some in parts), strict=True)) / len(targets)
+class _SoftmaxOfProducts(torch.autograd.Function):
+    """Mean cross-entropy of the scores ``wishes @ items.T``, of which no more than `n_rows` rows are ever held."""
+
+    @staticmethod
+    def forward(ctx, wishes, items, targets, excluded, label_smoothing, n_rows):
+        exact = torch.promote_types(wishes.dtype, torch.float32)
+        loss, of_wishes, of_items = 0.0, torch.empty_like(wishes), torch.zeros_like(items, dtype=exact)
+        for start in range(0, len(targets), n_rows):
+            rows = slice(start, start + n_rows)
+            scores, right = (wishes[rows] @ items.T).to(exact), targets[rows, None]
+            if excluded is not None:
+                scores.masked_fill_(excluded[rows], -torch.inf)
+            log_p = scores.log_softmax(1)
+            loss = loss - (1 - label_smoothing) * log_p.gather(1, right).sum()
+            if label_smoothing:
+                loss = loss - label_smoothing * log_p.mean(1).sum()
+            error = log_p.exp_() - label_smoothing / len(items) if label_smoothing else log_p.exp_()  # expected ...
+            error.scatter_add_(1, right, torch.full_like(right, label_smoothing - 1, dtype=exact))    # ... minus what came
+            error = error.to(items.dtype)
+            of_wishes[rows] = error @ items
+            of_items += error.T @ wishes[rows]
+        ctx.save_for_backward(of_wishes / len(targets), (of_items / len(targets)).to(items.dtype))
+        return loss / len(targets)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        of_wishes, of_items = ctx.saved_tensors
+        return gradient * of_wishes, gradient * of_items, None, None, None, None
 
 
 def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -> torch.Tensor:
