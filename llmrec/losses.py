@@ -23,7 +23,7 @@ IGNORED = -1
 
 
 def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, *, excluded: torch.Tensor | None = None, label_smoothing: float = 0.0,
-                 max_logits: int = 2**22) -> torch.Tensor:
+                 max_logits: int = 2**21) -> torch.Tensor:
     """Mean cross-entropy, in nats, of the next item over the whole catalogue; products in the precision of the vectors, sums in float32 or better.
 
     Parameters

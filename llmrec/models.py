@@ -851,7 +851,9 @@ class SequentialRecommender(Recommender):
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         padded = pad_histories(histories, self.config.max_length).to(self.device)
         last = (padded >= 0).sum(1).clamp(min=1) - 1
-        return self.network_.wishes(self._read, padded)[torch.arange(len(padded)), last], self._scored_by
+        wishes = [self.network_.wishes(self._read, some)[torch.arange(len(some)), end]
+                  for some, end in zip(padded.split(128), last.split(128), strict=True)]  # few enough for the caches of a processor
+        return torch.cat(wishes), self._scored_by
 
 
 def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
