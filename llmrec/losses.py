@@ -31,8 +31,8 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
     wishes : ``[..., dim]``
     items : ``[n_items, dim]``
     targets : int64 ``[...]``; -1 is ignored
-    excluded : bool ``[..., n_items]``, optional
-        Items that are no candidates at a position; not with `label_smoothing`, which gives every item its share.
+    excluded : int64 ``[..., n_excluded]``, optional
+        Items that are no candidates at a position, padded with -1; not with `label_smoothing`, which gives every item its share.
     max_logits : int
         Scores held in memory at once.
 
@@ -45,7 +45,7 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
     wishes, targets = wishes[real], targets[real]
     if excluded is not None:
         excluded = excluded[real]
-        if excluded.gather(1, targets[:, None]).any() or label_smoothing:
+        if (excluded == targets[:, None]).any() or label_smoothing:
             raise ValueError("a target is excluded at its own position, or labels are smoothed over excluded items. Mend: set such targets to -1; label_smoothing=0.")
     return _SoftmaxOfProducts.apply(wishes, items, targets, excluded, label_smoothing, max(1, max_logits // len(items)))
 
@@ -61,13 +61,14 @@ class _SoftmaxOfProducts(torch.autograd.Function):
             rows = slice(start, start + n_rows)
             scores, right = (wishes[rows] @ items.T).to(exact), targets[rows, None]
             if excluded is not None:
-                scores.masked_fill_(excluded[rows], -torch.inf)
-            log_p = scores.log_softmax(1)
-            loss = loss - (1 - label_smoothing) * log_p.gather(1, right).sum()
+                scores.scatter_add_(1, excluded[rows].clamp(min=0), torch.where(excluded[rows] < 0, 0.0, -torch.inf).to(exact))
+            error = scores.softmax(1)                                         # expected ...
+            log_sum = scores.amax(1) - error.amax(1).log()
+            loss = loss + (log_sum - (1 - label_smoothing) * scores.gather(1, right).squeeze(1)).sum()
             if label_smoothing:
-                loss = loss - label_smoothing * log_p.mean(1).sum()
-            error = log_p.exp_() - label_smoothing / len(items) if label_smoothing else log_p.exp_()  # expected ...
-            error.scatter_add_(1, right, torch.full_like(right, label_smoothing - 1, dtype=exact))    # ... minus what came
+                loss = loss - label_smoothing * scores.mean(1).sum()
+                error -= label_smoothing / len(items)
+            error.scatter_add_(1, right, torch.full_like(right, label_smoothing - 1, dtype=exact))  # ... minus what came
             error = error.to(items.dtype)
             of_wishes[rows] = error @ items
             of_items += error.T @ wishes[rows]

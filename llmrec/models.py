@@ -539,13 +539,10 @@ class NegativeSampler:
         return torch.from_numpy(np.minimum(drawn, len(self.cumulative) - 1))
 
 
-def already_taken(inputs: torch.Tensor, n_items: int) -> torch.Tensor:
-    """Whether a history holds an item up to each of its positions: bool ``[batch, length, n_items]`` for `inputs` ``[batch, length]``, padded with -1."""
+def already_taken(inputs: torch.Tensor) -> torch.Tensor:
+    """What a history holds up to each of its positions: int64 ``[batch, length, length]``, padded with -1, for `inputs` ``[batch, length]``, padded alike."""
     up_to_it = torch.ones(inputs.shape[1], inputs.shape[1], dtype=torch.bool, device=inputs.device).tril()
-    row, position, event = ((inputs >= 0)[:, None] & up_to_it).nonzero(as_tuple=True)
-    taken = torch.zeros(*inputs.shape, n_items, dtype=torch.bool, device=inputs.device)
-    taken[row, position, inputs[row, event]] = True
-    return taken
+    return inputs[:, None].masked_fill(~up_to_it, IGNORED)
 
 
 def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, *, sampler: NegativeSampler | None = None,
@@ -565,8 +562,8 @@ def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch
         wishes, items = model(text_vectors, inputs, rows)
     wishes, items = wishes.float(), items.float()
     if exclude_history:
-        taken = already_taken(inputs, len(items))
-        new = targets.masked_fill(taken.gather(2, targets.clamp(min=0)[..., None]).squeeze(2), IGNORED)
+        taken = already_taken(inputs)
+        new = targets.masked_fill((taken == targets[..., None]).any(2), IGNORED)
         if (targets != IGNORED).any() and not (new != IGNORED).any():
             return wishes.sum() * 0.0  # all of it was taken before: nothing to learn, and no mistake
         targets = new
@@ -575,7 +572,12 @@ def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch
         return full_softmax(wishes.to(products), items.to(products), targets, excluded=taken)
     real = targets != IGNORED
     return sampled_softmax(wishes[real], items[targets[real]], items[drawn], targets=targets[real], negatives=drawn, log_q=sampler.log_q.to(inputs.device)[negatives],
-                           excluded=taken[..., drawn][real] if exclude_history else None)
+                           excluded=_marked(taken[real], len(items))[:, drawn] if exclude_history else None)
+
+
+def _marked(numbers: torch.Tensor, n: int) -> torch.Tensor:
+    """True where a row of `numbers`, padded with -1, holds the column's: bool ``[n_rows, n]``."""
+    return torch.zeros(len(numbers), n + 1, dtype=torch.bool, device=numbers.device).scatter_(1, numbers % (n + 1), True)[:, :n]  # -1 goes to the spare column
 
 # %% ../nbs/05_models.ipynb #92e573f3
 @dataclass(frozen=True)
