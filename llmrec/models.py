@@ -318,7 +318,9 @@ class GRUTower(nn.Module):
         self.gru, self.norm = nn.GRU(dim, dim, num_layers=n_layers, batch_first=True), nn.LayerNorm(dim)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.gru(self.dropout(embeddings))[0])
+        steps = self.dropout(embeddings)
+        with torch.autocast(steps.device.type, enabled=False):  # a hundred small steps, which change of precision would only delay
+            return self.norm(self.gru(steps.float())[0])
 
 
 class MeanTower(nn.Module):
