@@ -495,10 +495,22 @@ def _check_metrics(metrics: Sequence[str], vectors: np.ndarray | None) -> None:
 
 
 def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFrame, dict]:
-    targets, histories = split.targets(part), split.histories(part)
+    histories, targets = _known_and_wanted(split, part)
     if not targets:
         raise DataError(f"{part}: no user has a target that is new to her. Mend: choose another protocol or larger fractions.")
-    return recommender.recommend({user: histories[user] for user in targets}, k=k, candidates=split.candidates(part)), targets
+    return recommender.recommend(histories, k=k, candidates=split.candidates(part)), targets
+
+
+_TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()  # by split and part: made once, however many systems are judged
+
+
+def _known_and_wanted(split: Split, part: str) -> tuple[dict, dict]:
+    """The histories of the users who have a target in `part`, and their targets."""
+    tasks = _TASKS.setdefault(split, {})
+    if part not in tasks:
+        histories, targets = split.histories(part), split.targets(part)
+        tasks[part] = {user: histories[user] for user in targets}, targets
+    return tasks[part]
 
 
 def _users_with_ties(recommendations: pd.DataFrame) -> int:

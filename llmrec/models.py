@@ -46,7 +46,11 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 # %% ../nbs/05_models.ipynb #7f5ec982
 def top_k_of_products(users: torch.Tensor, items: torch.Tensor, k: int, seen: tuple[torch.Tensor, torch.Tensor], *, group: int = 32, tile: int = 2_048):
-    """`top_k` of ``users @ items.T``, where the pairs `seen` (rows, columns) count as minus infinity; never holds more than a tile of the scores."""
+    """`top_k` of ``users @ items.T``, where the pairs `seen` (rows, columns) count as minus infinity; never holds the scores of more than two tiles."""
+    if len(items) <= 2 * tile:  # a small catalogue is quicker at once
+        scores = users @ items.T
+        scores[seen] = -torch.inf
+        return top_k(scores, min(k, len(items)))
     n_groups = -(-len(items) // group)
     maxima, buffer = users.new_empty(len(users), n_groups), users.new_empty(len(users), tile)
     in_order = seen[1].argsort()
@@ -688,7 +692,7 @@ class Run:
         self.fine_tuning = fine_tuning or FineTuning.of_all(model)
         self.trained, groups = self.fine_tuning.prepare(model, lambda p: config.id_weight_decay if id(p) in tables else config.weight_decay)
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-        self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate))
+        self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate, fused=True))
         steps_per_epoch = -(-n_histories // config.batch_size)
         self.n_steps, self.n_warmup, self.n_done = epochs * steps_per_epoch, max(1, config.warmup_epochs * steps_per_epoch), 0
 
