@@ -858,10 +858,10 @@ class SequentialRecommender(Recommender):
     @torch.inference_mode()
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         padded = pad_histories(histories, self.config.max_length).to(self.device)
-        last = (padded >= 0).sum(1).clamp(min=1) - 1
-        wishes = [self.network_.wishes(self._read, some)[torch.arange(len(some)), end]
-                  for some, end in zip(padded.split(128), last.split(128), strict=True)]  # few enough for the caches of a processor
-        return torch.cat(wishes), self._scored_by
+        lengths = (padded >= 0).sum(1).clamp(min=1)
+        order = lengths.argsort()  # short histories together, and few enough for the caches of a processor
+        wishes = [self.network_.wishes(self._read, padded[rows, :lengths[rows[-1]]])[torch.arange(len(rows)), lengths[rows] - 1] for rows in order.split(128)]
+        return torch.cat(wishes)[order.argsort()], self._scored_by
 
 
 def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
