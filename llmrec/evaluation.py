@@ -866,11 +866,11 @@ def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) ->
     ``history``: "short" or "long" (above the median); ``targets``: "head" if all are among the `head_share` most popular items of training,
     "tail" if none is, else "mixed"; ``items``: "cold" if no target has a training event, else "warm".
     """
-    targets, histories = split.targets(part), split.histories(part)
+    histories, targets = _known_and_wanted(split, part)
     counts = split.train.interactions["item_id"].value_counts().reindex(split.train.items["item_id"]).fillna(0)
     head = set(counts.sort_values(ascending=False, kind="stable").index[:max(1, round(head_share * len(counts)))])
     seen = set(counts.index[counts > 0])
-    lengths = pd.Series({user: len(histories[user]) for user in targets})
+    lengths = pd.Series({user: len(items) for user, items in histories.items()})
     shares = np.array([np.mean([item in head for item in items]) for items in targets.values()])
     return pd.DataFrame({"history": np.where(lengths > lengths.median(), "long", "short"),
                          "targets": np.select([shares == 1, shares == 0], ["head", "tail"], "mixed"),

@@ -60,7 +60,7 @@ class _SoftmaxOfProducts(torch.autograd.Function):
         for start in range(0, len(targets), n_rows):
             rows = slice(start, start + n_rows)
             scores, right = (wishes[rows] @ items.T).to(exact), targets[rows, None]
-            if excluded is not None:
+            if excluded is not None:  # a padding of -1 takes nothing away
                 scores.scatter_add_(1, excluded[rows].clamp(min=0), torch.where(excluded[rows] < 0, 0.0, -torch.inf).to(exact))
             error = scores.softmax(1)                                         # expected ...
             log_sum = scores.amax(1) - error.amax(1).log()
