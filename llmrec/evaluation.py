@@ -25,15 +25,16 @@ from tqdm.auto import tqdm
 
 from .data import BLUE, CONTEXT, GREY, ORANGE, PROTOCOLS, TEST, TRAIN, VALID, DataError, Dataset, LeakError, Split, gini, sort_by_time
 from .features import TextEncoder, Whitening
-from .models import Recommender, _history_positions
+from .models import Ensemble, Recommender, _history_positions, mean_ndcg, validation_task
 
 # %% auto #0
-__all__ = ['ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'Lists', 'ranked_lists', 'hit_rate', 'precision', 'recall',
-           'ndcg', 'reciprocal_rank', 'average_precision', 'auc', 'novelty', 'popularity', 'diversity', 'serendipity',
-           'coverage', 'exposure_gini', 'bootstrap_interval', 'detectable_difference', 'audit', 'require_no_leak',
-           'evaluate_users', 'evaluate', 'summarise', 'side_by_side', 'compare', 'compare_users', 'sign_flip_p_value',
-           'holm', 'plot_differences', 'Popular', 'RecentlyPopular', 'ContentKNN', 'RidgeFromText', 'ItemItem',
-           'ItemKNN', 'EASE', 'ALS', 'Tuning', 'tune', 'plot_trials', 'user_groups', 'evaluate_groups', 'shuffle_test',
+__all__ = ['ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'FADINGS', 'Lists', 'ranked_lists', 'hit_rate', 'precision',
+           'recall', 'ndcg', 'reciprocal_rank', 'average_precision', 'auc', 'novelty', 'popularity', 'diversity',
+           'serendipity', 'coverage', 'exposure_gini', 'bootstrap_interval', 'detectable_difference', 'audit',
+           'require_no_leak', 'evaluate_users', 'evaluate', 'summarise', 'side_by_side', 'compare', 'compare_users',
+           'sign_flip_p_value', 'holm', 'plot_differences', 'Popular', 'RecentlyPopular', 'history_weights',
+           'history_matrix', 'FadingRecommender', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE',
+           'ease_and_content', 'ALS', 'Tuning', 'tune', 'plot_trials', 'user_groups', 'evaluate_groups', 'shuffle_test',
            'wilson_interval', 'evaluate_classifier', 'plot_calibration']
 
 # %% ../nbs/07_evaluation.ipynb #041cc658
@@ -498,7 +499,9 @@ def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFr
     histories, targets = _known_and_wanted(split, part)
     if not targets:
         raise DataError(f"{part}: no user has a target that is new to her. Mend: choose another protocol or larger fractions.")
-    return recommender.recommend(histories, k=k, candidates=split.candidates(part)), targets
+    own = {user: list(items) for user, items in histories.items()}  # what one system does to its histories, no other one sees
+    times = {"times": split.times(part)} if getattr(recommender, "needs_times", False) else {}
+    return recommender.recommend(own, k=k, candidates=split.candidates(part), **times), targets
 
 
 _TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()  # by split and part: made once, however many systems are judged
@@ -648,38 +651,97 @@ class RecentlyPopular(Popular):
         self.weights_ = np.bincount(self._positions(recent["item_id"]), minlength=len(self.items_)).astype(np.float32)
         return self
 
-# %% ../nbs/07_evaluation.ipynb #a7188f62
-class ContentKNN(Recommender):
-    """Mean cosine between an item's text and the last `n_last` texts of the history."""
+# %% ../nbs/07_evaluation.ipynb #f06a94f0
+FADINGS = (None, "1/age", "exponential")
 
-    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int | None = 128, n_last: int = 10):
+
+def history_weights(lengths: Sequence[int], *, fading: str | None = "1/age", half_life: float = 1.0, days: Sequence[np.ndarray] | None = None) -> np.ndarray:
+    """What each event of histories of these `lengths` counts, end to end, ``[sum of lengths]``: the newest event of each history 1, older ones less.
+
+    Parameters
+    ----------
+    fading : {None, "1/age", "exponential"}
+        None counts all events alike.
+    half_life : float
+        Age at which an event counts one half: in events, or in days if `days` are given.
+    days : sequence of arrays, optional
+        When each event was, in days; age is then the time to the newest event of the same history, and otherwise the number of events after it.
+    """
+    ends = np.cumsum(lengths, dtype=int)
+    newest = np.repeat(ends, lengths) - 1
+    if fading is None:
+        return np.ones(len(newest), dtype=np.float32)
+    when = np.arange(len(newest)) if days is None else np.concatenate([*days, np.array([])])
+    age = (when[newest] - when) / half_life
+    return (1 / (1 + age) if fading == "1/age" else 2.0**-age).astype(np.float32)
+
+# %% ../nbs/07_evaluation.ipynb #2eb09729
+def history_matrix(histories: Sequence[np.ndarray], n_items: int, weights: np.ndarray | None = None) -> scipy.sparse.csr_array:
+    """What each item counts in each history of catalogue positions, ``[n_users, n_items]``: 1, or the weight of its newest event there. A repeated item counts once."""
+    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
+    weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights
+    newest = len(rows) - 1 - np.unique((rows * n_items + columns)[::-1], return_index=True)[1]  # the last event of each pair
+    return scipy.sparse.csr_array((weights[newest], (rows[newest], columns[newest])), shape=(len(histories), n_items))
+
+
+class FadingRecommender(Recommender):
+    """Base of models that add up the events of a history. A subclass stores `fading`, `half_life` and `fading_by`, see `history_weights`."""
+
+    fading, half_life, fading_by = None, 1.0, "position"
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether `recommend` has to know when each event was."""
+        return self.fading is not None and self.fading_by == "time"
+
+    def _remember(self, train: Dataset) -> None:
+        if self.fading not in FADINGS or self.fading_by not in ("position", "time") or not self.half_life > 0:
+            raise ValueError(f"fading={self.fading!r}, half_life={self.half_life!r}, fading_by={self.fading_by!r}. Mend: fading is one of {list(FADINGS)}, half_life "
+                             "is above 0, fading_by is 'position' or 'time'.")
+        super()._remember(train)
+
+    def _profiles(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> scipy.sparse.csr_array:
+        """What each item counts for each user, ``[n_users, n_items]``; `times` in days."""
+        weights = history_weights([len(history) for history in histories], fading=self.fading, half_life=self.half_life, days=times)
+        return history_matrix(histories, len(self.items_), weights)
+
+# %% ../nbs/07_evaluation.ipynb #a7188f62
+class ContentKNN(FadingRecommender):
+    """Weighted mean of the cosines between an item's text and the last `n_last` texts of the history.
+
+    Parameters
+    ----------
+    n_components : int, sequence of int or None
+        Directions that whitening keeps; several numbers: the mean of the cosines at each; None: the vectors as they are.
+    fading, half_life, fading_by
+        See `history_weights`.
+    """
+
+    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int | Sequence[int] | None = 128, n_last: int = 10,
+                 fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
         self.encoder, self.n_components, self.n_last = encoder, n_components, n_last
+        self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ContentKNN:
         self._remember(train)
-        vectors = (self.encoder or TextEncoder.from_pretrained()).encode(self.items_["text"])
+        vectors, views = (self.encoder or TextEncoder.from_pretrained()).encode(self.items_["text"]), [slice(None)]
         if self.n_components is not None:
-            vectors = Whitening(self.n_components).fit(vectors).transform(vectors)
-        self.vectors_ = torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(vectors)), dim=1)
+            numbers = np.atleast_1d(self.n_components).tolist()
+            vectors, views = Whitening(max(numbers)).fit(vectors).transform(vectors), [slice(n) for n in numbers]  # the first directions are those of largest variance
+        units = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(vectors[:, view])), dim=1) for view in views]
+        self.vectors_ = torch.cat(units, dim=1) / len(views)**0.5
         return self
 
-    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        profile = _history_matrix([history[-self.n_last:] for history in histories], len(self.items_))
-        counts = np.maximum(1, np.asarray(profile.sum(axis=1)).ravel())[:, None]
-        return torch.from_numpy((profile @ self.vectors_.numpy() / counts).astype(np.float32)), self.vectors_
-
-
-def _history_matrix(histories: Sequence[np.ndarray], n_items: int) -> scipy.sparse.csr_array:
-    """1 where a user has an item, ``[n_users, n_items]``."""
-    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
-    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
-    matrix = scipy.sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=(len(histories), n_items))
-    matrix.data[:] = 1  # a repeated item counts once
-    return matrix
+    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        histories, times = ([part[-self.n_last:] for part in parts] if parts is not None else None for parts in (histories, times))
+        profile = self._profiles(histories, times)
+        totals = np.maximum(1, np.asarray(profile.sum(axis=1)).ravel())[:, None]
+        return torch.from_numpy((profile @ self.vectors_.numpy() / totals).astype(np.float32)), self.vectors_
 
 # %% ../nbs/07_evaluation.ipynb #adf9b8a6
-class RidgeFromText(Recommender):
-    """Item factors (SVD of the user-item matrix) predicted from texts; a user is the sum of her items' factors.
+class RidgeFromText(FadingRecommender):
+    """Item factors (SVD of the user-item matrix) predicted from texts; a user is the weighted sum of her items' factors.
 
     Parameters
     ----------
@@ -689,15 +751,19 @@ class RidgeFromText(Recommender):
         Of an item, fewer where the matrix has fewer.
     regularisation : float
         Penalty of the ridge regression.
+    fading, half_life, fading_by
+        See `history_weights`.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int = 128, n_factors: int = 64, regularisation: float = 10.0, seed: int = 0):
+    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int = 128, n_factors: int = 64, regularisation: float = 10.0,
+                 fading: str | None = None, half_life: float = 1.0, fading_by: str = "position", seed: int = 0):
         self.encoder, self.n_components, self.n_factors, self.regularisation, self.seed = encoder, n_components, n_factors, regularisation, seed
+        self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RidgeFromText:
         self._remember(train)
         self.encoder = self.encoder or TextEncoder.from_pretrained()
-        matrix = _history_matrix(_history_positions(self, train.histories()), len(self.items_))
+        matrix = history_matrix(_history_positions(self, train.histories()), len(self.items_))
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
         _, strengths, directions = randomized_svd(matrix, n_factors, random_state=self.seed)
         known = self.popularity_ > 0
@@ -718,28 +784,28 @@ class RidgeFromText(Recommender):
         self.factors_ = Ridge(alpha=self.regularisation).fit(known, factors).predict(here).astype(np.float32)
         return self
 
-    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.from_numpy(_history_matrix(histories, len(self.items_)) @ self.factors_), torch.from_numpy(self.factors_)
+    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(self._profiles(histories, times) @ self.factors_), torch.from_numpy(self.factors_)
 
 # %% ../nbs/07_evaluation.ipynb #1bbd5b40
-class ItemItem(Recommender):
+class ItemItem(FadingRecommender):
     """Base of models that score with an item-item matrix: ``scores = history @ weights_``."""
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ItemItem:
         self._remember(train)
         histories = _history_positions(self, train.histories())
-        self.weights_ = self._item_weights(_history_matrix(histories, len(self.items_))).astype(np.float32)
+        self.weights_ = self._item_weights(history_matrix(histories, len(self.items_))).astype(np.float32)
         return self
 
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(_history_matrix(histories, len(self.items_)) @ self.weights_))
+    def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(self._profiles(histories, times) @ self.weights_))
 
 
 class ItemKNN(ItemItem):
-    """Cosine of items over users, the `n_neighbours` largest of each item kept."""
+    """Cosine of items over users, the `n_neighbours` largest of each item kept. For `fading` see `history_weights`."""
 
-    def __init__(self, n_neighbours: int = 100, shrink: float = 20.0):
-        self.n_neighbours, self.shrink = n_neighbours, shrink
+    def __init__(self, n_neighbours: int = 100, shrink: float = 20.0, *, fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
+        self.n_neighbours, self.shrink, self.fading, self.half_life, self.fading_by = n_neighbours, shrink, fading, half_life, fading_by
 
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
         together = (matrix.T @ matrix).toarray()
@@ -753,10 +819,13 @@ class ItemKNN(ItemItem):
 
 
 class EASE(ItemItem):
-    """Linear item-item model in closed form. Source: Steck, *Embarrassingly Shallow Autoencoders for Sparse Data*, 2019."""
+    """Linear item-item model in closed form. Source: Steck, *Embarrassingly Shallow Autoencoders for Sparse Data*, 2019.
 
-    def __init__(self, regularisation: float = 500.0):
-        self.regularisation = regularisation
+    The weights are learned from whole histories, all events alike; with `fading` (see `history_weights`) the recent ones count more when a list is asked for.
+    """
+
+    def __init__(self, regularisation: float = 500.0, *, fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
+        self.regularisation, self.fading, self.half_life, self.fading_by = regularisation, fading, half_life, fading_by
 
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
         gram = (matrix.T @ matrix).toarray().astype(np.float64)
@@ -764,6 +833,14 @@ class EASE(ItemItem):
         weights = -inverse / inverse.diagonal()
         np.fill_diagonal(weights, 0)
         return weights
+
+# %% ../nbs/07_evaluation.ipynb #d7f9b6d5
+def ease_and_content(encoder: TextEncoder | None = None, *, regularisation: float = 500.0, fading: str | None = "1/age", half_life: float = 1.0,
+                     fading_by: str = "position", n_components: int | Sequence[int] = (32, 128, 256), n_last: int = 200, content_weight: float = 0.5) -> Ensemble:
+    """EASE and content kNN, not fitted, their histories fading alike; content counts `content_weight` where EASE counts 1, each standardised for every user."""
+    fades = {"fading": fading, "half_life": half_life, "fading_by": fading_by}
+    members = [EASE(regularisation, **fades), ContentKNN(encoder, n_components=n_components, n_last=n_last, **fades)]
+    return Ensemble(members, standardise=True, weights=[1.0, content_weight])
 
 # %% ../nbs/07_evaluation.ipynb #b3d1d64a
 class ALS(Recommender):
@@ -782,11 +859,11 @@ class ALS(Recommender):
         with threadpool_limits(1, "blas"):  # its own threads and those of BLAS would wait for each other
             self.model_ = AlternatingLeastSquares(self.n_factors, regularization=self.regularisation, alpha=self.confidence, iterations=self.iterations,
                                                   random_state=self.seed)
-            self.model_.fit(scipy.sparse.csr_matrix(_history_matrix(histories, len(self.items_))), show_progress=False)
+            self.model_.fit(scipy.sparse.csr_matrix(history_matrix(histories, len(self.items_))), show_progress=False)
         return self
 
     def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        matrix = scipy.sparse.csr_matrix(_history_matrix(histories, len(self.items_)))
+        matrix = scipy.sparse.csr_matrix(history_matrix(histories, len(self.items_)))
         with threadpool_limits(1, "blas"):
             users = self.model_.recalculate_user(np.arange(len(histories)), matrix)
         return torch.from_numpy(np.asarray(users @ self.model_.item_factors.T, dtype=np.float32))

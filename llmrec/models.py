@@ -87,21 +87,25 @@ class Recommender:
     """
 
     scores_per_batch = 2**24  # 64 MB of float32
+    needs_times = False  # whether `factors` and `score` also take when each event of each history was
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Recommender:
         """Learn from `train`; `valid` is for those that stop early. Returns self."""
         raise NotImplementedError
 
-    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor] | None:
         """User vectors ``[n_users, dim]`` and item vectors ``[n_items, dim]`` whose dot products are the scores; None for other kinds of model."""
         return None
 
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        """Scores ``[n_users, n_items]`` for histories given as arrays of catalogue positions in time order; the caller may overwrite them."""
-        users, items = self.factors(histories)
+    def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
+        """Scores ``[n_users, n_items]`` for histories given as arrays of catalogue positions in time order; the caller may overwrite them.
+
+        `times`, in days and as long as the histories, are given to models that say `needs_times`, and to no other.
+        """
+        users, items = self.factors(histories, *([] if times is None else [times]))
         return users @ items.T
 
-    def recommend(self, histories: Mapping | Dataset, k: int = 10, *, candidates: Sequence | None = None) -> pd.DataFrame:
+    def recommend(self, histories: Mapping | Dataset, k: int = 10, *, candidates: Sequence | None = None, times: Mapping | None = None) -> pd.DataFrame:
         """The `k` best new items for each user.
 
         Parameters
@@ -112,6 +116,8 @@ class Recommender:
             At least 1. A user gets fewer where fewer new items are left.
         candidates : sequence of item ids, optional
             Rank only these.
+        times : mapping, optional
+            ``{user_id: [timestamp, ...]}``, as long as the histories, for models that fade by time. Numbers are seconds. A Dataset brings its own.
 
         Returns
         -------
@@ -122,9 +128,9 @@ class Recommender:
         Raises
         ------
         ValueError, KeyError
-            `k` is no positive whole number; a history or `candidates` hold an item that the catalogue does not.
+            `k` is no positive whole number; a history or `candidates` hold an item that the catalogue does not; a model that needs `times` gets none.
         """
-        return _recommend(self, histories, k, candidates)
+        return _recommend(self, histories, k, candidates, times)
 
     def _remember(self, train: Dataset) -> None:
         if train.interactions.empty:
@@ -148,17 +154,20 @@ class Recommender:
         return positions
 
 # %% ../nbs/05_models.ipynb #ed478c92
-def _recommend(recommender: Recommender, histories, k: int, candidates) -> pd.DataFrame:
+def _recommend(recommender: Recommender, histories, k: int, candidates, times) -> pd.DataFrame:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k={k!r}: must be a whole number of at least 1.")
     if not hasattr(recommender, "items_"):
         raise ValueError(f"this {type(recommender).__name__} has learned nothing yet. Mend: call fit first.")
-    histories = histories.histories() if isinstance(histories, Dataset) else histories
+    if isinstance(histories, Dataset):
+        histories, times = histories.histories(), histories.times()
     users, known = list(histories), _history_positions(recommender, histories)
+    days = _days_of(recommender, histories, times) if recommender.needs_times else None
     allowed = np.arange(len(recommender.items_)) if candidates is None else np.unique(recommender._positions(list(candidates), whose="candidates"))
-    holds_all_scores = bool(known) and recommender.factors(known[:1]) is None  # only `score` was implemented
+    holds_all_scores = bool(known) and recommender.factors(known[:1], *([days[:1]] if days else [])) is None  # only `score` was implemented
     users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_))) if holds_all_scores else 1_024
-    parts = [_ranked(recommender, known[start:start + users_per_batch], k, allowed) for start in range(0, len(users), users_per_batch)]
+    batches = [slice(start, start + users_per_batch) for start in range(0, len(users), users_per_batch)]
+    parts = [_ranked(recommender, known[batch], k, allowed, None if days is None else days[batch]) for batch in batches]
     values, columns = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
     rows, ranks = np.nonzero(values > -np.inf)
     result = pd.DataFrame({"user_id": pd.Series(users).to_numpy()[rows] if users else [], "rank": ranks + 1,
@@ -181,16 +190,30 @@ def _history_positions(recommender: Recommender, histories: Mapping) -> list[np.
         raise
     return np.split(positions, np.cumsum(lengths)[:-1]) if lengths else []
 
+
+def _days_of(recommender: Recommender, histories: Mapping, times: Mapping | None) -> list[np.ndarray]:
+    """When each event of each history was, float64 days."""
+    if times is None:
+        raise ValueError(f"this {type(recommender).__name__} fades by time, and the histories come without times. "
+                         "Mend: pass a Dataset, or times={user_id: [timestamp, ...]}.")
+    for user, items in histories.items():
+        if len(items) != len(times.get(user, ())):
+            raise ValueError(f"times: user {user!r} has {len(items)} event(s) and {len(times.get(user, ()))} time(s). Mend: one time an event.")
+    flat = pd.Series([moment for user in histories for moment in times[user]])
+    seconds = flat.astype("datetime64[ns]").astype("int64") / 1e9 if pd.api.types.is_datetime64_any_dtype(flat) else flat.astype(float)
+    return np.split(seconds.to_numpy() / 86_400, np.cumsum([len(items) for items in histories.values()])[:-1]) if histories else []
+
 # %% ../nbs/05_models.ipynb #355c0a84
-def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: np.ndarray, days: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
     """Values and places in `allowed` of the best for a batch of users, ``[n_users, k]``; minus infinity where nothing is left."""
     place_of = np.full(len(recommender.items_), -1)
     place_of[allowed] = np.arange(len(allowed))
     rows, places = np.repeat(np.arange(len(known)), [len(history) for history in known]), place_of[np.concatenate(known).astype(int)]
     seen = torch.from_numpy(rows[places >= 0]), torch.from_numpy(places[places >= 0])
-    k, factors = min(k, len(allowed)), recommender.factors(known)
+    when = [] if days is None else [days]
+    k, factors = min(k, len(allowed)), recommender.factors(known, *when)
     if factors is None:
-        scores = recommender.score(known).float().cpu()
+        scores = recommender.score(known, *when).float().cpu()
         scores = scores if len(allowed) == scores.shape[1] else scores[:, torch.from_numpy(allowed)]
         scores[seen] = -torch.inf
         values, columns = top_k(scores, k)
@@ -407,7 +430,7 @@ class TrainingConfig:
     """Sizes of the network and of its training. The defaults were chosen on validation, on MovieLens-100K."""
 
     fusion: str = "text"           # what an item enters as: one of `FUSIONS`
-    history: str = "transformer"   # what reads a history: "transformer", "gru" or "mean"
+    history: str = "gru"           # what reads a history: "gru", "transformer" or "mean"
     n_components: int = 384        # directions of the text that whitening keeps
     shrinkage: float = 0.0         # how far whitening stops short of equal variance in all of them, in mean variances
     dim: int = 64
@@ -796,7 +819,7 @@ class SequentialRecommender(Recommender):
     best_epoch_ : int
     """
 
-    default_config = TrainingConfig(fusion="id", cosine=True, content_dim=0, profile_dim=0)
+    default_config = TrainingConfig(history="transformer", fusion="id", cosine=True, content_dim=0, profile_dim=0)
 
     def __init__(self, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
         self.config, self.seed, self.progress = config or self.default_config, seed, progress
@@ -906,9 +929,14 @@ class Ensemble(Recommender):
         self.items_, self.popularity_, self.weights_ = first.items_, first.popularity_, weights
         return self
 
-    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    @property
+    def needs_times(self) -> bool:
+        """Whether a member does."""
+        return any(member.needs_times for member in self.members)
+
+    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Those of the members side by side; None if one of them has none."""
-        factors = [member.factors(histories) for member in self.members]
+        factors = [member.factors(histories, *([times] if member.needs_times else [])) for member in self.members]
         if any(pair is None for pair in factors):
             return None
         users, items = zip(*factors, strict=True)
@@ -918,8 +946,8 @@ class Ensemble(Recommender):
         weighted = [user.to(users[0].device) * weight for user, weight in zip(users, self.weights_, strict=True)]
         return torch.cat(weighted, dim=1), torch.cat([item.to(items[0].device) for item in items], dim=1)
 
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        scores = [member.score(histories).float().cpu() for member in self.members]
+    def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
+        scores = [member.score(histories, *([times] if member.needs_times else [])).float().cpu() for member in self.members]
         if self.standardise:
             scores = [own / own.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt() for own in scores]
         return sum(own * weight for own, weight in zip(scores, self.weights_, strict=True))

