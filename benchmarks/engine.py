@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,10 +17,11 @@ from run import peer_lists, peer_table, save_rows
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.evaluation import ndcg
-from llmrec.models import TEXT_AND_ID, NegativeSampler, Run, SequentialModel, TrainingConfig, batch_loss, training_batch
+from llmrec.models import NegativeSampler, Run, SequentialModel, TrainingConfig, batch_loss, training_batch
 
 REACHED = 0.080
-PLAIN = replace(TEXT_AND_ID, exclude_history=False)  # the loss of the peers
+PLAIN = TrainingConfig(history="transformer", fusion="sum", n_components=128, hidden=256, cosine=True, learning_rate=2e-3,
+                       exclude_history=False)  # a Transformer with ids, and the loss of the peers
 RECTOOLS = {"n_factors": 64, "n_heads": 2, "n_blocks": 2, "session_max_len": 100, "lr": 1e-3}
 
 
@@ -57,7 +57,7 @@ def seconds_an_epoch(split, vectors, encoder) -> list[dict]:
 
 def steps(n_items: int, n_sampled: int) -> dict:
     """Median seconds of a training step of the text model over a catalogue, and the peak memory of this process."""
-    config, random = TrainingConfig(), np.random.default_rng(0)
+    config, random = TrainingConfig(history="transformer"), np.random.default_rng(0)
     texts = torch.randn(n_items, 64, generator=torch.Generator().manual_seed(0))
     sampler = NegativeSampler(random.zipf(1.5, n_items).clip(max=10**6), n_sampled)
     run = Run(SequentialModel(64, n_items, config), config, epochs=1, n_histories=10_000)

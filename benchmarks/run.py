@@ -75,9 +75,8 @@ PEERS = {
 def ours(encoder: TextEncoder, dataset: str) -> dict:
     """Name to (factory, configurations to choose from, number of seeds)."""
     if dataset == "complete-journey":  # many more events, so fewer passes and larger batches
-        config = replace(TEXT_AND_ID, epochs=15, batch_size=128, exclude_history=False)
-        return {"llmrec, text + id": (partial(TransferRecommender, encoder), [config], 5),
-                "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig(epochs=15, batch_size=128, exclude_history=False)], 5)}
+        return {name: (partial(TransferRecommender, encoder), [replace(config, epochs=15, batch_size=128)], 5)
+                for name, config in {"llmrec, text + id": TEXT_AND_ID, "llmrec, text": TrainingConfig()}.items()}
     sasrec = SequentialRecommender.default_config
     return {"llmrec, text + id": (partial(TransferRecommender, encoder), [TEXT_AND_ID], 5),
             "llmrec, text": (partial(TransferRecommender, encoder), [TrainingConfig()], 5),

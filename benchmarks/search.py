@@ -1,4 +1,6 @@
-"""The search behind the defaults of `TrainingConfig`: MovieLens-100K without its test events, scored on validation only.
+"""The search behind the defaults of `TrainingConfig` and behind `TEXT_AND_ID`, scored on validation only: MovieLens-100K without its test events, and for
+`TEXT_AND_ID` two more sets of The Complete Journey, 800 households and all they buy (``shop``), and the other half of the households over drugs, cosmetics and
+flowers (``drugs``).
 
 Each user's last three events before the test event are the validation, so that a setting is judged on 2,829 events in place of 943; the test event is
 never seen. One run a setting, with early stopping on the same events. ``benchmarks/search.jsonl`` is the log: a line a run, written when it ends; a
@@ -12,14 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transfer import shop
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, sort_by_time
-from llmrec.models import TEXT_AND_ID, Ensemble, TrainingConfig, mean_ndcg, validation_task
+from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
-START = {"n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "shuffle_ties": False,
+START = {"history": "transformer", "n_components": 128, "hidden": 256, "cosine": True, "n_layers": 2, "dropout": 0.3, "learning_rate": 3e-3, "shuffle_ties": False,
          "exclude_history": False}  # where the search began
 WIDE = {"n_components": 384, "hidden": 512}
 FREE = {**WIDE, "cosine": False}
@@ -28,23 +31,34 @@ FACTS = ["title_year", "genre_text", "director", "writer", "cast"]
 COLUMNS = ["year", "genres"]
 BEST_TEXT = {**FREE, "dropout": 0.4, "shuffle_ties": True}
 FREE_BOTH = {**BOTH, "cosine": False, "shuffle_ties": True}
+NOW = {"shuffle_ties": True, "exclude_history": True}
+SHOP = {"epochs": 20, "batch_size": 128, "patience": 5}  # a shop has many more events
+WITH_IDS = [{**BOTH, **NOW}, *({**BOTH, **NOW, "history": "gru", **other} for other in
+            ({}, {"cosine": False}, WIDE, {**WIDE, "cosine": False}, {**WIDE, "cosine": False, "learning_rate": 3e-3}, {"cosine": False, "profile_dim": 0}))]
 TRIALS = {
     "text": [{}, WIDE, {**WIDE, "hidden": 1024}, FREE, {**FREE, "dropout": 0.4}, BEST_TEXT, {**BEST_TEXT, "metadata": COLUMNS}, {**BEST_TEXT, "item_text": FACTS}],
     "both": [BOTH, {**BOTH, **WIDE}, {**BOTH, "cosine": False}, {**BOTH, "shuffle_ties": True}, FREE_BOTH],
     "history": [{**BEST_TEXT, "history": "gru"}],
     "candidates": [{**settings, "exclude_history": True} for settings in ({**BEST_TEXT, "history": "gru"}, BEST_TEXT, {**BOTH, "shuffle_ties": True})],
+    "ids": WITH_IDS, "ids, shop": [{**settings, "dataset": "shop", **SHOP} for settings in WITH_IDS],
+    "ids, drugs": [{**settings, "dataset": "drugs", **SHOP} for settings in WITH_IDS],
     "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}, {"members": ["text, GRU", "text + id"]}],
 }
 
 
-MEMBERS = {name: replace(config, exclude_history=False)
-           for name, config in {"text": TrainingConfig(), "text, GRU": TrainingConfig(history="gru"), "text + id": TEXT_AND_ID}.items()}
+TRANSFORMER = TrainingConfig(history="transformer", exclude_history=False)
+MEMBERS = {"text": TRANSFORMER, "text, GRU": replace(TRANSFORMER, history="gru"),
+           "text + id": replace(TRANSFORMER, fusion="sum", n_components=128, hidden=256, cosine=True, learning_rate=2e-3)}
 
 
 @functools.cache
-def validation_split(text: tuple | None = None) -> tuple[Dataset, Dataset]:
+def validation_split(text: tuple | None = None, dataset: str = "films") -> tuple[Dataset, Dataset]:
     """All but the last `N_VALID` events of each user, and those; `text`: the columns that make an item's text."""
-    log = load_dataset("movielens-100k", **({"text": text} if text else {})).split("leave_one_out").train_valid
+    if dataset == "films":
+        data = load_dataset("movielens-100k", **({"text": text} if text else {}))
+    else:
+        data = load_dataset("complete-journey").sample_users(800, seed=0) if dataset == "shop" else shop()[1].train
+    log = data.split("leave_one_out").train_valid
     ordered = sort_by_time(log.interactions)
     is_last = ordered.groupby("user_id").cumcount(ascending=False) < N_VALID
     return tuple(Dataset.from_frames(ordered[which], log.items) for which in (~is_last, is_last))
@@ -53,8 +67,10 @@ def validation_split(text: tuple | None = None) -> tuple[Dataset, Dataset]:
 def run_trial(encoder: TextEncoder, settings: dict, seed: int) -> dict:
     """One fit with early stopping, and what is logged of it."""
     config = {**START, **settings}
+    dataset = config.pop("dataset", "films")
     metadata, text = config.pop("metadata", ()), config.pop("item_text", None)
-    model = TransferRecommender(encoder, metadata=metadata, config=TrainingConfig(**config), seed=seed, progress=False).fit(*validation_split(text and tuple(text)))
+    split = validation_split(text and tuple(text), dataset)
+    model = TransferRecommender(encoder, metadata=metadata, config=TrainingConfig(**config), seed=seed, progress=False).fit(*split)
     smooth = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
     return {"valid_ndcg@10": round(float(smooth.max()), 5), "best_epoch": model.best_epoch_, "epochs": len(smooth), "parameters": size_of(model)}
 

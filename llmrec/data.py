@@ -305,8 +305,10 @@ def _clean_ids(values: pd.Series, source: str) -> pd.Series:
     if missing.any():
         raise DataError(f"{where}: missing id: {_first_bad(missing, values)}. Mend: drop these rows or give them an id.")
     if pd.api.types.is_integer_dtype(values):
+        _refuse_above(2**63 - 1, values, where)
         return values.astype("int64")
     if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
+        _refuse_above(_exact_up_to(values), values, where)
         return values.astype("int64")
     kinds = values.map(type)
     if (mixed := (kinds != kinds.iloc[0]).to_numpy()).any():
@@ -319,6 +321,18 @@ def _clean_ids(values: pd.Series, source: str) -> pd.Series:
         raise DataError(f"{where}: empty id: {_first_bad(empty, values)}. Mend: drop these rows or give them an id.")
     return values.astype("str")
 
+
+def _exact_up_to(values: pd.Series) -> int:
+    """The largest whole number up to which floats of this kind tell all whole numbers apart."""
+    return 2 ** (np.finfo(values.to_numpy().dtype).nmant + 1) - 1
+
+
+def _refuse_above(largest: int, values: pd.Series, where: str) -> None:
+    """No id is changed in silence: one that its kind of number cannot hold may be another one by now."""
+    if (beyond := (values.abs() if pd.api.types.is_float_dtype(values) else values).to_numpy() > largest).any():
+        raise DataError(f"{where}: a number that {values.dtype} does not hold exactly, or that is above {largest:,}: {_first_bad(beyond, values)}. Mend: read these ids "
+                        f"as text, for example with dtype={{{values.name!r}: str}}.")
+
 # %% ../nbs/01_data.ipynb #8b06ce4a
 def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
     """Timestamps as numbers (kept as they are) or as UTC datetimes without zone; anything mixed is refused."""
@@ -330,6 +344,10 @@ def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
     if pd.api.types.is_numeric_dtype(values):
         if (bad := ~np.isfinite(values.to_numpy(dtype=float))).any():
             raise DataError(f"{where}: infinite time: {_first_bad(bad, values)}. Mend: drop these rows.")
+        if pd.api.types.is_float_dtype(values) and values.to_numpy().itemsize < 8 and (bad := (values.abs() > _exact_up_to(values)).to_numpy()).any():
+            gap = np.spacing(values.to_numpy()[bad][0])
+            raise DataError(f"{where}: {values.dtype} cannot hold seconds of this size, moments are {gap:g} apart: {_first_bad(bad, values)}. "
+                            "Events have lost their order. Mend: read the column again as int64 or float64.")
         return values
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -572,8 +590,13 @@ def _as_date(moment):
     return pd.Timestamp(moment, unit="s") if isinstance(moment, (int, float, np.number)) and moment > 1e8 else moment
 
 # %% ../nbs/01_data.ipynb #587b0b65
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, *, as_text: Sequence[str] = ("user_id", "item_id")) -> pd.DataFrame:
     """One table from CSV, TSV, Parquet or JSON lines, plain or gzipped (``.gz``); the ending decides.
+
+    Parameters
+    ----------
+    as_text : sequence of str
+        Columns of a CSV or TSV file that are kept character by character: 007 is not 7 there, and NA is an id like any other.
 
     Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit its ending.
     """
@@ -581,7 +604,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Mend: check the path.")
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
-    readers = {".csv": pd.read_csv, ".tsv": lambda p: pd.read_csv(p, sep="\t"), ".parquet": pd.read_parquet,
+    readers = {".csv": lambda p: _read_csv(p, as_text), ".tsv": lambda p: _read_csv(p, as_text, sep="\t"), ".parquet": pd.read_parquet,
                ".jsonl": _read_json_lines, ".json": _read_json_lines, ".ndjson": _read_json_lines}
     if kind not in readers:
         raise DataError(f"{path.name}: unknown ending {kind!r}. Mend: use one of {sorted(readers)}, with or without .gz.")
@@ -592,6 +615,15 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except Exception as error:
         raise DataError(f"{path.name}: cannot be read as {kind}: {error}. Mend: check that the file is whole and that its "
                         "content fits its ending.") from error
+
+
+_MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None"]  # in a column of numbers
+
+
+def _read_csv(path: Path, as_text: Sequence[str], **options) -> pd.DataFrame:
+    columns = pd.read_csv(path, nrows=0, **options).columns
+    return pd.read_csv(path, dtype={column: str for column in columns if column in as_text}, keep_default_na=False,
+                       na_values={column: _MISSING for column in columns if column not in as_text}, **options)
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -608,11 +640,22 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 
 
 def _dataset_from_files(interactions: Path, items: Path, *, text, columns, name) -> Dataset:
-    tables = [read_table(path).rename(columns=dict(columns or {})) for path in (interactions, items)]
+    columns = dict(columns or {})
+    as_text = {"user_id", "item_id", *([text] if isinstance(text, str) else text)}
+    as_text |= {theirs for theirs, ours in columns.items() if ours in as_text}
+    tables = [read_table(path, as_text=sorted(as_text)).rename(columns=columns) for path in (interactions, items)]
     try:
-        return Dataset.from_frames(*tables, text=text, name=name or interactions.name.split(".")[0])
+        return Dataset.from_frames(*_item_ids_of_one_kind(*tables), text=text, name=name or interactions.name.split(".")[0])
     except DataError as error:
         raise DataError(f"in {interactions.name} and {items.name}: {error}") from error
+
+
+def _item_ids_of_one_kind(log: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables whose item ids agree: where a typed file has numbers and the other one text, the numbers are written out."""
+    kinds = [pd.api.types.is_integer_dtype(table["item_id"]) if "item_id" in table.columns else None for table in (log, items)]
+    if None in kinds or kinds[0] == kinds[1]:
+        return log, items
+    return tuple(table.assign(item_id=table["item_id"].astype(str)) if is_number else table for table, is_number in zip((log, items), kinds, strict=True))
 
 # %% ../nbs/01_data.ipynb #cdb0d6a2
 _ML_100K_GENRES = ("unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
@@ -678,7 +721,7 @@ def read_amazon(reviews: str | Path, metadata: str | Path) -> Dataset:
 
     Reviews of items that the metadata does not hold, and items without any text, are dropped, and the log says how many.
     """
-    log, items = read_table(reviews), read_table(metadata)
+    log, items = (read_table(path, as_text=["asin", "parent_asin", "reviewerID", "user_id"]) for path in (reviews, metadata))
     for table in (log, items):
         if "parent_asin" in table.columns:  # 2023: variants of a product share a parent, and metadata is kept per parent
             table["asin"] = table["parent_asin"]
@@ -917,7 +960,7 @@ class Split:
 
     def candidates(self, part: str = "test") -> list | None:
         """Items to rank in `part`; None means all."""
-        return self.candidate_ids.get(part)
+        return list(self.candidate_ids[part]) if part in self.candidate_ids else None
 
     def save(self, folder: str | Path) -> None:
         """Write the parts as Parquet and the manifest as JSON into a new `folder`."""

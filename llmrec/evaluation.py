@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import re
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +29,15 @@ from .features import TextEncoder, Whitening
 from .models import Ensemble, Recommender, _history_positions, mean_ndcg, validation_task
 
 # %% auto #0
-__all__ = ['ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'FADINGS', 'Lists', 'ranked_lists', 'hit_rate', 'precision',
-           'recall', 'ndcg', 'reciprocal_rank', 'average_precision', 'auc', 'novelty', 'popularity', 'diversity',
-           'serendipity', 'coverage', 'exposure_gini', 'bootstrap_interval', 'detectable_difference', 'audit',
-           'require_no_leak', 'evaluate_users', 'evaluate', 'summarise', 'side_by_side', 'compare', 'compare_users',
-           'sign_flip_p_value', 'holm', 'plot_differences', 'Popular', 'RecentlyPopular', 'history_weights',
-           'history_matrix', 'FadingRecommender', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE',
-           'ease_and_content', 'ALS', 'Tuning', 'tune', 'plot_trials', 'user_groups', 'evaluate_groups', 'shuffle_test',
-           'wilson_interval', 'evaluate_classifier', 'plot_calibration']
+__all__ = ['ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'FADINGS', 'FADING_GRID', 'Lists', 'ranked_lists', 'hit_rate',
+           'precision', 'recall', 'ndcg', 'reciprocal_rank', 'average_precision', 'auc', 'novelty', 'popularity',
+           'diversity', 'serendipity', 'coverage', 'exposure_gini', 'bootstrap_interval', 'detectable_difference',
+           'audit', 'require_no_leak', 'evaluate_users', 'copy_of', 'evaluate', 'summarise', 'side_by_side', 'compare',
+           'compare_users', 'sign_flip_p_value', 'holm', 'plot_differences', 'Popular', 'RecentlyPopular',
+           'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN', 'RidgeFromText', 'ItemItem',
+           'ItemKNN', 'EASE', 'ease_and_content', 'ALS', 'Tuning', 'tune', 'plot_trials', 'choose', 'tuned_baselines',
+           'user_groups', 'evaluate_groups', 'shuffle_test', 'wilson_interval', 'evaluate_classifier',
+           'plot_calibration']
 
 # %% ../nbs/07_evaluation.ipynb #041cc658
 @dataclass(frozen=True)
@@ -499,9 +501,13 @@ def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFr
     histories, targets = _known_and_wanted(split, part)
     if not targets:
         raise DataError(f"{part}: no user has a target that is new to her. Mend: choose another protocol or larger fractions.")
-    own = {user: list(items) for user, items in histories.items()}  # what one system does to its histories, no other one sees
     times = {"times": split.times(part)} if getattr(recommender, "needs_times", False) else {}
-    return recommender.recommend(own, k=k, candidates=split.candidates(part), **times), targets
+    return recommender.recommend(copy_of(histories), k=k, candidates=split.candidates(part), **times), targets
+
+
+def copy_of(histories: Mapping) -> dict:
+    """Histories in lists of their own: what one system does to them, no other one sees."""
+    return {user: list(items) for user, items in histories.items()}
 
 
 _TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()  # by split and part: made once, however many systems are judged
@@ -653,6 +659,7 @@ class RecentlyPopular(Popular):
 
 # %% ../nbs/07_evaluation.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")
+FADING_GRID = ((None, 1.0), ("1/age", 1.0), ("1/age", 3.0), ("1/age", 10.0), ("1/age", 100.0), ("exponential", 10.0))  # with half-lives, to choose from
 
 
 def history_weights(lengths: Sequence[int], *, fading: str | None = "1/age", half_life: float = 1.0, days: Sequence[np.ndarray] | None = None) -> np.ndarray:
@@ -695,6 +702,13 @@ class FadingRecommender(Recommender):
         """Whether `recommend` has to know when each event was."""
         return self.fading is not None and self.fading_by == "time"
 
+    def fadings(self) -> Iterator[FadingRecommender]:
+        """This fitted model with each fading of `FADING_GRID`; nothing is learned anew."""
+        for fading, half_life in FADING_GRID:
+            other = copy.copy(self)
+            other.fading, other.half_life = fading, half_life
+            yield other
+
     def _remember(self, train: Dataset) -> None:
         if self.fading not in FADINGS or self.fading_by not in ("position", "time") or not self.half_life > 0:
             raise ValueError(f"fading={self.fading!r}, half_life={self.half_life!r}, fading_by={self.fading_by!r}. Mend: fading is one of {list(FADINGS)}, half_life "
@@ -718,7 +732,7 @@ class ContentKNN(FadingRecommender):
         See `history_weights`.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int | Sequence[int] | None = 128, n_last: int = 10,
+    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int | Sequence[int] | None = (32, 128, 256), n_last: int = 100,
                  fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
         self.encoder, self.n_components, self.n_last = encoder, n_components, n_last
         self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
@@ -836,11 +850,10 @@ class EASE(ItemItem):
 
 # %% ../nbs/07_evaluation.ipynb #d7f9b6d5
 def ease_and_content(encoder: TextEncoder | None = None, *, regularisation: float = 500.0, fading: str | None = "1/age", half_life: float = 1.0,
-                     fading_by: str = "position", n_components: int | Sequence[int] = (32, 128, 256), n_last: int = 200, content_weight: float = 0.5) -> Ensemble:
+                     fading_by: str = "position", content_weight: float = 0.5) -> Ensemble:
     """EASE and content kNN, not fitted, their histories fading alike; content counts `content_weight` where EASE counts 1, each standardised for every user."""
     fades = {"fading": fading, "half_life": half_life, "fading_by": fading_by}
-    members = [EASE(regularisation, **fades), ContentKNN(encoder, n_components=n_components, n_last=n_last, **fades)]
-    return Ensemble(members, standardise=True, weights=[1.0, content_weight])
+    return Ensemble([EASE(regularisation, **fades), ContentKNN(encoder, **fades)], standardise=True, weights=[1.0, content_weight])
 
 # %% ../nbs/07_evaluation.ipynb #b3d1d64a
 class ALS(Recommender):
@@ -936,6 +949,28 @@ def plot_trials(tuning: Tuning, ax) -> None:
     ax.set(xlabel="trial", ylabel="validation NDCG@10")
     ax.legend()
 
+# %% ../nbs/07_evaluation.ipynb #5f023c5a
+def choose(candidates: Iterable[Recommender], train: Dataset, valid: Dataset | None) -> Recommender:
+    """Of fitted recommenders the one with the highest NDCG@10 on `valid`, after the histories in `train`; of equals the first."""
+    known, wanted = validation_task(train, valid)
+    return max(candidates, key=lambda candidate: mean_ndcg(candidate, known, wanted))
+
+
+def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None) -> dict[str, Callable[[], Recommender]]:
+    """Simple systems by name, as functions that fit them to `train` with the settings that are best on `valid`; what two of them share is fitted once."""
+    eases = functools.cache(lambda: [EASE(regularisation).fit(train) for regularisation in (100, 300, 1_000, 3_000)])
+    ease = functools.cache(lambda: choose((one for fitted in eases() for one in fitted.fadings()), train, valid))
+    content = functools.cache(lambda: choose(ContentKNN(encoder).fit(train).fadings(), train, valid))
+
+    def ease_and_its_content() -> Recommender:
+        members = [ease(), content()]
+        return choose((Ensemble(members, standardise=True, weights=[1.0, weight]).join() for weight in (0.1, 0.3, 1.0)), train, valid)
+
+    return {"popular": lambda: Popular().fit(train), "recently popular": lambda: RecentlyPopular().fit(train),
+            "content kNN, raw": lambda: ContentKNN(encoder, n_components=None).fit(train), "content kNN, fading": content,
+            "item kNN": lambda: ItemKNN().fit(train), "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
+            "EASE": lambda: choose(eases(), train, valid), "EASE, fading": ease, "EASE + content, both fading": ease_and_its_content}
+
 # %% ../nbs/07_evaluation.ipynb #89d972af
 def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) -> pd.DataFrame:
     """Labels of each user with a target, index user id.
@@ -970,9 +1005,10 @@ def shuffle_test(recommender, split: Split, *, part: str = "test", metric: str =
     """
     require_no_leak(split)
     targets, histories, random = split.targets(part), split.histories(part), np.random.default_rng(seed)
+    times = {"times": split.times(part)} if getattr(recommender, "needs_times", False) else {}
 
     def values(known: Mapping) -> np.ndarray:
-        recommendations = recommender.recommend({user: known[user] for user in targets}, k=k, candidates=split.candidates(part))
+        recommendations = recommender.recommend(copy_of({user: known[user] for user in targets}), k=k, candidates=split.candidates(part), **times)
         return ACCURACY[metric](ranked_lists(recommendations, targets, k=k, items=split.train.items["item_id"]))
 
     ordered = values(histories)

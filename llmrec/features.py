@@ -15,7 +15,7 @@ import logging
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +32,15 @@ from tqdm.auto import tqdm
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, AutoTokenizer
 from transformers.masking_utils import eager_mask
 
-from .data import ASSETS, cache_folder, fetch_asset
+from .data import ASSETS, cache_folder, fetch_asset, staged
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'CHUNK', 'clean_text', 'language_of', 'preprocess', 'pool', 'VectorCache',
-           'attention_in_sixteens', 'EncodingError', 'TextEncoder', 'default_device', 'uses_bfloat16', 'Whitening',
-           'ItemColumns', 'vader_sentiment', 'keyphrases', 'FeatureExtractor', 'fuse']
+__all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'OPTIONS_FILE', 'CHUNK', 'clean_text', 'language_of', 'preprocess',
+           'pool', 'VectorCache', 'attention_in_sixteens', 'EncodingError', 'TextEncoder', 'default_device',
+           'uses_bfloat16', 'write_encoder', 'content_digest', 'Whitening', 'ItemColumns', 'vader_sentiment',
+           'keyphrases', 'FeatureExtractor', 'fuse']
 
 # %% ../nbs/02_features.ipynb #0d18d90e
 _MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
@@ -240,7 +241,9 @@ class TextEncoder:
     dim : int
         Length of a vector.
     fingerprint : str
-        Hash of weights and settings: the same fingerprint, the same vectors.
+        Hash of everything that makes the vectors: weights, architecture, tokenizer and options. The precision is none of it: bfloat16 only rounds.
+    source : str or None
+        The asset or hub name that anybody can load it by; None for an encoder that is to be had nowhere else.
     """
 
     def __init__(self, model, tokenizer, *, name: str, max_tokens: int = 128, pooling: str = "mean", template: str = "{}", precision: str = "auto",
@@ -249,18 +252,30 @@ class TextEncoder:
             raise ValueError(f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of {[*POOLINGS, 'mask']}, and template holds '{{}}' once.")
         if pooling == "mask" and (tokenizer.mask_token is None or tokenizer.mask_token not in template.partition("{}")[0]):
             raise ValueError(f"template={template!r} holds no mask token before the text, where nothing can cut it off. Mend: '[MASK]: {{}}', or another pooling.")
-        self.device = torch.device(device or default_device())
-        self.model, self.tokenizer, self.name, self.max_tokens = model.eval().to(self.device), tokenizer, name, max_tokens
+        self.device, self.source = torch.device(device or default_device()), None
+        self.exact_model, self.tokenizer, self.name, self.max_tokens = model.eval().to(self.device), tokenizer, name, max_tokens
         self.pooling, self.template, self.cache, self.dim = pooling, template, cache, model.config.hidden_size
-        weights = _hash_of_weights(model)
-        self.precision = self._choose_precision(precision)
-        self.fingerprint = hashlib.sha256(json.dumps([weights, max_tokens, pooling, template, self.precision]).encode()).hexdigest()
+        self.options = {"max_tokens": max_tokens, "pooling": pooling, "template": template, "precision": precision}  # as they were asked for
+        self.fingerprint = _fingerprint(model, tokenizer, max_tokens=max_tokens, pooling=pooling, template=template)
+        self.model, self.precision = self._in_precision(precision)
 
     @classmethod
     def from_pretrained(cls, name: str = "all-MiniLM-L6-v2", **options) -> TextEncoder:
-        """Load a pinned asset, a local folder or a hub name; `options` as above. Only safetensors and GGUF are read, and no code of the model's is run."""
+        """Load a pinned asset, a local folder or a hub name; `options` as above, in the place of those that the folder was saved with.
+
+        Only safetensors and GGUF are read, and no code of the model's is run.
+        """
+        is_public, path = name in ASSETS or not Path(name).is_dir(), Path(name) / OPTIONS_FILE
+        saved = json.loads(path.read_text(encoding="utf-8")) if not is_public and path.is_file() else {}
         model, tokenizer = _load_model(name)
-        return cls(model, tokenizer, name=name, **options)
+        encoder = cls(model, tokenizer, name=name if is_public else Path(name).name, **{**saved, **options})
+        encoder.source = name if is_public else None
+        return encoder
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model, tokenizer and options into a new `folder`, whole or not at all; `from_pretrained` makes the same encoder of it."""
+        with staged(Path(folder)) as staging:
+            write_encoder(staging, self.exact_model, self.tokenizer, self.options)
 
     def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
         """Texts to unit vectors, float32 ``[n_texts, dim]``; each distinct text is computed once and then cached on disk."""
@@ -290,21 +305,21 @@ class TextEncoder:
             return pool(hidden_states, (batch["input_ids"] == self.tokenizer.mask_token_id).int(), "cls")  # the first token of those that count
         return pool(hidden_states, batch["attention_mask"], self.pooling)
 
-    def _choose_precision(self, precision: str) -> str:
-        """Float32 or bfloat16; the model is turned into what is chosen."""
+    def _in_precision(self, precision: str) -> tuple:
+        """The model in float32 or bfloat16, and which; the one that was given stays as it is."""
         if not uses_bfloat16(precision, self.device):
-            self.model = self.model.float()
-            return "float32"
-        exact, original = self._forward(self._tokens(PROBES)), copy.deepcopy(self.model)
-        self.model = self.model.bfloat16()
+            return (self.exact_model if self.exact_model.dtype == torch.float32 else copy.deepcopy(self.exact_model).float()), "float32"
+        rounded = copy.deepcopy(self.exact_model).bfloat16()
         if self.device.type == "cpu":
-            self.model.set_attn_implementation("llmrec_in_sixteens")
-        agreement = (exact * self._forward(self._tokens(PROBES))).sum(1).min()
-        if precision == "auto" and agreement < 0.999:
-            logger.info("%s stays in float32: bfloat16 would turn a vector to a cosine of %.4f", self.name, agreement)
-            self.model = original
-            return "float32"
-        return "bfloat16"
+            rounded.set_attn_implementation("llmrec_in_sixteens")
+        if precision == "auto":
+            batch = self._batch(self._tokens(PROBES))
+            with torch.inference_mode():
+                agreement = (self.pooled(self.exact_model, batch) * self.pooled(rounded, batch)).sum(1).min()
+            if agreement < 0.999:
+                logger.info("%s stays in float32: bfloat16 would turn a vector to a cosine of %.4f", self.name, agreement)
+                return self._in_precision("float32")
+        return rounded, "bfloat16"
 
 
 PROBES = ("Alien (1979), Horror Sci-Fi", "shredded cheese", "The quick brown fox jumps over the lazy dog, twice, and nobody minds.", "这本书很好看", "a", "12345 !?")
@@ -323,6 +338,9 @@ def _load_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     except Exception as error:
         raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "
                             "tokenizer, or a hub name when there is a network.") from error
+    if files:  # the weights are plain numbers now, and can be saved as such
+        model.hf_quantizer = None
+        del model.config.quantization_config
     if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:  # nothing here uses a pooler
         logger.info("%s holds no weights for %s; they are random", name, ", ".join(sorted(missing)))
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # decoders were trained without padding; the mask hides it
@@ -357,16 +375,45 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     return device.type == "cpu" and any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
-def _hash_of_weights(model) -> str:
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+OPTIONS_FILE = "llmrec_encoder.json"
+
+
+def write_encoder(folder: Path, model, tokenizer, options: Mapping) -> None:
+    """Write a model of transformers, its tokenizer and the options of a `TextEncoder` into a folder that is there."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / OPTIONS_FILE).write_text(json.dumps(dict(options), indent=1), encoding="utf-8")
+
+
+def content_digest(*parts) -> str:
+    """SHA-256 over the content of tensors, arrays, sequences or mappings of them, and anything that JSON can hold, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Mapping) and any(isinstance(value, torch.Tensor) for value in part.values()):
+            part = [piece for name, tensor in sorted(part.items()) for piece in (name, tensor)]
+        if isinstance(part, (list, tuple)) and any(isinstance(piece, (np.ndarray, torch.Tensor)) for piece in part):
+            digest.update(f"{len(part)}:{content_digest(*part)}".encode())
+        elif isinstance(part, (np.ndarray, torch.Tensor)):
+            array = np.ascontiguousarray(part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part)
+            digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=lambda number: number.item()).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _fingerprint(model, tokenizer, **options) -> str:
+    """Hash of what makes the vectors: weights as float32, what the configuration adds to its kind's defaults, the tokenizer's rules and the options."""
+    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items() if not name.startswith("pooler.")}
+    passing = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")  # of the file, not of the model
+    architecture = {key: value for key, value in model.config.to_diff_dict().items() if key not in passing}
+    rules = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {"vocabulary": tokenizer.get_vocab()}
+    rules = {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}  # these two are of the last call
+    return content_digest(type(model).__name__, architecture, type(tokenizer).__name__, rules, tokenizer.padding_side, options, weights)
 
 # %% ../nbs/02_features.ipynb #9cefd4d7
 def _encode(encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: bool) -> np.ndarray:
     distinct, places = np.unique(np.array(_check_texts(texts), dtype=object), return_inverse=True)
-    keys = [hashlib.sha256(f"{encoder.fingerprint}\n{text}".encode()).digest() for text in distinct]
+    keys = [hashlib.sha256(f"{encoder.fingerprint} {encoder.precision}\n{text}".encode()).digest() for text in distinct]
     vectors, cache = np.zeros((len(distinct), encoder.dim), dtype=np.float32), VectorCache(cache_folder() / "vectors" / f"{encoder.fingerprint[:12]}.sqlite")
     is_known = _quietly(lambda: _fill(vectors, cache, keys)) if encoder.cache else None
     missing, n_cut = np.arange(len(distinct)) if is_known is None else np.flatnonzero(~is_known), 0

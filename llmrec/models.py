@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .data import DataError, Dataset, _clean_items, sort_by_time
-from .features import default_device, uses_bfloat16
+from .features import content_digest, default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 
@@ -458,7 +458,7 @@ class TrainingConfig:
     precision: str = "auto"        # of the products in training: "float32", "bfloat16", or the latter where the processor has it
 
 
-TEXT_AND_ID = TrainingConfig(fusion="sum", n_components=128, hidden=256, cosine=True, learning_rate=2e-3)  # the best Transformer on validation
+TEXT_AND_ID = TrainingConfig(fusion="sum")  # a learned vector beside the text
 
 # %% ../nbs/05_models.ipynb #91d6b978
 class SequentialModel(nn.Module):
@@ -654,7 +654,7 @@ class FineTuning:
 def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int,
           moments: Sequence[np.ndarray] | None = None, seed: int = 0,
           validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, fine_tuning: FineTuning | None = None,
-          checkpoint: str | Path | None = None, progress: bool = True) -> tuple[SequentialModel, list[dict]]:
+          checkpoint: str | Path | None = None, judged_on=None, progress: bool = True) -> tuple[SequentialModel, list[dict]]:
     """Train `model` on histories of catalogue positions; return the averaged network with the best validation, and a record an epoch.
 
     Parameters
@@ -666,14 +666,20 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
     fine_tuning : FineTuning, optional
         What learns, how fast and from when; left out, everything does, alike.
     checkpoint : path, optional
-        Written after every epoch; if it is there, training goes on from it.
+        Written after every epoch; if it is there, training goes on from it. One that began with other weights, data or settings is refused.
+    judged_on : optional
+        What `validate` looks at, as `content_digest` takes it: the checkpoint must have been judged on the same.
     """
     fine_tuning = fine_tuning or FineTuning.of_all(model)
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if fine_tuning.pull else {}
     run = Run(model, config, epochs, len(histories), fine_tuning)
-    identity = _same_run(config, epochs, seed, histories, moments) | {"fine_tuning": asdict(fine_tuning)}
-    if checkpoint is not None and Path(checkpoint).exists():
-        run.load(Path(checkpoint), identity)
+    if checkpoint is not None:
+        settings = {"config": asdict(config), "epochs": epochs, "seed": seed, "fine_tuning": asdict(fine_tuning)}
+        contents = {"start weights": model.state_dict(), "text vectors": text_vectors, "histories": histories, "moments": moments, "validation": judged_on,
+                    "sampler": None if sampler is None else sampler.log_q}
+        identity = settings | {name: content_digest(content) for name, content in contents.items()}
+        if Path(checkpoint).exists():
+            run.load(Path(checkpoint), identity)
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
     with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, torch.random.fork_rng(devices=[]):
         while len(run.records) < epochs and not run.has_stopped_improving:
@@ -758,12 +764,6 @@ class Run:
         _load_run(self, path, identity)
 
 # %% ../nbs/05_models.ipynb #adadd25d
-def _same_run(config: TrainingConfig, epochs: int, seed: int, histories: Sequence[np.ndarray], moments: Sequence[np.ndarray] | None) -> dict:
-    """What must agree for a run to go on from a checkpoint; of the data a number that another log hardly has."""
-    sums = [int(sum(int(part.sum()) * (row + 1) for row, part in enumerate(parts or ())) % 2**53) for parts in (histories, moments)]
-    return {"config": asdict(config), "epochs": epochs, "seed": seed, "n_histories": len(histories), "histories": sums[0], "moments": sums[1]}
-
-
 def _save_run(run: Run, path: Path, identity: Mapping) -> None:
     tensors = {f"{kind}.{name}": tensor for kind, state in (("model", run.model.state_dict()), ("averaged", run.averaged.state_dict()), ("best", run.best))
                for name, tensor in state.items()}
@@ -785,7 +785,7 @@ def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *,
     wanted = pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"])
     hits = wanted.merge(top, on=["user_id", "item_id"])
     ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))
-    best = hits["user_id"].map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()})
+    best = hits["user_id"].map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()}).astype(float)  # also where nothing was hit
     return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
 
 
@@ -867,7 +867,8 @@ class SequentialRecommender(Recommender):
             return mean_ndcg(self, known, targets)
 
         network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=epochs or self.config.epochs, moments=moments, seed=self.seed,
-                                 sampler=sampler, validate=validate if targets else None, fine_tuning=fine_tuning, checkpoint=checkpoint, progress=self.progress)
+                                 sampler=sampler, validate=validate if targets else None, fine_tuning=fine_tuning, checkpoint=checkpoint,
+                                 judged_on=[known, targets, self.items_["item_id"].tolist(), self.popularity_], progress=self.progress)
         self._use(network)
         self.history_ = pd.DataFrame(records)
         self.best_epoch_ = best_epoch(records)

@@ -5,7 +5,6 @@
 # %% ../nbs/03_pretraining.ipynb #32b9d6a7
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from .data import atomic_file, cache_folder, load_dataset, staged
-from .features import TextEncoder, _check_texts, _load_model, default_device, uses_bfloat16
+from .features import TextEncoder, _check_texts, _load_model, content_digest, default_device, uses_bfloat16, write_encoder
 
 # %% auto #0
 __all__ = ['NOT_CHOSEN', 'SPECIAL', 'REVIEW_RECIPE', 'mask_tokens', 'split_reviews', 'CorpusError', 'train_tokenizer',
@@ -195,6 +194,7 @@ class MaskedLanguageModelTrainer:
             raise ValueError(f"the tokenizer {type(tokenizer).__name__} has no mask token. Mend: use the tokenizer of a masked language model, such as BERT's.")
         self.config, self.seed, self.progress, self.device = config or PretrainingConfig(), seed, progress, torch.device(device or default_device())
         self.model, self.tokenizer = model.to(self.device), tokenizer
+        self._start = content_digest(model.state_dict())
 
     def fit(self, texts: Sequence[str], valid: Sequence[str] | None = None, *, checkpoint: str | Path | None = None,
             on_record: Callable[[dict], None] | None = None) -> MaskedLanguageModelTrainer:
@@ -226,10 +226,9 @@ class MaskedLanguageModelTrainer:
         return [list(zip(self.tokenizer.convert_ids_to_tokens(tokens), values, strict=True)) for tokens, values in rows]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as transformers does, whole or not at all; `TextEncoder.from_pretrained` reads the folder."""
+        """Write model and tokenizer as transformers does into a new `folder`, whole or not at all; `TextEncoder.from_pretrained` reads it."""
         with staged(Path(folder)) as staging:
-            self.model.save_pretrained(staging)
-            self.tokenizer.save_pretrained(staging)
+            write_encoder(staging, self.model, self.tokenizer, {"max_tokens": self.config.max_tokens})
 
     def _corrupt(self, pieces: Sequence[list[int]], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Corrupted token ids, attention mask and labels of a batch."""
@@ -253,7 +252,7 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
     steps_per_epoch = -(-len(_batches(trainer, pieces, epoch=1)) // config.accumulation)
     n_steps = config.epochs * steps_per_epoch
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
-    identity, n_done, records = _identity(trainer, pieces), 0, []
+    identity, n_done, records = _identity(trainer, pieces, valid), 0, []
     if checkpoint is not None and checkpoint.exists():
         n_done, records = _resume(checkpoint, identity, model, optimizer)
     record_steps = set(np.linspace(0, n_steps, config.n_records + 1).astype(int).tolist()[1:])
@@ -354,11 +353,12 @@ def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
     return note, tensors
 
 # %% ../nbs/03_pretraining.ipynb #99ef85ea
-def _identity(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]]) -> dict:
-    """What must agree for a run to go on from a checkpoint."""
-    vocabulary = json.dumps(trainer.tokenizer.get_vocab(), sort_keys=True)
-    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("tokenizer", vocabulary), ("texts", json.dumps(pieces)))}
-    return {"config": asdict(trainer.config), "seed": trainer.seed, "model": trainer.model.config.to_json_string(use_diff=False), **digests}
+def _identity(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], valid: Sequence[str] | None) -> dict:
+    """What must agree for a run to go on from a checkpoint: the content of everything that decides what comes out."""
+    architecture = {key: value for key, value in trainer.model.config.to_diff_dict().items() if key not in ("_name_or_path", "transformers_version")}
+    contents = {"model": architecture, "tokenizer": trainer.tokenizer.get_vocab(), "texts": pieces, "validation texts": None if valid is None else list(valid)}
+    settings = {"config": asdict(trainer.config), "seed": trainer.seed, "start weights": trainer._start}
+    return settings | {name: content_digest(content) for name, content in contents.items()}
 
 
 def _save(path: Path, identity: Mapping, model: nn.Module, optimizer, n_done: int, records: list) -> None:
@@ -402,7 +402,7 @@ def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[
         model, tokenizer = _load_model(start, AutoModelForMaskedLM, seed=seed)
     trainer = MaskedLanguageModelTrainer(model, tokenizer, config=config, seed=seed, device=device, progress=progress).fit(texts, valid)
     trainer.save_pretrained(folder)
-    encoder = TextEncoder.from_pretrained(str(folder), device=device, max_tokens=trainer.config.max_tokens)
+    encoder = TextEncoder.from_pretrained(str(folder), device=device)
     encoder.pretraining_ = trainer.records_
     return encoder
 
@@ -419,12 +419,13 @@ def review_model(*, progress: bool = True) -> Path:
     texts = split_reviews()[0]["text"].tolist()
     tokenizer = train_tokenizer(texts)
     trainer = MaskedLanguageModelTrainer(new_model(tokenizer), tokenizer, config=REVIEW_RECIPE, progress=progress)
-    run = json.dumps(_identity(trainer, token_pieces(tokenizer, texts[:-400], REVIEW_RECIPE.max_tokens)), sort_keys=True)
-    folder = cache_folder() / "pretrained" / f"chinese-reviews-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
+    run = _identity(trainer, token_pieces(tokenizer, texts[:-400], REVIEW_RECIPE.max_tokens), texts[-400:])
+    folder = cache_folder() / "pretrained" / f"chinese-reviews-{content_digest(run)[:12]}"
 
     def keep_quarters(record: Mapping) -> None:
-        if round(100 * record["share"]) in (25, 50, 75, 100):
-            trainer.save_pretrained(folder / str(round(100 * record["share"])))
+        percent = round(100 * record["share"])
+        if percent in (25, 50, 75, 100) and not (folder / str(percent)).exists():  # a run that was killed after this step makes it again, with the same bits
+            trainer.save_pretrained(folder / str(percent))
 
     if not (folder / "records.parquet").exists():
         trainer.fit(texts[:-400], texts[-400:], checkpoint=folder / "run.safetensors", on_record=keep_quarters)

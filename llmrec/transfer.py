@@ -28,17 +28,17 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import BLUE, GREY, ORANGE, Dataset, Split, sort_by_time, staged
-from .evaluation import EASE, ContentKNN, Popular, RidgeFromText, bootstrap_interval, compare_users, ndcg, ranked_lists
+from .data import BLUE, GREY, ORANGE, Dataset, Split, file_sha256, sort_by_time, staged
+from .evaluation import ContentKNN, RidgeFromText, bootstrap_interval, choose, compare_users, copy_of, ndcg, ranked_lists, tuned_baselines
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, uses_bfloat16
 from .losses import info_nce, l2_sp
 from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, random_batches, validation_task
 from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'TOGETHER', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora',
-           'merge_lora', 'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'taken_together', 'tune_encoder',
-           'catalogue_overlap', 'zero_shot', 'TransferReport', 'transfer_report', 'some_users']
+__all__ = ['STRATEGIES', 'HEAD', 'TRANSFERABLE', 'CONTENT', 'TOGETHER', 'TransferRecommender', 'layers_of', 'fine_tuning_for',
+           'add_lora', 'merge_lora', 'reshape_layers', 'Cost', 'ModelError', 'TransferClassifier', 'taken_together',
+           'tune_encoder', 'catalogue_overlap', 'zero_shot', 'TransferReport', 'transfer_report', 'some_users']
 
 # %% ../nbs/06_transfer.ipynb #37bc4165
 class TransferRecommender(SequentialRecommender):
@@ -107,12 +107,12 @@ class TransferRecommender(SequentialRecommender):
         return _adapt(self, train, valid, strategy, epochs, surgery)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors), settings (JSON) and catalogue (Parquet) into a new `folder`."""
+        """Write weights (safetensors), settings (JSON) and catalogue (Parquet) into a new `folder`; also the encoder, unless it has a public name."""
         _save(self, Path(folder))
 
     @staticmethod
     def from_pretrained(folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None, progress: bool = True) -> TransferRecommender:
-        """Load what `save_pretrained` wrote. Raises `FileNotFoundError` or `ModelError`; a pickle is never read."""
+        """Load what `save_pretrained` wrote, on any machine: bfloat16 or not makes no difference. Raises `ModelError`; a pickle is never read."""
         return _load(Path(folder), encoder, device, progress)
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -280,7 +280,7 @@ class ModelError(ValueError):
     """A folder that does not hold a usable model; the message says what is wrong and the mend."""
 
 
-_KIND = "llmrec.TransferRecommender"
+_KIND, _FORMAT = "llmrec.TransferRecommender", 4
 _FILES = ("config.json", "model.safetensors", "items.parquet")
 
 
@@ -291,22 +291,28 @@ def _save(recommender: TransferRecommender, folder: Path) -> None:
     weights |= {"whitening.mean": torch.from_numpy(recommender.whitening_.mean_),
                 "whitening.projection": torch.from_numpy(recommender.whitening_.projection_).contiguous(),
                 "text_vectors": recommender.text_vectors_.contiguous().cpu()}
-    settings = {"kind": _KIND, "format": 3, "metadata": recommender.columns_.learned_,
-                "encoder": recommender.encoder.name, "encoder_fingerprint": recommender.encoder.fingerprint,
+    encoder = recommender.encoder
+    settings = {"kind": _KIND, "format": _FORMAT, "metadata": recommender.columns_.learned_,
+                "encoder": encoder.source, "encoder_options": encoder.options, "encoder_fingerprint": encoder.fingerprint,
                 "text_dim": recommender.text_vectors_.shape[1], "seed": recommender.seed, "training": asdict(recommender.config)}
     with staged(folder) as staging:
+        if encoder.source is None:  # to be had nowhere else, so it comes along
+            encoder.save_pretrained(staging / "encoder")
         save_file(weights, staging / "model.safetensors")
         recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_).to_parquet(staging / "items.parquet")
+        settings["sha256"] = {name: file_sha256(staging / name) for name in _FILES if name != "config.json"}  # weights and catalogue belong together
         (staging / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 # %% ../nbs/06_transfer.ipynb #e0a08b66
 def _load(folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool) -> TransferRecommender:
     settings = _read_settings(folder)
+    if other := [name for name, sha256 in settings["sha256"].items() if file_sha256(folder / name) != sha256]:
+        raise ModelError(f"{folder}: {other} damaged, or not what was saved with config.json. Mend: copy the whole folder again, or save it again from a fitted model.")
     try:
         weights = load_file(folder / "model.safetensors")
         items = pd.read_parquet(folder / "items.parquet")
-        loaded = TransferRecommender(encoder or TextEncoder.from_pretrained(settings["encoder"]), seed=settings["seed"],
-                                     config=TrainingConfig(**settings["training"]), device=device, progress=progress)
+        encoder = encoder or TextEncoder.from_pretrained(settings["encoder"] or str(folder / "encoder"), **settings["encoder_options"], device=device)
+        loaded = TransferRecommender(encoder, seed=settings["seed"], config=TrainingConfig(**settings["training"]), device=device, progress=progress)
         network = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device)
         network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
         loaded.metadata = tuple(settings["metadata"])
@@ -319,9 +325,9 @@ def _load(folder: Path, encoder: TextEncoder | None, device: str | None, progres
         loaded.items_, loaded.popularity_ = items[["item_id", "text"]], items["popularity"].to_numpy()
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
         raise ModelError(f"{folder}: the model is damaged or of another make: {error}. Mend: save it again from a fitted model.") from error
-    if loaded.encoder.fingerprint != settings["encoder_fingerprint"] or len(items) != len(loaded.text_vectors_):
-        raise ModelError(f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with, or the catalogue was changed. "
-                         "Mend: pass encoder= with the original weights, or save again.")
+    if loaded.encoder.fingerprint != settings["encoder_fingerprint"]:
+        raise ModelError(f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with: its weights, tokenizer or options are others. "
+                         "Mend: leave encoder= out, or pass the original one.")
     return loaded
 
 
@@ -336,7 +342,7 @@ def _read_settings(folder: Path) -> dict:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{folder / 'config.json'}: not JSON: {error}. Mend: save the model again.") from error
-    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != 3:
+    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != _FORMAT:
         raise ModelError(f"{folder}: not a TransferRecommender of this version. Mend: pass a folder written by save_pretrained.")
     return settings
 
@@ -472,8 +478,7 @@ def _stack_of(model: nn.Module) -> str:
 
 def _with_model(encoder: TextEncoder, model: nn.Module) -> TextEncoder:
     """An encoder of the same settings around another model; its vectors are not kept on disk."""
-    return TextEncoder(model, encoder.tokenizer, name=f"{encoder.name}, fine-tuned", max_tokens=encoder.max_tokens, pooling=encoder.pooling, template=encoder.template,
-                       cache=False, device=str(encoder.device))
+    return TextEncoder(model, encoder.tokenizer, name=f"{encoder.name}, fine-tuned", **encoder.options, cache=False, device=str(encoder.device))
 
 
 def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder:
@@ -535,7 +540,8 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
-TRANSFERABLE = TrainingConfig(history="gru", shrinkage=10.0, popularity_prior=True)  # for a target with people; without any, no prior
+TRANSFERABLE = TrainingConfig(shrinkage=10.0, popularity_prior=True)  # for a target with people; without any, no prior
+CONTENT = {"fading": "1/age", "half_life": 3.0}  # of content where nothing of the target's people is known
 
 
 def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Sequence[str], *, n_components: int = 32, n_neighbors: int = 10) -> float:
@@ -559,12 +565,12 @@ def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Seque
 def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:
     """Fitted models and plain content together, over a catalogue that none of them has learned from.
 
-    Content counts 1 and each model as much as the `catalogue_overlap` of the texts it learned from and those of `train`. Of `train` only the items are used, and what
-    is popular for users without history.
+    Content (`CONTENT`) counts 1 and each model as much as the `catalogue_overlap` of the texts it learned from and those of `train`. Of `train` only the items
+    are used, and what is popular for users without history.
     """
     encoder = models[0].encoder
     overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))  # models of one source share it
-    members = [ContentKNN(encoder, n_components=32, n_last=20).fit(train), *(model.with_items(train.items) for model in models)]
+    members = [ContentKNN(encoder, **CONTENT).fit(train), *(model.with_items(train.items) for model in models)]
     return Ensemble(members, standardise=True, weights=[1.0, *(overlap(tuple(model.items_["text"])) for model in models)]).join()
 
 # %% ../nbs/06_transfer.ipynb #3b752d9b
@@ -577,7 +583,7 @@ class TransferReport:
     table : DataFrame
         ``system, share, n_users, ndcg@10, ci_low, ci_high, seconds``: a row a system and share of the target's users it learned from; means over users and seeds.
     comparison : DataFrame
-        As from `compare`: the adapted model, all users, against each other system of that rung; then the same for adapted and EASE together.
+        As from `compare`: the adapted model, all users, against each other system of that rung; then the same for adapted and the closed form together.
     verdict : str
     """
 
@@ -587,8 +593,8 @@ class TransferReport:
 
     def plot(self, ax) -> None:
         """NDCG@10 against the number of target users; what never learns is a dashed line."""
-        styles = {"adapted and EASE": (BLUE, "D-"), "adapted": (BLUE, "o-"), "from scratch": (ORANGE, "s-"), "ids from scratch": (GREY, "^-"), "EASE": (GREY, "v:"),
-                  "popular": (GREY, "x:")}
+        styles = {" and ".join(TOGETHER): (BLUE, "D-"), "adapted": (BLUE, "o-"), "from scratch": (ORANGE, "s-"), "ids from scratch": (GREY, "^-"),
+                  TOGETHER[1]: (ORANGE, "P:"), "EASE, fading": (GREY, "v--"), "EASE": (GREY, "v:"), "popular": (GREY, "x:")}
         for name, (color, style) in styles.items():
             rows = self.table[self.table["system"] == name]
             ax.plot(rows["n_users"], rows["ndcg@10"], style, color=color, label=name)
@@ -621,7 +627,7 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
     wanted, values, rows = target.targets("test"), {}, []
 
     def note(system: str, share: float, n_users: int, recommender: Recommender, seconds: float) -> None:
-        lists = ranked_lists(recommender.recommend(known, k=10), wanted, k=10)
+        lists = ranked_lists(recommender.recommend(copy_of(known), k=10), wanted, k=10)
         values.setdefault((system, share), []).append(pd.Series(ndcg(lists), index=lists.users))
         rows.append({"system": system, "share": share, "n_users": n_users, "seconds": seconds})
 
@@ -646,7 +652,7 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
     return _report(means, pd.DataFrame(rows), max(shares))
 
 
-TOGETHER = ("adapted", "EASE")  # a rung of its own: what the source knows of texts, and what the target's users did, each scored on one scale
+TOGETHER = ("adapted", "EASE + content, both fading")  # a rung of its own: what the source knows, and what the closed form makes of the target, each scored on one scale
 
 # %% ../nbs/06_transfer.ipynb #4af336e8
 def some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
@@ -661,19 +667,14 @@ def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy:
     """What can be fitted to some of the target's users: name to a function that does it."""
     return {"adapted": lambda: source.adapt(train, valid, strategy=strategy),
             "from scratch": lambda: TransferRecommender(source.encoder, config=source.config, seed=source.seed, progress=False).fit(train, valid),
-            "ids from scratch": lambda: SequentialRecommender(seed=source.seed, progress=False).fit(train, valid),
-            "EASE": lambda: _best((EASE(strength).fit(train) for strength in (30, 100, 300, 1_000)), train, valid),
-            "popular": lambda: Popular().fit(train)}
+            "ids from scratch": lambda: SequentialRecommender(seed=source.seed, progress=False).fit(train, valid)
+            } | {name: fit for name, fit in tuned_baselines(source.encoder, train, valid).items() if name in ("popular", "EASE", "EASE, fading", TOGETHER[1])}
 
 
 def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recommender:
-    """The best of raw and whitened content similarity."""
-    return _best((ContentKNN(encoder, n_components=n, n_last=last).fit(train) for n in (None, 16, 32, 64, 128) for last in (1, 5, 20, 100)), train, valid)
-
-
-def _best(candidates, train: Dataset, valid: Dataset) -> Recommender:
-    known, wanted = validation_task(train, valid)
-    return max(candidates, key=lambda candidate: mean_ndcg(candidate, known, wanted))
+    """The best of raw and whitened content similarity, whole histories or fading ones."""
+    fitted = (ContentKNN(encoder, n_components=n, n_last=last).fit(train) for n in (None, 32, (32, 128, 256)) for last in (5, 20, 100))
+    return choose((one for content in fitted for one in content.fadings()), train, valid)
 
 
 def _report(means: Mapping[tuple, pd.Series], rows: pd.DataFrame, full: float) -> TransferReport:

@@ -32,9 +32,10 @@ def tiny(tables):
 
 @pytest.fixture(scope="session")
 def fitted(films, encoder):
-    """A small real model: 60 MovieLens users, one epoch."""
+    """A small real model: 60 MovieLens users, one epoch, a Transformer of one layer."""
     split = films.sample_users(60, seed=0).split()
-    return TransferRecommender(encoder, config=TrainingConfig(dim=16, hidden=32, n_layers=1), progress=False).fit(split.train, split.valid, epochs=1)
+    config = TrainingConfig(history="transformer", dim=16, hidden=32, n_layers=1)
+    return TransferRecommender(encoder, config=config, progress=False).fit(split.train, split.valid, epochs=1)
 
 
 @pytest.fixture(scope="session")

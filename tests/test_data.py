@@ -101,7 +101,53 @@ def test_every_format_reads_the_same(tmp_path, tables, tiny, ending):
         else:
             table.to_csv(path, index=False, sep="\t" if "tsv" in ending else ",")
         paths.append(path)
-    assert Dataset.from_files(*paths).interactions.equals(tiny.interactions)
+    expected = tiny.interactions if "parquet" in ending or "json" in ending else tiny.interactions.astype({"user_id": str})  # a CSV file does not say what is a number
+    assert Dataset.from_files(*paths).interactions.equals(expected)
+
+
+def test_ids_of_a_csv_stay_as_they_are_written(tmp_path):
+    ids = ["007", "07", "7", "0001", "1E5", "1.0", "NA", "null", "None", "nan", "true", " 7", "7 ", "+7", "1_000", "9007199254740993", "184467440737095516160", "零七"]
+    rows = "".join(f'"{one}","{one}",{time}\n' for time, one in enumerate(ids))
+    (tmp_path / "log.csv").write_text(f"user_id,item_id,timestamp\n{rows}", encoding="utf-8")
+    (tmp_path / "items.tsv").write_text("sku\ttitle\n" + "".join(f"{one}\tNA\n" for one in ids), encoding="utf-8")
+    read = Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.tsv", text="title", columns={"sku": "item_id"})
+    assert read.interactions["user_id"].tolist() == read.interactions["item_id"].tolist() == read.items["item_id"].tolist() == ids
+    assert read.items["text"].unique().tolist() == ["NA"] and read.interactions["timestamp"].dtype == "int64"
+
+
+@pytest.mark.parametrize("log, items", [("csv", "parquet"), ("parquet", "csv"), ("jsonl", "csv")])
+def test_a_typed_table_meets_one_of_text(tmp_path, log, items):
+    tables = {"log": pd.DataFrame({"user_id": [1, 1], "item_id": [7, 10], "timestamp": [1, 2]}), "items": pd.DataFrame({"item_id": [7, 10], "text": ["a", "b"]})}
+    for (name, table), ending in zip(tables.items(), (log, items), strict=True):
+        write = {"csv": lambda p, t=table: t.to_csv(p, index=False), "parquet": table.to_parquet, "jsonl": lambda p, t=table: t.to_json(p, orient="records", lines=True)}
+        write[ending](tmp_path / f"{name}.{ending}")
+    assert Dataset.from_files(tmp_path / f"log.{log}", tmp_path / f"items.{items}").interactions["item_id"].tolist() == ["7", "10"]
+
+
+@pytest.mark.parametrize("ids", [np.array([2**63, 2**63 + 1], dtype=np.uint64), np.array([1e19, 2e19]), np.array([2.0**53, 1.0]),
+                                 np.array([2**24, 2**24 + 2], dtype=np.float32), pd.array([2**53, 1], dtype="Float64")])
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+def test_a_number_that_cannot_be_held_exactly_is_no_id(ids, column):
+    log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "timestamp": [1, 2]}).assign(**{column: ids})
+    items = pd.DataFrame({"item_id": ids if column == "item_id" else [1, 2], "text": ["a", "b"]})
+    with pytest.raises(DataError, match=rf"column '{column}': a number that .* does not hold exactly.*row 0.*Mend: read these ids as text"):
+        Dataset.from_frames(log, items)
+
+
+def test_numbers_that_are_held_exactly_are_ids(tables):
+    log, items = tables
+    largest = [2**63 - 1, 5, 5, 5, 2**53 + 1, 6, 6, 7]
+    assert Dataset.from_frames(log.assign(user_id=np.array(largest, dtype=np.uint64)), items).interactions["user_id"].tolist() == largest
+    assert Dataset.from_frames(log.assign(user_id=log["user_id"].astype("float32")), items).interactions["user_id"].tolist() == log["user_id"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "Float32"])
+def test_times_that_have_lost_their_order_are_refused(tables, kind):
+    log, items = tables
+    start = 1_600_000_000 if kind != "float16" else 4_000
+    with pytest.raises(DataError, match=r"column 'timestamp': .loat.*cannot hold seconds of this size, moments are .* apart: row 0.*int64 or float64"):
+        Dataset.from_frames(log.assign(timestamp=pd.Series(start + np.arange(8)).astype(kind)), items)
+    assert len(Dataset.from_frames(log.assign(timestamp=pd.Series(np.arange(8)).astype(kind)), items).interactions) == 8
 
 
 def test_broken_files_are_named(tmp_path, tables):

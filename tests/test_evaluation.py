@@ -1,5 +1,6 @@
 """The gate against leaks, metrics against an independent library, and bad input. The catalogues here are synthetic and tiny."""
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from llmrec.evaluation import (
     ACCURACY,
     ALS,
     EASE,
+    ContentKNN,
+    ItemKNN,
     Popular,
     RidgeFromText,
     auc,
@@ -31,6 +34,7 @@ from llmrec.evaluation import (
     user_groups,
     wilson_interval,
 )
+from llmrec.models import Ensemble
 
 
 @pytest.fixture(scope="module")
@@ -322,3 +326,81 @@ def test_a_list_of_one_has_no_diversity():
     vectors = np.random.default_rng(0).normal(size=(50, 7))  # lengths that do not come out at exactly one
     lists = ranked_lists(pd.DataFrame({"user_id": range(50), "item_id": range(50), "rank": 1}), {user: [0] for user in range(50)}, k=3, items=range(50))
     assert np.isnan(diversity(lists, vectors)).all()
+
+
+@pytest.mark.parametrize("harm", ["shorten", "reverse", "empty", "delete", "candidates"])
+def test_no_system_changes_what_another_one_sees(harm, films):
+    """A system that works on the lists it is handed, as many do, in the company of one that does not."""
+    split = films.sample_users(100).split("cold_items" if harm == "candidates" else "leave_one_out")
+
+    class Greedy(ItemKNN):
+        def recommend(self, histories, k=10, *, candidates=None, times=None):
+            top = super().recommend(histories, k, candidates=candidates)
+            for items in histories.values():
+                items[:] = {"shorten": items[-1:], "reverse": items[::-1], "empty": []}.get(harm, items)
+            if harm == "delete":
+                histories.clear()
+            if candidates is not None:
+                candidates.clear()
+            return top
+
+    polite, other = ItemKNN(fading="1/age").fit(split.train), Greedy().fit(split.train)
+    alone, before = evaluate(polite, split), (split.histories(), split.candidates())
+    assert compare({"greedy": other, "polite": polite}, split).equals(compare({"greedy": ItemKNN().fit(split.train), "polite": polite}, split))
+    shuffle_test(other, split, n_shuffles=1)
+    assert evaluate(polite, split).equals(alone) and (split.histories(), split.candidates()) == before
+
+
+@pytest.mark.parametrize("make", [EASE, ItemKNN, "ridge", "content"])
+@pytest.mark.parametrize("fading", ["1/age", "exponential"])
+def test_fading_lets_the_newest_event_speak(make, fading, films, encoder):
+    """With a half-life near zero a history is its last event; with an endless one it is all of it."""
+    split = films.sample_users(80).split("leave_one_out")
+    content, ridge = partial(ContentKNN, encoder, n_components=32, n_last=10**6), partial(RidgeFromText, encoder, n_components=32, n_factors=8)
+    make = {"ridge": ridge, "content": content}.get(make, make)
+    histories = [np.arange(5, 45), np.array([7]), np.array([], dtype=int)]
+
+    def scores(**options):
+        return make(**options).fit(split.train).score([history.copy() for history in histories]).numpy()
+
+    last = make().fit(split.train).score([history[-1:] for history in histories]).numpy()
+    assert np.allclose(scores(fading=fading, half_life=1e-9), last, atol=1e-5) and np.allclose(scores(fading=fading, half_life=1e9), scores(), atol=1e-5)
+    assert not np.allclose(scores(fading=fading, half_life=3.0), scores(), atol=1e-3)
+
+
+def test_ease_with_fading_by_hand(films):
+    split = films.sample_users(80).split("leave_one_out")
+    system, history = EASE(100.0, fading="1/age").fit(split.train), np.array([3, 9, 3, 20])
+    weights = system.weights_[20] + system.weights_[3] / 2 + system.weights_[9] / 3  # item 3 counts at its newest place
+    assert np.allclose(system.score([history])[0], weights, atol=1e-6)
+    assert np.allclose(EASE(100.0).fit(split.train).score([history])[0], system.weights_[[3, 9, 20]].sum(0), atol=1e-6)
+
+
+def test_fading_by_time_needs_times_and_gets_them(films):
+    split = films.sample_users(80).split("leave_one_out")
+    system = EASE(100.0, fading="exponential", half_life=2.0, fading_by="time").fit(split.train)
+    items, times = split.train.items["item_id"].tolist()[:2], [0, 4 * 86_400]
+    by_hand = system.weights_[0] / 4 + system.weights_[1]
+    top = system.recommend({"x": items}, k=3, times={"x": times})
+    assert np.allclose(top["score"], np.sort(np.delete(by_hand, [0, 1]))[::-1][:3], atol=1e-6)
+    dates = [pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-05")]
+    assert system.recommend({"x": items}, k=3, times={"x": dates}).equals(top)
+    log = pd.DataFrame({"user_id": ["x"] * 2, "item_id": items, "timestamp": times})
+    assert system.recommend(replace(split.train, interactions=log), k=3).equals(top)
+    assert evaluate(Ensemble([system, Popular().fit(split.train)]).join(), split).loc[0, "n_users"] == 80  # evaluate hands the times over, also to an ensemble
+    for wrong in (None, {"x": times[:1]}, {"y": times}):
+        with pytest.raises(ValueError, match="Mend"):
+            system.recommend({"x": items}, times=wrong)
+
+
+@pytest.mark.parametrize("options", [{"fading": "2/age"}, {"fading": "1/age", "half_life": 0.0}, {"fading": "1/age", "fading_by": "moon"}])
+def test_unknown_fading_is_refused(options, tiny, encoder):
+    for make in (EASE, ItemKNN, partial(ContentKNN, encoder), partial(RidgeFromText, encoder)):
+        with pytest.raises(ValueError, match=r"fading.*Mend"):
+            make(**options).fit(tiny)
+
+
+def test_several_numbers_of_directions_are_the_mean_of_their_cosines(films, encoder):
+    split, histories = films.sample_users(40).split("leave_one_out"), [np.array([1, 2, 3])]
+    both, *each = (ContentKNN(encoder, n_components=n).fit(split.train).score(histories) for n in ((16, 64), 16, 64))
+    assert torch.allclose(both, sum(each) / 2, atol=1e-5)

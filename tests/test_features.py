@@ -1,4 +1,6 @@
 """Encoding: settings, the cache on disk, and input of every kind."""
+import copy
+import json
 import logging
 
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from llmrec import TextEncoder
 from llmrec.features import EncodingError, FeatureExtractor, VectorCache, clean_text, fuse, keyphrases, preprocess, vader_sentiment
@@ -44,7 +48,48 @@ def test_unknown_settings_are_refused(encoder, options):
 def test_precisions_agree():
     exact, fast = (TextEncoder.from_pretrained(precision=precision, cache=False) for precision in ("float32", "bfloat16"))
     cosines = (exact.encode(TEXTS) * fast.encode(TEXTS)).sum(1)
-    assert cosines.min() > 0.999 and exact.fingerprint != fast.fingerprint
+    assert cosines.min() > 0.999 and exact.fingerprint == fast.fingerprint  # the same encoder, read more or less exactly
+
+
+def test_another_tokenizer_or_architecture_is_another_encoder(encoder, own_cache):
+    """The same weights with two words exchanged, or read with other attention heads, must not get the vectors of the original from the cache."""
+    tokenizer, model = copy.deepcopy(encoder.tokenizer), copy.deepcopy(encoder.exact_model)
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    words = rules["model"]["vocab"]
+    words["alien"], words["cheese"] = words["cheese"], words["alien"]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(rules)), **tokenizer.special_tokens_map)
+    exchanged = TextEncoder(encoder.exact_model, tokenizer, name="MiniLM")
+    model.config.layer_norm_eps = 0.5
+    for part in model.modules():
+        if isinstance(part, torch.nn.LayerNorm):
+            part.eps = 0.5
+    other = TextEncoder(model, encoder.tokenizer, name="MiniLM")
+    vectors = encoder.encode(["an alien"])
+    assert len({encoder.fingerprint, exchanged.fingerprint, other.fingerprint}) == 3
+    assert all((one.encode(["an alien"]) * vectors).sum() < 0.99 for one in (exchanged, other))
+
+
+def test_precisions_do_not_share_cached_vectors(own_cache):
+    exact, fast = (TextEncoder.from_pretrained(precision=precision) for precision in ("float32", "bfloat16"))
+    from_cache = [(one.encode(TEXTS), one.encode(TEXTS)) for one in (exact, fast)]
+    assert all(np.array_equal(*pair) for pair in from_cache) and not np.array_equal(from_cache[0][0], from_cache[1][0])
+
+
+def test_an_encoder_is_saved_and_loaded(encoder, own_cache, tmp_path):
+    own = TextEncoder(encoder.exact_model, encoder.tokenizer, name="mine", pooling="cls", template="film: {}", max_tokens=9, precision="float32")
+    own.save_pretrained(tmp_path / "mine")
+    again = TextEncoder.from_pretrained(str(tmp_path / "mine"))
+    assert again.options == own.options and again.fingerprint == own.fingerprint and again.source is own.source is None
+    assert np.array_equal(again.encode(TEXTS), own.encode(TEXTS))
+    assert TextEncoder.from_pretrained(str(tmp_path / "mine"), pooling="mean").pooling == "mean"  # what is said counts
+    with pytest.raises(FileExistsError, match=r"exists already.*Mend"):
+        own.save_pretrained(tmp_path / "mine")
+
+
+def test_making_an_encoder_leaves_the_model_as_it_was(encoder):
+    before = {name: tensor.clone() for name, tensor in encoder.exact_model.state_dict().items()}
+    TextEncoder(encoder.exact_model, encoder.tokenizer, name="fast", precision="bfloat16", cache=False).encode(TEXTS)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.exact_model.state_dict().items())
 
 
 def test_killed_and_run_again_encodes_nothing_twice(encoder, own_cache, monkeypatch):

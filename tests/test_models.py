@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from llmrec import Dataset, TransferRecommender
+from llmrec import Dataset, TextEncoder, TransferRecommender
 from llmrec.evaluation import Popular
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import (
@@ -19,6 +19,7 @@ from llmrec.models import (
     SequentialRecommender,
     TrainingConfig,
     batch_loss,
+    mean_ndcg,
     train,
 )
 from llmrec.pretraining import CheckpointError
@@ -67,7 +68,7 @@ def test_checkpoints_of_other_runs_and_damaged_ones_are_refused_and_kept(few, tm
     before = path.read_bytes()
     others = {"config": SequentialRecommender(config=replace(SMALL, dim=4), progress=False), "seed": SequentialRecommender(config=SMALL, seed=9, progress=False)}
     for words, other in others.items():
-        with pytest.raises(CheckpointError, match=f"another run .{words} differ"):
+        with pytest.raises(CheckpointError, match=f"another run .{words}, start weights differ"):
             other.fit(few.train, epochs=1, checkpoint=path)
     for spoiled in (before[:-50], b"\x80\x04.", b""):
         path.write_bytes(spoiled)
@@ -136,6 +137,35 @@ def test_who_only_takes_the_same_again_teaches_nothing_and_breaks_nothing():
         model = SequentialRecommender(config=replace(SMALL, averaging=0.0), progress=False).fit(Dataset.from_frames(log.assign(item_id=item_ids), items), epochs=2)
         assert np.isfinite(model.history_["loss"]).all() and (model.history_["loss"] == 0).all() == (len(set(item_ids)) == 2)
         assert not set(model.recommend({"a": [1, 2]}, k=6)["item_id"]) & {1, 2}
+
+
+@pytest.mark.parametrize("change", ["texts", "order", "validation", "encoder", "one item more", "popularity"])
+def test_a_checkpoint_of_other_data_is_refused(change, few, encoder, tmp_path):
+    """Everything that decides the weights binds the checkpoint; it is left as it is, and the same run still goes on from it."""
+    path, config = tmp_path / "run.safetensors", replace(SMALL, fusion="text", popularity_prior=True)
+
+    def fit(train=few.train, valid=few.valid, reader=encoder, epochs=2):
+        return TransferRecommender(reader, config=config, progress=False).fit(train, valid, epochs=epochs, checkpoint=path)
+
+    done, before = fit(), path.read_bytes()
+    log, items = few.train.interactions, few.train.items
+    other = {"texts": {"train": replace(few.train, items=items.assign(text=items["text"] + "!"))},
+             "order": {"train": replace(few.train, interactions=log.assign(timestamp=-log["timestamp"]))},
+             "validation": {"valid": replace(few.valid, interactions=few.valid.interactions.iloc[1:])},
+             "encoder": {"reader": TextEncoder(encoder.exact_model, encoder.tokenizer, name="MiniLM", pooling="cls")},
+             "one item more": {"train": replace(few.train, items=pd.concat([items, items.iloc[:1].assign(item_id=-1)], ignore_index=True))},
+             "popularity": {"train": replace(few.train, interactions=pd.concat([log, log.iloc[:1].assign(user_id=-1)]))}}[change]
+    with pytest.raises(CheckpointError, match=r"another run \(.* differ\).*Mend"):
+        fit(**other)
+    assert path.read_bytes() == before
+    assert all(torch.equal(one, two) for one, two in zip(done.network_.parameters(), fit().network_.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("user", ["a", 1])
+def test_validation_without_a_single_hit_is_zero(user):
+    items = pd.DataFrame({"item_id": range(30), "text": [f"thing {number}" for number in range(30)]})
+    log = pd.DataFrame({"user_id": [user] * 12, "item_id": range(12), "timestamp": range(12)})
+    assert mean_ndcg(Popular().fit(Dataset.from_frames(log, items)), {user: [0]}, {user: [29]}) == 0
 
 
 def test_losses_refuse_what_does_not_fit():

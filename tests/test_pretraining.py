@@ -111,6 +111,27 @@ def test_a_checkpoint_of_another_tokenizer_or_corpus_is_left_alone(tokenizer, tm
     assert path.read_bytes() == before[:100]
 
 
+def test_a_checkpoint_is_bound_to_weights_at_the_start_and_validation_texts(tokenizer, tmp_path):
+    path = tmp_path / "run.safetensors"
+    trainer(tokenizer).fit(TEXTS, TEXTS[:3], checkpoint=path)
+    other = trainer(tokenizer)
+    with torch.no_grad():
+        next(other.model.parameters()).add_(1e-3)
+    other = MaskedLanguageModelTrainer(other.model, tokenizer, config=other.config, progress=False)
+    for start, valid in ((other, TEXTS[:3]), (trainer(tokenizer), TEXTS[:2]), (trainer(tokenizer), None)):
+        with pytest.raises(CheckpointError, match=r"another run \((start weights|validation texts) differ"):
+            start.fit(TEXTS, valid, checkpoint=path)
+
+
+def test_saving_onto_what_is_there_is_an_error(tokenizer, tmp_path):
+    trained = trainer(tokenizer)
+    trained.save_pretrained(tmp_path / "model")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    with pytest.raises(FileExistsError, match=r"model exists already and is left as it is.*Mend"):
+        trained.save_pretrained(tmp_path / "model")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
 def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkeypatch):
     path, calls = tmp_path / "run.safetensors", []
     straight = parameters(trainer(tokenizer).fit(TEXTS))

@@ -11,7 +11,7 @@ from llmrec import Dataset, TextEncoder
 from llmrec.evaluation import RidgeFromText
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import new_model, train_tokenizer
-from llmrec.transfer import STRATEGIES, TransferClassifier, TransferRecommender, catalogue_overlap, transfer_report, tune_encoder, zero_shot
+from llmrec.transfer import STRATEGIES, ModelError, TransferClassifier, TransferRecommender, catalogue_overlap, transfer_report, tune_encoder, zero_shot
 
 REVIEWS = [f"{start} {thing}" for thing in ("film", "book", "room", "meal", "song", "play") for start in ("a fine", "a lovely", "an awful", "a dreadful")]
 LABELS = ["good", "good", "bad", "bad"] * 6
@@ -123,6 +123,59 @@ def test_an_encoder_of_another_width_is_refused(fitted, horror, small_encoder, t
     fitted.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="encoder"):
         TransferRecommender.from_pretrained(tmp_path / "model", encoder=small_encoder)
+
+
+def test_a_model_loads_on_a_processor_of_the_other_kind(horror, tmp_path):
+    """Fitted in one precision, loaded in the other, as between processors with bfloat16 and without: the same lists."""
+    exact, fast = (TextEncoder.from_pretrained(precision=precision) for precision in ("float32", "bfloat16"))
+    histories, new = horror.histories("test"), pd.DataFrame({"item_id": [-1], "text": ["The Return of the Alien (1999), Horror"]})
+    for mine, other in ((exact, fast), (fast, exact)):
+        model = TransferRecommender(mine, config=TrainingConfig(dim=16, hidden=32), progress=False).fit(horror.train, epochs=2)
+        model.save_pretrained(tmp_path / mine.precision)
+        loaded = TransferRecommender.from_pretrained(tmp_path / mine.precision, encoder=other)
+        assert loaded.encoder.precision == other.precision != mine.precision and loaded.recommend(histories).equals(model.recommend(histories))
+        lists = [one.with_items(pd.concat([model.items_[["item_id", "text"]], new])).recommend(histories) for one in (model, loaded)]
+        of_user = [{user: set(items) for user, items in one.groupby("user_id")["item_id"]} for one in lists]
+        assert np.mean([len(of_user[0][user] & of_user[1][user]) / 10 for user in of_user[0]]) > 0.9
+
+
+@pytest.mark.parametrize("options", [{"max_tokens": 6}, {"pooling": "cls"}, {"template": "film: {}"}, {"precision": "float32"}])
+def test_an_encoders_options_come_back_with_the_model(options, horror, tmp_path):
+    model = TransferRecommender(TextEncoder.from_pretrained(**options), config=TrainingConfig(dim=16, hidden=32), progress=False).fit(horror.train, epochs=1)
+    model.save_pretrained(tmp_path / "model")
+    loaded = TransferRecommender.from_pretrained(tmp_path / "model")
+    assert loaded.encoder.options == model.encoder.options and loaded.encoder.fingerprint == model.encoder.fingerprint
+    assert loaded.recommend(horror.histories("test")).equals(model.recommend(horror.histories("test")))
+    assert not (tmp_path / "model" / "encoder").exists()  # everybody has MiniLM
+
+
+@pytest.mark.parametrize("origin", ["tuned", "classifier", "in memory", "local folder"])
+def test_an_encoder_without_a_public_name_comes_along(origin, horror, small_encoder, tmp_path):
+    if origin == "tuned":
+        own = tune_encoder(small_encoder, REVIEWS, epochs=1, batch_size=8, progress=False)
+    elif origin == "classifier":
+        own = TransferClassifier(small_encoder, strategy="full", min_steps=5).fit(REVIEWS, LABELS).encoder_
+    elif origin == "local folder":
+        small_encoder.save_pretrained(tmp_path / "elsewhere")
+        own = TextEncoder.from_pretrained(str(tmp_path / "elsewhere"))
+    else:
+        own = small_encoder
+    model = TransferRecommender(own, config=TrainingConfig(dim=16, hidden=32), progress=False).fit(horror.train, epochs=1)
+    model.save_pretrained(tmp_path / "model")
+    assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
+    (tmp_path / "model").rename(tmp_path / "moved")  # the folder is all there is
+    loaded = TransferRecommender.from_pretrained(tmp_path / "moved")
+    assert loaded.encoder.fingerprint == own.fingerprint and np.allclose(loaded.encoder.encode(REVIEWS), own.encode(REVIEWS), atol=1e-3)
+    assert loaded.recommend(horror.histories("test")).equals(model.recommend(horror.histories("test")))
+
+
+def test_files_that_do_not_belong_together_are_refused(fitted, tmp_path):
+    """A catalogue in another order, and weights of another model of the same sizes, would load and answer wrongly."""
+    fitted.save_pretrained(tmp_path / "model")
+    items = pd.read_parquet(tmp_path / "model" / "items.parquet")
+    items[::-1].reset_index(drop=True).to_parquet(tmp_path / "model" / "items.parquet")
+    with pytest.raises(ModelError, match=r"items.parquet.*not what was saved.*Mend"):
+        TransferRecommender.from_pretrained(tmp_path / "model", encoder=fitted.encoder)
 
 
 def test_a_report_needs_users(fitted, films, horror):
