@@ -1,8 +1,8 @@
 """Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the cure of zero-shot step by step.
 
 Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition and floral, other households), ``films-shop``,
-``shop-films``, ``choice`` (of the configuration), ``strategies``, ``overlap`` (how loud the source may speak) and ``cure`` of zero-shot, ``encoders`` (contrastive
-tuning) and ``cold`` (withheld films).
+``shop-films``, ``choice`` (of the configuration), ``strategies``, ``content`` (how it looks at a history), ``overlap`` (what the source may count) and ``cure`` of
+zero-shot, ``encoders`` (contrastive tuning) and ``cold`` (withheld films).
 Sources are fitted with early stopping on their own validation events. Writes ``transfer_<part>.parquet``.
 """
 import tempfile
@@ -19,7 +19,7 @@ from llmrec.data import Dataset, Split
 from llmrec.evaluation import ContentKNN, RidgeFromText, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
 from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.transfer import STRATEGIES, TRANSFERABLE, some_users, taken_together, transfer_report, tune_encoder, zero_shot
+from llmrec.transfer import CONTENT, STRATEGIES, TRANSFERABLE, some_users, taken_together, transfer_report, tune_encoder, zero_shot
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
@@ -128,6 +128,23 @@ def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
         save(pd.DataFrame(rows), "transfer_strategies.parquet")
 
 
+def content(encoder: TextEncoder, direction: str, seeds: range) -> None:
+    """How `CONTENT` was chosen: validation NDCG@10 of each setting on the sources, whose people are known, and on the targets, to see whether the choice holds there."""
+    rows = []
+    for name, (make, _) in DIRECTIONS.items():
+        if "-" in name:  # the other two are made of the same four parts
+            continue
+        for side, split in zip(("source", "target"), make(), strict=True):
+            known, wanted = validation_task(split.train, split.valid)
+            for n, last in product((None, 32, (32, 128, 256)), (20, 100)):
+                for fitted in ContentKNN(encoder, n_components=n, n_last=last).fit(split.train).fadings():
+                    rows.append({"set": f"{name}, {side}", "n_components": str(n), "n_last": last, "fading": str(fitted.fading), "half_life": fitted.half_life,
+                                 "valid_ndcg@10": mean_ndcg(fitted, known, wanted)})
+    table = pd.DataFrame(rows)
+    print(table.pivot_table(index=["n_components", "n_last", "fading", "half_life"], columns="set", values="valid_ndcg@10").round(4).to_string(), flush=True)
+    save(table, "transfer_content.parquet")
+
+
 def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """What a ridge from the source adds to content in every direction, by how much it counts; on validation events of the target's users, none of test."""
     rows = []
@@ -155,11 +172,12 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
         networks = {"network, shrunken whitening": soft, "network, popularity given": source_models(encoder, source, config, seeds)}
         if name == "films":
             networks = {"network, whitened texts": source_models(encoder, source, replace(config, popularity_prior=False, shrinkage=0.0), seeds)} | networks
-        content = {f"content, {words}": ContentKNN(encoder, n_components=n, n_last=20).fit(target.train) for words, n in (("raw", None), ("whitened", 32))}
+        settings = {"raw": {"n_components": None, "n_last": 20}, "whitened": {"n_components": 32, "n_last": 20}, "whitened, fading": CONTENT}
+        content = {f"content, {words}": ContentKNN(encoder, **options).fit(target.train) for words, options in settings.items()}
         ridge = RidgeFromText(encoder).fit(source.train)
         voters = {words: [system] for words, system in (content | {"ridge from text": ridge.with_items(items)}).items()}
         voters |= {words: [model.with_items(items) for model in models] for words, models in networks.items()}
-        voters |= {"content and network, a vote each": [Ensemble([content["content, whitened"], network], standardise=True).join()
+        voters |= {"content and network, a vote each": [Ensemble([content["content, whitened, fading"], network], standardise=True).join()
                                                         for network in voters["network, shrunken whitening"]],
                    "content and network, by overlap": [zero_shot([model], target.train) for model in soft],
                    "content, ridge and network, by overlap": [zero_shot([ridge, model], target.train) for model in soft]}
@@ -232,7 +250,7 @@ def readers_of_text(encoder: TextEncoder, rest: Dataset, share: float, seed: int
     def score(recommender) -> float:
         return withheld_ndcg(recommender.fit(inner), histories, targets, among_all=among_all)
 
-    grids = ([partial(ContentKNN, encoder, n_components=n, n_last=10**6) for n in (32, 64, 128, 256)],
+    grids = ([partial(ContentKNN, encoder, n_components=n, n_last=10**6) for n in (32, 64, 128, 256, (32, 128, 256))],
              [partial(RidgeFromText, encoder, n_components=n, regularisation=strength) for n, strength in product((64, 128, 256), (3.0, 30.0, 300.0))])
     content, ridge = (max(grid, key=lambda make: score(make())) for grid in grids)
     both = max((Ensemble([ridge(), content()], standardise=True, weights=[weight, 1.0]) for weight in (0.5, 1.0, 2.0)), key=score)
@@ -241,7 +259,7 @@ def readers_of_text(encoder: TextEncoder, rest: Dataset, share: float, seed: int
 
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from text, the network, and what they make together."""
-    long_texts = TextEncoder(encoder.model, encoder.tokenizer, name=encoder.name, max_tokens=256)
+    long_texts = TextEncoder.from_pretrained(max_tokens=256)
     texts = {"title and genres": (load_dataset("movielens-100k"), encoder), "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts)}
     rows = []
     for seed, (text, (films, reader)), (share, among_all) in product(seeds, texts.items(), ((0.1, False), (0.2, True))):
@@ -261,7 +279,8 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
         save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 
-PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "overlap": overlap, "cure": cure, "encoders": encoders, "cold": cold}
+PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "content": content, "overlap": overlap, "cure": cure, "encoders": encoders,
+                                             "cold": cold}
 
 
 def main() -> None:

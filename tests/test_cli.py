@@ -32,7 +32,7 @@ def test_evaluate_writes_a_table(files):
     assert main(["evaluate", "--interactions", str(files / "log.csv"), "--items", str(files / "items.csv"), "--epochs", "1",
                  "--out", str(files / "table.csv")]) == 0
     table = pd.read_csv(files / "table.csv")
-    assert len(table) == 10 and "NDCG@10" in table.columns
+    assert len(table) == 13 and "NDCG@10" in table.columns
 
 
 def test_errors_are_one_line_with_a_mend(files, capsys):
