@@ -331,7 +331,7 @@ def _load_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
     try:
-        with torch.random.fork_rng(devices=[]), _quiet_transformers():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _quiet_transformers():
             torch.manual_seed(seed)
             model, report = kind.from_pretrained(source, output_loading_info=True, **options, **({} if files else {"use_safetensors": True}))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -681,7 +680,8 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
         if Path(checkpoint).exists():
             run.load(Path(checkpoint), identity)
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
-    with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, torch.random.fork_rng(devices=[]):
+    with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, \
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         while len(run.records) < epochs and not run.has_stopped_improving:
             epoch, losses = len(run.records) + 1, []
             random = np.random.default_rng([seed, epoch])
@@ -720,8 +720,7 @@ class Run:
         tables = {id(table.weight) for table in model.id_tables().values()}
         self.fine_tuning = fine_tuning or FineTuning.of_all(model)
         self.trained, groups = self.fine_tuning.prepare(model, lambda p: config.id_weight_decay if id(p) in tables else config.weight_decay)
-        self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
-        self.model, self.optimizer = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=config.learning_rate, fused=True))
+        self.model, self.optimizer = model, torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         steps_per_epoch = -(-n_histories // config.batch_size)
         self.n_steps, self.n_warmup, self.n_done = epochs * steps_per_epoch, max(1, config.warmup_epochs * steps_per_epoch), 0
 
@@ -730,8 +729,8 @@ class Run:
         warm, cooling = min(1.0, (self.n_done + 1) / self.n_warmup), 0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2
         self.fine_tuning.schedule(self.optimizer, self.config.learning_rate * warm * cooling, self.n_done / self.n_steps)
         self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
+        loss.backward()
+        nn.utils.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
         self.optimizer.step()
         self.n_done += 1
         decay = min(self.config.averaging, self.n_done / (self.n_done + 9))  # the mean of a young run is short
@@ -832,7 +831,7 @@ class SequentialRecommender(Recommender):
         """
         self._remember(train)
         self._see_items()
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
             self.network_ = SequentialModel(self.text_vectors_.shape[1], len(self.items_), self.config).to(self.device)
         self._train(train, valid, epochs, checkpoint)

@@ -138,7 +138,7 @@ def new_model(tokenizer, *, hidden_size: int = 192, n_layers: int = 4, n_heads: 
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=hidden_size, num_hidden_layers=n_layers, num_attention_heads=n_heads, intermediate_size=4 * hidden_size,
                         max_position_embeddings=max_tokens, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
                         attn_implementation="sdpa" if torch.cuda.is_available() else "eager")  # the fused kernel is slow backwards on a processor
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return BertForMaskedLM(config)
 
@@ -257,7 +257,8 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
         n_done, records = _resume(checkpoint, identity, model, optimizer)
     record_steps = set(np.linspace(0, n_steps, config.n_records + 1).astype(int).tolist()[1:])
     bfloat16, since, epoch, batches = uses_bfloat16(config.precision, trainer.device), _Since(), None, []
-    with tqdm(total=n_steps, initial=n_done, desc="pretrain", unit="step", disable=not trainer.progress) as bar, torch.random.fork_rng(devices=[]):
+    with tqdm(total=n_steps, initial=n_done, desc="pretrain", unit="step", disable=not trainer.progress) as bar, \
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         while n_done < n_steps:
             if epoch != 1 + n_done // steps_per_epoch:
                 epoch = 1 + n_done // steps_per_epoch
@@ -335,10 +336,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Iterable[tup
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give the optimiser back what `optimizer_tensors` made of it; step counters stay on the CPU."""
+    """Give the optimiser back what `optimizer_tensors` made of it; step counters stay on the CPU, unless the optimiser is a fused one."""
+    is_fused = bool(optimizer.defaults.get("fused"))
     for name, parameter in parameters:
         keys = [key for key in tensors if key.startswith("optimizer.") and key.split(".", 2)[2] == name]
-        optimizer.state[parameter] = {key.split(".", 2)[1]: tensors[key].to(parameter.device if "exp" in key else "cpu") for key in keys}
+        optimizer.state[parameter] = {key.split(".", 2)[1]: tensors[key].to(parameter.device if is_fused or "exp" in key else "cpu") for key in keys}
 
 
 def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:

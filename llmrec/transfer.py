@@ -176,7 +176,7 @@ def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: in
     matrices = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and not name.startswith(tuple(head))]
     if not matrices:
         raise ValueError("the strategy 'lora' does not fit a network without matrices below its head. Mend: use 'full'.")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices), network)
 
@@ -200,7 +200,7 @@ def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new
                          "Mend: smaller numbers; one layer must remain.")
     fresh = [copy.deepcopy(blocks[-1]) for _ in range(new)]
     layers = [*copy.deepcopy(blocks[:kept]), *fresh]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for layer in layers[kept - reinit:]:
             for part in layer.modules():
@@ -215,16 +215,16 @@ def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new
 # %% ../nbs/06_transfer.ipynb #e39cdddc
 @dataclass
 class Cost:
-    """Price of what happens inside ``with Cost() as cost``: `seconds`, and `peak_mb`, by how much memory grew at its peak (the GPU's if there is one)."""
+    """Price of what happens inside ``with Cost() as cost``: `seconds`, and `peak_mb`, by how much memory grew at its peak (the GPU's if that grew at all)."""
 
     n_trained: int = 0
     seconds: float = 0.0
     peak_mb: float = 0.0
 
     def __enter__(self) -> Cost:
-        self._started, self._before, self._done = time.perf_counter(), self._memory(), threading.Event()
         if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats()  # the peak starts anew from what is held now
+        self._started, self._before, self._done = time.perf_counter(), self._memory(), threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         return self
@@ -235,14 +235,17 @@ class Cost:
         self.seconds = time.perf_counter() - self._started
 
     def _watch(self) -> None:
+        peaks = np.zeros(2)
         while True:
-            self.peak_mb = max(self.peak_mb, (self._memory() - self._before) / 1e6)
+            peaks = np.maximum(peaks, (self._memory() - self._before) / 1e6)
+            self.peak_mb = float(peaks[1] or peaks[0])
             if self._done.wait(0.01):
                 return
 
     @staticmethod
-    def _memory() -> int:
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else psutil.Process().memory_info().rss
+    def _memory() -> np.ndarray:
+        """Bytes held by this process, and the most that were held on the GPU."""
+        return np.array([psutil.Process().memory_info().rss, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0])
 
 # %% ../nbs/06_transfer.ipynb #b1486bce
 HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature", "popularity_weight")
@@ -441,7 +444,7 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
     tokens, targets = [encoder._cut(some) for some in encoder._tokens(texts)], torch.from_numpy(targets).to(device)
     lengths, random, batches = np.array([len(some) for some in tokens]), np.random.default_rng(classifier.seed), []
     n_steps = max(classifier.min_steps, classifier.epochs * len(batches_by_length(lengths, classifier.tokens_per_batch, random)))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(classifier.seed)
         network.train()
         for step in tqdm(range(n_steps), desc="fine-tune", unit="step", leave=False):
@@ -524,7 +527,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
         with torch.autocast(encoder.device.type, torch.bfloat16, enabled=bfloat16):
             return encoder.pooled(model, encoder._batch(encoder._tokens(some)))
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model.train()
         if checkpointing:
