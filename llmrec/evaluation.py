@@ -967,7 +967,8 @@ def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None)
         return choose((Ensemble(members, standardise=True, weights=[1.0, weight]).join() for weight in (0.1, 0.3, 1.0)), train, valid)
 
     return {"popular": lambda: Popular().fit(train), "recently popular": lambda: RecentlyPopular().fit(train),
-            "content kNN, raw": lambda: ContentKNN(encoder, n_components=None).fit(train), "content kNN, fading": content,
+            "content kNN, raw": lambda: choose((ContentKNN(encoder, n_components=None, n_last=n_last).fit(train) for n_last in (1, 10, 100)), train, valid),
+            "content kNN, fading": content,
             "item kNN": lambda: ItemKNN().fit(train), "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
             "EASE": lambda: choose(eases(), train, valid), "EASE, fading": ease, "EASE + content, both fading": ease_and_its_content}
 
