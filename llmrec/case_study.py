@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import copy
 import html
 import io
 import json
@@ -29,12 +30,12 @@ from .models import TEXT_AND_ID, Ensemble, Recommender
 from .transfer import Cost, TransferRecommender
 
 # %% auto #0
-__all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'build_systems', 'Study', 'study_dataset', 'cost_row',
-           'for_reading', 'show_people', 'score_lists', 'new_products', 'opened_department', 'write_page',
+__all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'build_systems', 'Study', 'study_dataset', 'what_to_ship',
+           'cost_row', 'for_reading', 'show_people', 'score_lists', 'new_products', 'opened_department', 'write_page',
            'run_case_study', 'main']
 
 # %% ../nbs/08_case_study.ipynb #4abe2eb9
-OURS, OURS_WITH_IDS, OURS_TOGETHER, OURS_AND_EASE = "text (ours)", "text + id (ours)", "both (ours)", "both (ours) and EASE"
+OURS, OURS_WITH_IDS, OURS_TOGETHER, OURS_AND_EASE = "text (ours)", "text + id (ours)", "both (ours)", "both (ours) and EASE, fading"
 
 
 def build_systems(encoder: TextEncoder, train: Dataset, valid: Dataset, *, epochs: int, seed: int = 0, progress: bool = True) -> dict[str, Callable[[], Recommender]]:
@@ -48,30 +49,55 @@ def build_systems(encoder: TextEncoder, train: Dataset, valid: Dataset, *, epoch
 # %% ../nbs/08_case_study.ipynb #68a79eff
 @dataclass
 class Study:
-    """What came out for one dataset: `table` (numbers, a row a system; see `for_reading`), `comparison`, `examples`, how it was made, and `more` tables by title."""
+    """What came out for one dataset.
+
+    `table` (numbers, a row a system; see `for_reading`), `comparison`, `verdict`, `examples`, how it was made, and `more` tables by title.
+    """
 
     dataset: Dataset
     split: Split
     table: pd.DataFrame
     comparison: pd.DataFrame
+    verdict: str
     examples: list[dict]
     recommender: TransferRecommender
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epochs: int, seed: int = 0, progress: bool = True) -> Study:
-    """Fit every system on `split.train`, score the test part once, and collect what it shows."""
+    """Fit every system on `split.train`, score the test part once, and collect what it shows.
+
+    The cost of a simple system is that of fitting it once more with the settings that were chosen, without the search for them.
+    """
     systems, costs = {}, {}
     for name, fit in build_systems(encoder, split.train, split.valid, epochs=epochs, seed=seed, progress=progress).items():
+        if name not in (OURS, OURS_WITH_IDS):
+            fit = partial(copy.copy(fit()).fit, split.train)
         with Cost() as costs[name]:
             systems[name] = fit()
-    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS], OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE"]}
-    systems = {name: Ensemble([systems[member] for member in members], standardise="EASE" in members).join() for name, members in together.items()} | systems
+    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS], OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE, fading"]}
+    systems = {name: Ensemble([systems[member] for member in members], standardise=len(members) > 2).join() for name, members in together.items()} | systems
     costs |= {name: _cost_of_all([costs[member] for member in members]) for name, members in together.items()}
     per_user = {name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage")) for name, system in systems.items()}
     rows = {name: {**_table_row(summarise(table, seed=seed)), **cost_row(systems[name], costs[name])} for name, table in per_user.items()}
-    comparison = compare_users({name: table["ndcg", 10] for name, table in per_user.items()}, seed=seed)
-    return Study(dataset, split, pd.DataFrame.from_dict(rows, orient="index"), comparison, show_people(systems, split, seed=seed), systems[OURS])
+    values = {name: table["ndcg", 10] for name, table in per_user.items()}
+    return Study(dataset, split, pd.DataFrame.from_dict(rows, orient="index"), compare_users(values, seed=seed), what_to_ship(values, costs, seed=seed),
+                 show_people(systems, split, seed=seed), systems[OURS])
+
+
+def what_to_ship(values: Mapping[str, pd.Series], costs: Mapping[str, Cost], *, seed: int = 0) -> str:
+    """One sentence for who runs the shop: of all systems that are not shown to be worse than the best one, the quickest to fit.
+
+    `values` are NDCG@10 of each user, by system.
+    """
+    best = max(values, key=lambda name: values[name].mean())
+    against = compare_users({best: values[best], **{name: one for name, one in values.items() if name != best}}, seed=seed).set_index("other")
+    ship = min([best, *against.index[against["ci_low"] <= 0]], key=lambda name: costs[name].seconds)
+    if ship == best:
+        return f"Ship {best}: NDCG@10 {values[best].mean():.4f}, and every quicker system is worse by an interval below zero."
+    lead = against.loc[ship]
+    return (f"Ship {ship}: NDCG@10 {values[ship].mean():.4f}. The best, {best}, has {values[best].mean():.4f}, but the difference of {lead['difference']:.4f} "
+            f"[{lead['ci_low']:.4f}, {lead['ci_high']:.4f}] is not shown, and nothing that is level with it is quicker to fit.")
 
 # %% ../nbs/08_case_study.ipynb #5be8083f
 def _table_row(report: pd.DataFrame) -> dict:
@@ -213,7 +239,7 @@ def _study_section(study: Study) -> str:
     manifest, n_users = study.split.manifest, len(study.split.targets())
     return (f"<h2>{html.escape(study.dataset.name)}</h2><p>Protocol {manifest['protocol']}, {n_users:,} test users, {manifest['n_items']:,} items ranked for each; "
             f"95 % bootstrap intervals over users. One seed for ours; split {manifest['content_hash'][:12]}.</p>"
-            + for_reading(study.table).to_html(border=0) + "<h3>Ours against each, on the same users (NDCG@10)</h3>"
+            + for_reading(study.table).to_html(border=0) + f"<p><strong>{html.escape(study.verdict)}</strong></p><h3>Ours against each, on the same users (NDCG@10)</h3>"
             + study.comparison.round(4).to_html(border=0, index=False)
             + _picture(_plot_data, study, "long tail, activity over time and text lengths")
             + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
@@ -272,7 +298,8 @@ def run_case_study(out: str | Path = "out", *, seed: int = 0, progress: bool = T
     shop.more["A department that opened in September, ranked from November on"] = opened_department(
         load_dataset("complete-journey", purchases="all", progress=False), encoder, seed=seed, progress=progress)
     write_page(list(studies.values()), out / "case_study.html")
-    record = {name: {"manifest": study.split.manifest, "seed": seed, "table": study.table.to_dict("index"), "comparison": study.comparison.to_dict("records"),
+    record = {name: {"manifest": study.split.manifest, "seed": seed, "verdict": study.verdict,
+                     "table": study.table.to_dict("index"), "comparison": study.comparison.to_dict("records"),
                      "more": {title: table.to_dict("index") for title, table in study.more.items()}} for name, study in studies.items()}
     with atomic_file(out / "case_study.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -320,6 +347,7 @@ def _run_case_study(options: argparse.Namespace) -> None:
         manifest = study.split.manifest
         print(f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test users, {manifest['n_items']:,} items, seed {options.seed}\n")
         print(for_reading(study.table).to_string())
+        print(f"\n{study.verdict}")
         for title, table in study.more.items():
             print(f"\n{title}\n{for_reading(table).to_string()}")
         for person in study.examples:
