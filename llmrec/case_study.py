@@ -10,6 +10,7 @@ import base64
 import copy
 import html
 import io
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -185,7 +186,7 @@ def new_products(recommender: TransferRecommender, split: Split, products: Datas
 def opened_department(everything: Dataset, encoder: TextEncoder, department: str = "DRUG GM", *, epochs: int = 5, seed: int = 0, progress: bool = True) -> pd.DataFrame:
     """What to show in a department that opens when a tenth of the year's first purchases is left before the test: `score_lists` and `cost_row` of each system.
 
-    EASE takes the regularisation that best foretells the eight weeks after the opening from what was bought before.
+    EASE and content take the settings that best foretell the eight weeks after the opening from what was bought before.
 
     `everything` holds all purchases, not the first alone; those inside before the opening are taken out. Raises `ValueError` for a department that is not there.
     """
@@ -205,7 +206,8 @@ def opened_department(everything: Dataset, encoder: TextEncoder, department: str
     def learn(train: Dataset) -> TransferRecommender:
         return TransferRecommender(encoder, seed=seed, progress=progress).fit(train, epochs=epochs)
 
-    plans = {"untouched (ours)": lambda: learn(before), "content kNN": lambda: ContentKNN(encoder).fit(before),
+    contents = (one for n, last in itertools.product((128, (32, 128, 256)), (10, 100)) for one in ContentKNN(encoder, n_components=n, n_last=last).fit(before).fadings())
+    plans = {"untouched (ours)": lambda: learn(before), "content kNN": lambda: choose(contents, before, weeks_inside, candidates=inside),
              "popular there": lambda: Popular().fit(weeks_inside),
              "EASE": lambda: choose((EASE(regularisation).fit(before) for regularisation in (300, 1_000, 3_000)), before, weeks).fit(known),
              "adapted (ours)": lambda: systems["untouched (ours)"].adapt(weeks, epochs=epochs), "from scratch, eight weeks": lambda: learn(weeks)}

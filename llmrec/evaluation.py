@@ -950,10 +950,10 @@ def plot_trials(tuning: Tuning, ax) -> None:
     ax.legend()
 
 # %% ../nbs/07_evaluation.ipynb #5f023c5a
-def choose(candidates: Iterable[Recommender], train: Dataset, valid: Dataset | None) -> Recommender:
-    """Of fitted recommenders the one with the highest NDCG@10 on `valid`, after the histories in `train`; of equals the first."""
+def choose(recommenders: Iterable[Recommender], train: Dataset, valid: Dataset | None, *, candidates: Sequence | None = None) -> Recommender:
+    """Of fitted recommenders the one with the highest NDCG@10 on `valid`, after the histories in `train`; of equals the first. `candidates`: the items to rank."""
     known, wanted = validation_task(train, valid)
-    return max(candidates, key=lambda candidate: mean_ndcg(candidate, known, wanted))
+    return max(recommenders, key=lambda recommender: mean_ndcg(recommender, known, wanted, candidates=candidates))
 
 
 def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None) -> dict[str, Callable[[], Recommender]]:

@@ -778,9 +778,11 @@ def _load_run(run: Run, path: Path, identity: Mapping) -> None:
     restore_optimizer(run.optimizer, run.trained, tensors)
 
 # %% ../nbs/05_models.ipynb #6f9eaf24
-def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10) -> float:
-    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``; a user without hits counts 0."""
-    top = recommender.recommend(histories, k=k)
+def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10, candidates: Sequence | None = None) -> float:
+    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``, with `candidates` alone ranked if given; a user without hits counts 0."""
+    if not targets:
+        return 0.0
+    top = recommender.recommend(histories, k=k, candidates=candidates)
     wanted = pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"])
     hits = wanted.merge(top, on=["user_id", "item_id"])
     ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))

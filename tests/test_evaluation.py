@@ -21,6 +21,7 @@ from llmrec.evaluation import (
     RidgeFromText,
     auc,
     audit,
+    choose,
     compare_users,
     diversity,
     evaluate_classifier,
@@ -404,3 +405,20 @@ def test_several_numbers_of_directions_are_the_mean_of_their_cosines(films, enco
     split, histories = films.sample_users(40).split("leave_one_out"), [np.array([1, 2, 3])]
     both, *each = (ContentKNN(encoder, n_components=n).fit(split.train).score(histories) for n in ((16, 64), 16, 64))
     assert torch.allclose(both, sum(each) / 2, atol=1e-5)
+
+
+def test_tune_chooses_the_fading_on_validation(films):
+    split = films.sample_users(150).split("leave_one_out")
+    found = tune(EASE, split, {"regularisation": (50.0, 2_000.0, "log"), "fading": [None, "1/age"], "half_life": (0.5, 20.0, "log")}, budget=8, progress=False)
+    assert found.best["fading"] == "1/age" and found.trials["fading"].isna().any()  # both were tried
+    flat = found.trials.loc[found.trials["fading"].isna(), "value"].max()
+    assert found.value > flat and list(found.trials.columns) == ["trial", "value", "seconds", "regularisation", "fading", "half_life"]
+
+
+def test_choose_ranks_candidates_alone_and_keeps_the_first_of_equals(films):
+    split = films.sample_users(60).split("leave_one_out")
+    popular, ease = Popular().fit(split.train), EASE().fit(split.train)
+    assert choose([popular, Popular().fit(split.train)], split.train, split.valid) is popular
+    assert choose([popular, ease], split.train, None) is popular  # nothing to choose by
+    new = split.train.items["item_id"][~split.train.items["item_id"].isin(split.train.interactions["item_id"])].tolist()
+    assert choose([popular, ease], split.train, split.valid, candidates=new[:5]) is popular
