@@ -15,6 +15,7 @@ import logging
 import re
 import sqlite3
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -126,7 +127,9 @@ def _english_pipeline():
 @functools.cache
 def _chinese_tagger():
     try:
-        import jieba.posseg  # an extra
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it asks setuptools for a module that will go, and says where it is installed
+            import jieba.posseg  # an extra
     except ImportError as error:
         raise ImportError("Chinese words need the library jieba. Mend: pip install llmrec[words].") from error
     jieba.setLogLevel(logging.WARNING)

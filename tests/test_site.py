@@ -1,4 +1,5 @@
 """The site as it is built: nothing from elsewhere, nothing missing, pictures with a text beside them."""
+import json
 import re
 import subprocess
 import sys
@@ -60,3 +61,13 @@ def test_formulas_are_drawn_without_a_script_and_diagrams_have_theirs(site):
 def test_search_and_the_list_for_language_models_know_the_library(site):
     assert "transferrecommender" in (site / "searchindex.js").read_text(encoding="utf-8").lower()
     assert "06_transfer.html" in (site / "llms.txt").read_text(encoding="utf-8")
+
+
+def test_saved_outputs_name_no_folder_of_the_machine_that_ran_them():
+    found = {}
+    for notebook in (ROOT / "nbs").glob("*.ipynb"):
+        for number, cell in enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"]):
+            saved = json.dumps([{kind: text for kind, text in output.get("data", output).items() if not kind.startswith("image/")} for output in cell.get("outputs", [])])
+            if paths := re.findall(r"[^\s\"'(]*(?:/site-packages/|/home/|/root/|/Users/|/tmp/|[A-Z]:\\\\)[^\s\"']*", saved):
+                found[notebook.name, number] = paths[0]
+    assert not found
