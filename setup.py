@@ -23,6 +23,7 @@ setup(
     classifiers=["Programming Language :: Python :: 3", "Intended Audience :: Developers", "Intended Audience :: Science/Research"],
     packages=find_packages(include=["llmrec", "llmrec.*"]),
     include_package_data=True,
+    package_data={"llmrec": ["py.typed"]},
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require=extras,

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from . import __version__
 from .data import (BLUE, Dataset, Split, atomic_file, load_dataset, new_figure, plot_activity, plot_long_tail, plot_text_lengths,
                          read_table)
 from .evaluation import (EASE, ContentKNN, Popular, RidgeFromText, bootstrap_interval, choose, compare_users, copy_of, coverage, evaluate_users, hit_rate, ndcg,
@@ -322,6 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmrec", description="Recommend from texts: transfer from a language model to your catalogue.")
+    parser.add_argument("--version", action="version", version=f"llmrec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, run, help_text in (("case-study", _run_case_study, "the shop and the films, end to end"), ("fit", _run_fit, "learn from your files and save a model"),
                                  ("recommend", _run_recommend, "recommend with a saved model"), ("evaluate", _run_evaluate, "compare systems on your files")):
@@ -371,6 +373,7 @@ def _read_dataset(options: argparse.Namespace) -> Dataset:
 def _run_fit(options: argparse.Namespace) -> None:
     if options.model.exists():
         raise ValueError(f"{options.model} exists already and is left as it is. Mend: choose a new folder.")
+    options.model.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before training
     split = _read_dataset(options).split("leave_one_out")
     chosen = TransferRecommender(seed=options.seed).fit(split.train, split.valid, epochs=options.epochs)
     chosen.save_pretrained(options.model)
@@ -396,7 +399,7 @@ def _run_evaluate(options: argparse.Namespace) -> None:
 def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     """To the screen, or whole to a CSV file."""
     if path is None:
-        print(table.to_csv(index=False), end="")
+        print(table.to_csv(index=False, float_format="%.6g"), end="")
         return
     with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, float_format="%.6g")

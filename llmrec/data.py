@@ -37,9 +37,10 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'ASSETS', 'BLUE', 'ORANGE', 'GREY', 'PLOT_STYLE', 'TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'Asset',
            'AssetError', 'cache_folder', 'staged', 'atomic_file', 'file_sha256', 'fetch_asset', 'DataError', 'Dataset',
-           'sort_by_time', 'gini', 'read_table', 'read_movielens', 'read_recbole', 'read_amazon', 'normalise_title',
-           'load_dataset', 'new_figure', 'plot_long_tail', 'plot_activity', 'plot_text_lengths', 'LeakError', 'Split',
-           'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'content_hash']
+           'sort_by_time', 'gini', 'time_unit', 'as_dates', 'read_table', 'read_movielens', 'read_recbole',
+           'read_amazon', 'normalise_title', 'load_dataset', 'new_figure', 'plot_long_tail', 'plot_activity',
+           'plot_text_lengths', 'LeakError', 'Split', 'leave_one_out', 'temporal', 'cold_items', 'cold_users',
+           'content_hash']
 
 # %% ../nbs/01_data.ipynb #2c6fd57e
 @dataclass(frozen=True)
@@ -573,21 +574,30 @@ def _item_counts(dataset: Dataset) -> np.ndarray:
 def _describe(dataset: Dataset) -> pd.Series:
     log, per_user, per_item = dataset.interactions, dataset.interactions["user_id"].value_counts(), _item_counts(dataset)
     at_last_moment = log["timestamp"] == log.groupby("user_id")["timestamp"].transform("max")
-    text_lengths = dataset.items["text"].str.len()
+    text_lengths, dates = dataset.items["text"].str.len(), as_dates(log["timestamp"])
     return pd.Series({
         "users": len(per_user), "items": len(dataset.items), "interactions": len(log),
         "density": len(log) / max(1, len(per_user) * len(dataset.items)),
         "events per user, median": per_user.median(), "events per item, median": float(np.median(per_item)),
         "items without events": int((per_item == 0).sum()), "popularity Gini": gini(per_item),
-        "first event": _as_date(log["timestamp"].min()), "last event": _as_date(log["timestamp"].max()),
+        "first event": dates.min(), "last event": dates.max(), "time is counted in": time_unit(log["timestamp"]),
         "users with a tie at their last moment": int((log[at_last_moment]["user_id"].value_counts() > 1).sum()),
         "text length, median characters": text_lengths.median(), "text length, longest": int(text_lengths.max()),
     }, name=dataset.name, dtype=object)
 
 
-def _as_date(moment):
-    """A number as large as today's seconds since 1970 is shown as a date; any other stays what it is."""
-    return pd.Timestamp(moment, unit="s") if isinstance(moment, (int, float, np.number)) and moment > 1e8 else moment
+def time_unit(times: pd.Series) -> str | None:
+    """What numbers count since 1970, by the size of the largest: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` if that is a moment after 1973.
+
+    None for other counters, and for dates.
+    """
+    largest = float(times.max()) if pd.api.types.is_numeric_dtype(times) and len(times) else 0.0
+    return next((unit for unit, smallest in (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17)) if smallest < largest <= 1e3 * smallest), None)
+
+
+def as_dates(times: pd.Series) -> pd.Series:
+    """Timestamps as dates, where they are dates or numbers whose `time_unit` is known; others as they are."""
+    return times if (unit := time_unit(times)) is None else pd.to_datetime(times, unit=unit)
 
 # %% ../nbs/01_data.ipynb #587b0b65
 def read_table(path: str | Path, *, as_text: Sequence[str] = ("user_id", "item_id")) -> pd.DataFrame:
@@ -892,10 +902,7 @@ def plot_long_tail(dataset: Dataset, ax) -> None:
 
 def plot_activity(dataset: Dataset, ax, *, n_bins: int = 52) -> None:
     """Interactions over time, in `n_bins` equal spans."""
-    moments = dataset.interactions["timestamp"]
-    if pd.api.types.is_numeric_dtype(moments) and moments.min() > 1e8:
-        moments = pd.to_datetime(moments, unit="s")
-    ax.hist(moments, bins=n_bins, color=BLUE, edgecolor="white", linewidth=0.5)
+    ax.hist(as_dates(dataset.interactions["timestamp"]), bins=n_bins, color=BLUE, edgecolor="white", linewidth=0.5)
     ax.tick_params(axis="x", rotation=30)
     ax.set(xlabel="time", ylabel="interactions", title=f"{dataset.name}: activity")
 

@@ -16,7 +16,7 @@ import re
 import sqlite3
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +44,25 @@ __all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'OPTIONS_FILE', 'CHUNK',
            'keyphrases', 'FeatureExtractor', 'fuse']
 
 # %% ../nbs/02_features.ipynb #0d18d90e
-_MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
 def clean_text(text: str) -> str:
     """Text without markup, invisible characters and runs of white space; entities resolved, full-width forms made ordinary, a lone surrogate made U+FFFD."""
-    text = html.unescape(_MARKUP.sub(" ", html.unescape(text)))
+    text = html.unescape(_TAG.sub(" ", _without_comments(html.unescape(text))))
     text = unicodedata.normalize("NFKC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     kinds = {character: unicodedata.category(character) for character in set(text)}
     dropped = {ord(character): " " if character.isspace() or kind == "Cc" else "" for character, kind in kinds.items() if kind == "Cc" or character in INVISIBLE}
     return " ".join(text.translate(dropped).split())
+
+
+def _without_comments(text: str) -> str:
+    """Text without ``<!-- ... -->``, in one pass; one that is never closed stays."""
+    kept, place = [], 0
+    while (start := text.find("<!--", place)) >= 0 and (end := text.find("-->", start + 4)) >= 0:
+        kept.append(text[place:start])
+        place = end + 3
+    return " ".join([*kept, text[place:]])
 
 
 INVISIBLE = "\u200b\u2060\ufeff\u00ad"  # zero-width space, word joiner, byte-order mark, soft hyphen; the joiner inside an emoji is none of them
@@ -253,6 +262,9 @@ class TextEncoder:
                  cache: bool = True, device: str | None = None):
         if pooling not in (*POOLINGS, "mask") or template.count("{}") != 1:
             raise ValueError(f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of {[*POOLINGS, 'mask']}, and template holds '{{}}' once.")
+        longest = getattr(model.config, "max_position_embeddings", None) or max_tokens
+        if not 3 <= max_tokens <= longest:
+            raise ValueError(f"max_tokens={max_tokens}: this model takes 3 to {longest}, its own start and end included. Mend: max_tokens={min(128, longest)}.")
         if pooling == "mask" and (tokenizer.mask_token is None or tokenizer.mask_token not in template.partition("{}")[0]):
             raise ValueError(f"template={template!r} holds no mask token before the text, where nothing can cut it off. Mend: '[MASK]: {{}}', or another pooling.")
         self.device, self.source = torch.device(device or default_device()), None
@@ -464,6 +476,8 @@ def _quietly(action: Callable):
 def _check_texts(texts: Sequence[str], *, allow_empty: bool = False, error: type[ValueError] = EncodingError) -> list[str]:
     if isinstance(texts, (str, bytes)):
         raise error("a list of texts is expected, not one string. Mend: [text].")
+    if isinstance(texts, (pd.DataFrame, Mapping)) or not isinstance(texts, Iterable):
+        raise error(f"a list of texts is expected, not {type(texts).__name__}. Mend: pass one column, for example items['text'].")
     texts = list(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str):

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import DataError, Dataset, _clean_items, sort_by_time
+from .data import DataError, Dataset, _clean_items, as_dates, sort_by_time
 from .features import content_digest, default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
@@ -104,24 +105,29 @@ class Recommender:
         users, items = self.factors(histories, *([] if times is None else [times]))
         return users @ items.T
 
-    def recommend(self, histories: Mapping | Dataset, k: int = 10, *, candidates: Sequence | None = None, times: Mapping | None = None) -> pd.DataFrame:
-        """The `k` best new items for each user.
+    def recommend(self, histories: Mapping | Dataset | pd.DataFrame, k: int = 10, *, candidates: Sequence | None = None, exclude_seen: bool = True,
+                  times: Mapping | None = None) -> pd.DataFrame:
+        """The `k` best items for each user.
 
         Parameters
         ----------
-        histories : mapping or Dataset
-            ``{user_id: [item_id, ...]}`` in time order. The users need not be known.
+        histories : mapping, Dataset or DataFrame
+            ``{user_id: [item_id, ...]}`` in time order, or a table ``user_id, item_id[, timestamp]``, without times in the order of its rows. The users need not
+            be known.
         k : int
             At least 1. A user gets fewer where fewer new items are left.
         candidates : sequence of item ids, optional
             Rank only these.
+        exclude_seen : bool
+            Whether items of the history are left out, or may be taken again.
         times : mapping, optional
-            ``{user_id: [timestamp, ...]}``, as long as the histories, for models that fade by time. Numbers are seconds. A Dataset brings its own.
+            ``{user_id: [timestamp, ...]}``, as long as the histories, for models that fade by time. Numbers are taken for what `time_unit` makes of them, else for
+            seconds. A Dataset brings its own.
 
         Returns
         -------
         DataFrame
-            ``user_id, rank, item_id, score``. Items of the history are left out. Users without history get the most
+            ``user_id, rank, item_id, score``. Users without history get the most
             popular items; ``attrs["answered_by_popularity"]`` lists them.
 
         Raises
@@ -129,7 +135,11 @@ class Recommender:
         ValueError, KeyError
             `k` is no positive whole number; a history or `candidates` hold an item that the catalogue does not; a model that needs `times` gets none.
         """
-        return _recommend(self, histories, k, candidates, times)
+        return _recommend(self, histories, k, candidates, exclude_seen, times)
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "items_"):
+            raise NotFittedError(f"this {type(self).__name__} has learned nothing yet. Mend: call fit first.")
 
     def _remember(self, train: Dataset) -> None:
         if train.interactions.empty:
@@ -153,20 +163,18 @@ class Recommender:
         return positions
 
 # %% ../nbs/05_models.ipynb #ed478c92
-def _recommend(recommender: Recommender, histories, k: int, candidates, times) -> pd.DataFrame:
+def _recommend(recommender: Recommender, histories, k: int, candidates, exclude_seen: bool, times) -> pd.DataFrame:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k={k!r}: must be a whole number of at least 1.")
-    if not hasattr(recommender, "items_"):
-        raise ValueError(f"this {type(recommender).__name__} has learned nothing yet. Mend: call fit first.")
-    if isinstance(histories, Dataset):
-        histories, times = histories.histories(), histories.times()
+    recommender._require_fitted()
+    histories, times = _as_mapping(histories, times)
     users, known = list(histories), _history_positions(recommender, histories)
     days = _days_of(recommender, histories, times) if recommender.needs_times else None
     allowed = np.arange(len(recommender.items_)) if candidates is None else np.unique(recommender._positions(list(candidates), whose="candidates"))
     holds_all_scores = bool(known) and recommender.factors(known[:1], *([days[:1]] if days else [])) is None  # only `score` was implemented
     users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_))) if holds_all_scores else 1_024
     batches = [slice(start, start + users_per_batch) for start in range(0, len(users), users_per_batch)]
-    parts = [_ranked(recommender, known[batch], k, allowed, None if days is None else days[batch]) for batch in batches]
+    parts = [_ranked(recommender, known[batch], k, allowed, exclude_seen, None if days is None else days[batch]) for batch in batches]
     values, columns = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
     rows, ranks = np.nonzero(values > -np.inf)
     result = pd.DataFrame({"user_id": pd.Series(users).to_numpy()[rows] if users else [], "rank": ranks + 1,
@@ -176,6 +184,24 @@ def _recommend(recommender: Recommender, histories, k: int, candidates, times) -
         logger.info("%d user(s) without history are answered by popularity", len(empty))
         result.attrs["answered_by_popularity"] = empty
     return result
+
+
+def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | None]:
+    """Histories as a mapping, and their times where they are known."""
+    if isinstance(histories, pd.DataFrame):
+        if missing := [column for column in ("user_id", "item_id") if column not in histories.columns]:
+            raise DataError(f"histories: column {missing} is missing; there are {list(histories.columns)}. Mend: a table user_id, item_id[, timestamp].")
+        has_times = "timestamp" in histories.columns
+        log = histories if has_times else histories.assign(timestamp=range(len(histories)))
+        histories = Dataset(log, log)
+        return histories.histories(), histories.times() if has_times else times
+    if isinstance(histories, Dataset):
+        return histories.histories(), histories.times()
+    if not isinstance(histories, Mapping):
+        raise DataError(f"histories: {type(histories).__name__} is no mapping. Mend: {{user_id: [item_id, ...]}}, a Dataset, or a table user_id, item_id[, timestamp].")
+    if wrong := [user for user, items in histories.items() if isinstance(items, (str, bytes)) or not hasattr(items, "__len__")]:
+        raise DataError(f"histories: user {wrong[0]!r} has {histories[wrong[0]]!r:.40}, which is no list of items. Mend: {{user_id: [item_id, ...]}}.")
+    return histories, times
 
 
 def _history_positions(recommender: Recommender, histories: Mapping) -> list[np.ndarray]:
@@ -198,17 +224,19 @@ def _days_of(recommender: Recommender, histories: Mapping, times: Mapping | None
     for user, items in histories.items():
         if len(items) != len(times.get(user, ())):
             raise ValueError(f"times: user {user!r} has {len(items)} event(s) and {len(times.get(user, ()))} time(s). Mend: one time an event.")
-    flat = pd.Series([moment for user in histories for moment in times[user]])
+    flat = as_dates(pd.Series([moment for user in histories for moment in times[user]]))
     seconds = flat.astype("datetime64[ns]").astype("int64") / 1e9 if pd.api.types.is_datetime64_any_dtype(flat) else flat.astype(float)
     return np.split(seconds.to_numpy() / 86_400, np.cumsum([len(items) for items in histories.values()])[:-1]) if histories else []
 
 # %% ../nbs/05_models.ipynb #355c0a84
-def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: np.ndarray, days: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
+def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: np.ndarray, exclude_seen: bool,
+            days: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
     """Values and places in `allowed` of the best for a batch of users, ``[n_users, k]``; minus infinity where nothing is left."""
     place_of = np.full(len(recommender.items_), -1)
     place_of[allowed] = np.arange(len(allowed))
     rows, places = np.repeat(np.arange(len(known)), [len(history) for history in known]), place_of[np.concatenate(known).astype(int)]
-    seen = torch.from_numpy(rows[places >= 0]), torch.from_numpy(places[places >= 0])
+    is_out = (places >= 0) & exclude_seen
+    seen = torch.from_numpy(rows[is_out]), torch.from_numpy(places[is_out])
     when = [] if days is None else [days]
     k, factors = min(k, len(allowed)), recommender.factors(known, *when)
     if factors is None:
@@ -455,6 +483,11 @@ class TrainingConfig:
     full_softmax_items: int = 20_000   # larger catalogues learn from sampled items
     n_sampled: int = 4_096             # items sampled a batch
     precision: str = "auto"        # of the products in training: "float32", "bfloat16", or the latter where the processor has it
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.generic):  # a grid or a search gives numbers of numpy, which torch and JSON do not take
+                object.__setattr__(self, name, value.item())
 
 
 TEXT_AND_ID = TrainingConfig(fusion="sum")  # a learned vector beside the text
@@ -823,7 +856,7 @@ class SequentialRecommender(Recommender):
     default_config = TrainingConfig(history="transformer", fusion="id", cosine=True, content_dim=0, profile_dim=0)
 
     def __init__(self, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
-        self.config, self.seed, self.progress = config or self.default_config, seed, progress
+        self.config, self.seed, self.progress = config or self.default_config, int(seed), progress
         self.device = torch.device(device or default_device())
 
     def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, checkpoint: str | Path | None = None) -> SequentialRecommender:
@@ -867,7 +900,10 @@ class SequentialRecommender(Recommender):
             self._use(network)
             return mean_ndcg(self, known, targets)
 
-        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=epochs or self.config.epochs, moments=moments, seed=self.seed,
+        epochs = self.config.epochs if epochs is None else epochs
+        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
+            raise ValueError(f"epochs={epochs!r}: must be a whole number of at least 1.")
+        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=int(epochs), moments=moments, seed=self.seed,
                                  sampler=sampler, validate=validate if targets else None, fine_tuning=fine_tuning, checkpoint=checkpoint,
                                  judged_on=[known, targets, self.items_["item_id"].tolist(), self.popularity_], progress=self.progress)
         self._use(network)

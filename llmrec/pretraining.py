@@ -327,7 +327,8 @@ class CheckpointError(ValueError):
 def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapping) -> None:
     """Tensors and a note (what JSON can hold, with the run's ``identity``) in one safetensors file that replaces the last when it is complete."""
     with atomic_file(path) as temporary:
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, temporary, metadata={"run": json.dumps(note)})
+        whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        save_file(whole, temporary, metadata={"run": json.dumps(note)})
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]) -> dict[str, torch.Tensor]:

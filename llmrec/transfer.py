@@ -79,6 +79,7 @@ class TransferRecommender(SequentialRecommender):
 
         With a `popularity_prior`, a new item is taken for one of average popularity.
         """
+        self._require_fitted()
         other = copy.copy(self)
         other._exchange(items)
         other._see_items(is_new=~other.items_["item_id"].isin(self.items_["item_id"]).to_numpy())
@@ -252,6 +253,7 @@ HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content",
 
 
 def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int | None, surgery: Mapping[str, int]) -> TransferRecommender:
+    source._require_fitted()
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}.")
     with Cost() as cost:
@@ -288,6 +290,7 @@ _FILES = ("config.json", "model.safetensors", "items.parquet")
 
 
 def _save(recommender: TransferRecommender, folder: Path) -> None:
+    recommender._require_fitted()
     if folder.exists():
         raise ModelError(f"{folder} exists already and is left as it is. Mend: choose a new folder.")
     weights = {f"network.{name}": tensor.contiguous().cpu() for name, tensor in recommender.network_.state_dict().items()}
