@@ -355,9 +355,9 @@ def _run_case_study(options: argparse.Namespace) -> None:
         for title, table in study.more.items():
             print(f"\n{title}\n{for_reading(table).to_string()}")
         for person in study.examples:
-            print(f"\nuser {person['user']}\n  {'last taken':24} {_brief(person['history'])}\n  {'really took next (*)':24} {_brief(person['next'])}")
+            print(f"\nuser {person['user']}\n  {'last taken':28} {_brief(person['history'])}\n  {'really took next (*)':28} {_brief(person['next'])}")
             for name, items in person["lists"].items():
-                print(f"  {name:24} " + "; ".join(("* " if hit else "") + _brief([text]) for text, hit in items))
+                print(f"  {name:28} " + "; ".join(("* " if hit else "") + _brief([text]) for text, hit in items))
     print(f"\nPictures and tables: {options.out / 'case_study.html'}")
 
 
