@@ -77,7 +77,7 @@ def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epoch
             fit = partial(copy.copy(fit()).fit, split.train)
         with Cost() as costs[name]:
             systems[name] = fit()
-    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS], OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE, fading"]}
+    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS]} | ({OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE, fading"]} if "EASE, fading" in systems else {})
     systems = {name: Ensemble([systems[member] for member in members], standardise=len(members) > 2).join() for name, members in together.items()} | systems
     costs |= {name: _cost_of_all([costs[member] for member in members]) for name, members in together.items()}
     per_user = {name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage")) for name, system in systems.items()}
@@ -314,8 +314,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, KeyError, OSError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    except (ValueError, KeyError, OSError, MemoryError) as error:
+        message = error.args[0] if isinstance(error, KeyError) and error.args else f"{error or 'the memory does not suffice. Mend: fewer items or users'}"
         print(f"llmrec: error: {message}", file=sys.stderr)
         return 2
     return 0

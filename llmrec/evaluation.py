@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import logging
 import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,16 +29,18 @@ from .data import BLUE, CONTEXT, GREY, ORANGE, PROTOCOLS, TEST, TRAIN, VALID, Da
 from .features import TextEncoder, Whitening
 from .models import Ensemble, Recommender, _history_positions, mean_ndcg, validation_task
 
+logger = logging.getLogger(__name__)
+
 # %% auto #0
-__all__ = ['ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'FADINGS', 'FADING_GRID', 'Lists', 'ranked_lists', 'hit_rate',
-           'precision', 'recall', 'ndcg', 'reciprocal_rank', 'average_precision', 'auc', 'novelty', 'popularity',
-           'diversity', 'serendipity', 'coverage', 'exposure_gini', 'bootstrap_interval', 'detectable_difference',
-           'audit', 'require_no_leak', 'evaluate_users', 'copy_of', 'evaluate', 'summarise', 'side_by_side', 'compare',
-           'compare_users', 'sign_flip_p_value', 'holm', 'plot_differences', 'Popular', 'RecentlyPopular',
-           'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN', 'RidgeFromText', 'ItemItem',
-           'ItemKNN', 'EASE', 'ease_and_content', 'ALS', 'Tuning', 'tune', 'plot_trials', 'choose', 'tuned_baselines',
-           'user_groups', 'evaluate_groups', 'shuffle_test', 'wilson_interval', 'evaluate_classifier',
-           'plot_calibration']
+__all__ = ['logger', 'ACCURACY', 'METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'Lists',
+           'ranked_lists', 'hit_rate', 'precision', 'recall', 'ndcg', 'reciprocal_rank', 'average_precision', 'auc',
+           'novelty', 'popularity', 'diversity', 'serendipity', 'coverage', 'exposure_gini', 'bootstrap_interval',
+           'detectable_difference', 'audit', 'require_no_leak', 'evaluate_users', 'copy_of', 'evaluate', 'summarise',
+           'side_by_side', 'compare', 'compare_users', 'sign_flip_p_value', 'holm', 'plot_differences', 'Popular',
+           'RecentlyPopular', 'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN', 'RidgeFromText',
+           'ItemItem', 'ItemKNN', 'EASE', 'ease_and_content', 'ALS', 'Tuning', 'tune', 'plot_trials', 'choose',
+           'tuned_baselines', 'user_groups', 'evaluate_groups', 'shuffle_test', 'wilson_interval',
+           'evaluate_classifier', 'plot_calibration']
 
 # %% ../nbs/07_evaluation.ipynb #041cc658
 @dataclass(frozen=True)
@@ -802,11 +805,17 @@ class RidgeFromText(FadingRecommender):
         return torch.from_numpy(self._profiles(histories, times) @ self.factors_), torch.from_numpy(self.factors_)
 
 # %% ../nbs/07_evaluation.ipynb #1bbd5b40
+MOST_ITEMS = 25_000  # of which an item-item matrix and its inverse still fit into the memory of a common machine: 32 bytes a pair
+
+
 class ItemItem(FadingRecommender):
-    """Base of models that score with an item-item matrix: ``scores = history @ weights_``."""
+    """Base of models that score with an item-item matrix: ``scores = history @ weights_``. Raises `ValueError` for a catalogue of more than `MOST_ITEMS`."""
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ItemItem:
         self._remember(train)
+        if (n_items := len(self.items_)) > MOST_ITEMS:
+            raise ValueError(f"{type(self).__name__} holds a number for each of {n_items:,} x {n_items:,} pairs of items, some {32 * n_items**2 / 1e9:,.0f} GB. "
+                             f"Mend: a catalogue of at most {MOST_ITEMS:,} items, for example k_core, or another system.")
         histories = _history_positions(self, train.histories())
         self.weights_ = self._item_weights(history_matrix(histories, len(self.items_))).astype(np.float32)
         return self
@@ -957,7 +966,10 @@ def choose(recommenders: Iterable[Recommender], train: Dataset, valid: Dataset |
 
 
 def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None) -> dict[str, Callable[[], Recommender]]:
-    """Simple systems by name, as functions that fit them to `train` with the settings that are best on `valid`; what two of them share is fitted once."""
+    """Simple systems by name, as functions that fit them to `train` with the settings that are best on `valid`; what two of them share is fitted once.
+
+    Those that hold all pairs of items are left out where there are more than `MOST_ITEMS`, and the log says so.
+    """
     eases = functools.cache(lambda: [EASE(regularisation).fit(train) for regularisation in (100, 300, 1_000, 3_000)])
     ease = functools.cache(lambda: choose((one for fitted in eases() for one in fitted.fadings()), train, valid))
     content = functools.cache(lambda: choose(ContentKNN(encoder).fit(train).fadings(), train, valid))
@@ -966,11 +978,14 @@ def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None)
         members = [ease(), content()]
         return choose((Ensemble(members, standardise=True, weights=[1.0, weight]).join() for weight in (0.1, 0.3, 1.0)), train, valid)
 
-    return {"popular": lambda: Popular().fit(train), "recently popular": lambda: RecentlyPopular().fit(train),
-            "content kNN, raw": lambda: choose((ContentKNN(encoder, n_components=None, n_last=n_last).fit(train) for n_last in (1, 10, 100)), train, valid),
-            "content kNN, fading": content,
-            "item kNN": lambda: ItemKNN().fit(train), "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
-            "EASE": lambda: choose(eases(), train, valid), "EASE, fading": ease, "EASE + content, both fading": ease_and_its_content}
+    simple = {"popular": lambda: Popular().fit(train), "recently popular": lambda: RecentlyPopular().fit(train),
+              "content kNN, raw": lambda: choose((ContentKNN(encoder, n_components=None, n_last=n_last).fit(train) for n_last in (1, 10, 100)), train, valid),
+              "content kNN, fading": content}
+    if len(train.items) > MOST_ITEMS:
+        logger.warning("%d items are more than the %d of which item kNN and EASE can hold all pairs: they are left out", len(train.items), MOST_ITEMS)
+        return simple
+    return simple | {"item kNN": lambda: ItemKNN().fit(train), "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
+                     "EASE": lambda: choose(eases(), train, valid), "EASE, fading": ease, "EASE + content, both fading": ease_and_its_content}
 
 # %% ../nbs/07_evaluation.ipynb #89d972af
 def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) -> pd.DataFrame:

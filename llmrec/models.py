@@ -824,14 +824,19 @@ def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *,
 
 
 def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
-    """What is known and what is wanted when validation is scored: train histories, and new items of valid."""
+    """What is known and what is wanted when validation is scored: train histories, and new items of valid, each once.
+
+    Users without a history are left out: they get what is popular, whatever has been learned.
+    """
     if valid is None:
         return {}, {}
-    past = train.histories()
-    known = {user: set(items) for user, items in past.items()}
-    wanted = {user: [item for item in items if item not in known.get(user, ())] for user, items in valid.histories().items()}
+    past, later = train.histories(), valid.histories()
+    known = {user: set(past[user]) for user in later if user in past}
+    wanted = {user: [item for item in dict.fromkeys(later[user]) if item not in seen] for user, seen in known.items()}
     targets = {user: items for user, items in wanted.items() if items}
-    return {user: past.get(user, []) for user in targets}, targets
+    if valid.interactions.size and not targets:
+        logger.warning("validation says nothing: none of its users has a history in training and a new item. All epochs are run, and the last one is kept")
+    return {user: past[user] for user in targets}, targets
 
 # %% ../nbs/05_models.ipynb #c47baa22
 class SequentialRecommender(Recommender):

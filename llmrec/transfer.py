@@ -651,8 +651,8 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
                         fitted[name] = fit()
                     seconds[name] = cost.seconds
                     note(name, share, n_chosen, fitted[name], cost.seconds)
-                both = [fitted[name] for name in TOGETHER]
-                note(" and ".join(TOGETHER), share, n_chosen, Ensemble(both, standardise=True).join(), sum(seconds[name] for name in TOGETHER))
+                both = [fitted[name] for name in TOGETHER if name in fitted]  # a very large catalogue has no closed form
+                note(" and ".join(TOGETHER), share, n_chosen, Ensemble(both, standardise=True).join(), sum(seconds.get(name, 0.0) for name in TOGETHER))
                 bar.update()
     means = {key: pd.concat(some, axis=1).mean(axis=1) for key, some in values.items()}  # of a user, over seeds
     return _report(means, pd.DataFrame(rows), max(shares))

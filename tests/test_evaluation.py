@@ -32,6 +32,7 @@ from llmrec.evaluation import (
     shuffle_test,
     side_by_side,
     tune,
+    tuned_baselines,
     user_groups,
     wilson_interval,
 )
@@ -422,3 +423,14 @@ def test_choose_ranks_candidates_alone_and_keeps_the_first_of_equals(films):
     assert choose([popular, ease], split.train, None) is popular  # nothing to choose by
     new = split.train.items["item_id"][~split.train.items["item_id"].isin(split.train.interactions["item_id"])].tolist()
     assert choose([popular, ease], split.train, split.valid, candidates=new[:5]) is popular
+
+
+def test_a_catalogue_too_large_for_pairs_is_named_and_the_rest_goes_on(films, encoder, monkeypatch, caplog):
+    split = films.sample_users(40).split("leave_one_out")
+    monkeypatch.setattr("llmrec.evaluation.MOST_ITEMS", 1_000)
+    for system in (EASE(), ItemKNN()):
+        with pytest.raises(ValueError, match=r"1,682 x 1,682 pairs of items.*GB.*Mend"):
+            system.fit(split.train)
+    with caplog.at_level("WARNING"):
+        left = tuned_baselines(encoder, split.train, split.valid)
+    assert set(left) == {"popular", "recently popular", "content kNN, raw", "content kNN, fading"} and "left out" in caplog.text

@@ -21,6 +21,7 @@ from llmrec.models import (
     batch_loss,
     mean_ndcg,
     train,
+    validation_task,
 )
 from llmrec.pretraining import CheckpointError
 
@@ -166,6 +167,23 @@ def test_validation_without_a_single_hit_is_zero(user):
     items = pd.DataFrame({"item_id": range(30), "text": [f"thing {number}" for number in range(30)]})
     log = pd.DataFrame({"user_id": [user] * 12, "item_id": range(12), "timestamp": range(12)})
     assert mean_ndcg(Popular().fit(Dataset.from_frames(log, items)), {user: [0]}, {user: [29]}) == 0
+
+
+def test_validation_counts_each_target_once_and_never_more_than_one():
+    items = pd.DataFrame({"item_id": range(5), "text": list("abcde")})
+    train = Dataset.from_frames(pd.DataFrame({"user_id": [1, 1, 2], "item_id": [0, 1, 1], "timestamp": [1, 2, 1]}), items)
+    valid = Dataset.from_frames(pd.DataFrame({"user_id": [1, 1, 1, 2, 3], "item_id": [2, 2, 0, 2, 3], "timestamp": range(5)}), items)
+    known, wanted = validation_task(train, valid)
+    assert wanted == {1: [2], 2: [2]} and known == {1: [0, 1], 2: [1]}  # a repeat counts once; who has no history is not asked
+    assert 0 <= mean_ndcg(Popular().fit(train), known, wanted) <= 1
+
+
+def test_validation_that_says_nothing_stops_nothing(films, encoder, caplog):
+    """Withheld users have no history in training: early stopping on them would keep the first epoch of any network."""
+    split = films.sample_users(60).split("cold_users")
+    with caplog.at_level("WARNING"):
+        model = TransferRecommender(encoder, config=replace(SMALL, fusion="text"), progress=False).fit(split.train, split.valid, epochs=3)
+    assert model.best_epoch_ == 3 and "valid_ndcg@10" not in model.history_ and "validation says nothing" in caplog.text
 
 
 def test_losses_refuse_what_does_not_fit():
