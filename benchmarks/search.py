@@ -1,6 +1,7 @@
-"""The search behind the defaults of `TrainingConfig` and behind `TEXT_AND_ID`, scored on validation only: MovieLens-100K without its test events, and for
-`TEXT_AND_ID` two more sets of The Complete Journey, 800 households and all they buy (``shop``), and the other half of the households over drugs, cosmetics and
-flowers (``drugs``).
+"""The search behind the defaults of `TrainingConfig` and behind `TEXT_AND_ID`, scored on validation only.
+
+The sets are MovieLens-100K without its test events, and for the history tower and `TEXT_AND_ID` two more of The Complete Journey: 800 households and all they
+buy (``shop``), and the other half of the households over drugs, cosmetics and flowers (``drugs``).
 
 Each user's last three events before the test event are the validation, so that a setting is judged on 2,829 events in place of 943; the test event is
 never seen. One run a setting, with early stopping on the same events. ``benchmarks/search.jsonl`` is the log: a line a run, written when it ends; a
@@ -42,6 +43,8 @@ TRIALS = {
     "candidates": [{**settings, "exclude_history": True} for settings in ({**BEST_TEXT, "history": "gru"}, BEST_TEXT, {**BOTH, "shuffle_ties": True})],
     "ids": WITH_IDS, "ids, shop": [{**settings, "dataset": "shop", **SHOP} for settings in WITH_IDS],
     "ids, drugs": [{**settings, "dataset": "drugs", **SHOP} for settings in WITH_IDS],
+    "towers": [{**BEST_TEXT, "exclude_history": True, "history": history, "dataset": dataset, **SHOP} for dataset in ("shop", "drugs")
+               for history in ("transformer", "gru", "mean")],
     "ensemble": [{"members": ["text", "text + id"]}, {"members": ["text", "text + id"] * 2}, {"members": ["text, GRU", "text + id"]}],
 }
 

@@ -682,7 +682,7 @@ def history_weights(lengths: Sequence[int], *, fading: str | None = "1/age", hal
     if fading is None:
         return np.ones(len(newest), dtype=np.float32)
     when = np.arange(len(newest)) if days is None else np.concatenate([*days, np.array([])])
-    age = (when[newest] - when) / half_life
+    age = np.maximum(0, when[newest] - when) / half_life
     return (1 / (1 + age) if fading == "1/age" else 2.0**-age).astype(np.float32)
 
 # %% ../nbs/07_evaluation.ipynb #2eb09729
@@ -970,12 +970,11 @@ def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None)
 
     Those that hold all pairs of items are left out where there are more than `MOST_ITEMS`, and the log says so.
     """
-    eases = functools.cache(lambda: [EASE(regularisation).fit(train) for regularisation in (100, 300, 1_000, 3_000)])
-    ease = functools.cache(lambda: choose((one for fitted in eases() for one in fitted.fadings()), train, valid))
+    eases = functools.cache(lambda: _best_flat_and_fading((EASE(regularisation).fit(train) for regularisation in (100, 300, 1_000, 3_000)), train, valid))
     content = functools.cache(lambda: choose(ContentKNN(encoder).fit(train).fadings(), train, valid))
 
     def ease_and_its_content() -> Recommender:
-        members = [ease(), content()]
+        members = [eases()[1], content()]
         return choose((Ensemble(members, standardise=True, weights=[1.0, weight]).join() for weight in (0.1, 0.3, 1.0)), train, valid)
 
     simple = {"popular": lambda: Popular().fit(train), "recently popular": lambda: RecentlyPopular().fit(train),
@@ -985,7 +984,17 @@ def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None)
         logger.warning("%d items are more than the %d of which item kNN and EASE can hold all pairs: they are left out", len(train.items), MOST_ITEMS)
         return simple
     return simple | {"item kNN": lambda: ItemKNN().fit(train), "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
-                     "EASE": lambda: choose(eases(), train, valid), "EASE, fading": ease, "EASE + content, both fading": ease_and_its_content}
+                     "EASE": lambda: eases()[0], "EASE, fading": lambda: eases()[1], "EASE + content, both fading": ease_and_its_content}
+
+
+def _best_flat_and_fading(fitted: Iterable[FadingRecommender], train: Dataset, valid: Dataset | None) -> tuple[FadingRecommender, FadingRecommender]:
+    """The best of fitted models as they are, and the best with any fading; no more than these two and the one at hand are kept."""
+    (known, wanted), flat, fading = validation_task(train, valid), (-1.0, None), (-1.0, None)
+    for one in itertools.chain.from_iterable(model.fadings() for model in fitted):
+        value = mean_ndcg(one, known, wanted)
+        flat = (value, one) if one.fading is None and value > flat[0] else flat
+        fading = (value, one) if value > fading[0] else fading
+    return flat[1], fading[1]
 
 # %% ../nbs/07_evaluation.ipynb #89d972af
 def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) -> pd.DataFrame:

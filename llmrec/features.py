@@ -280,8 +280,8 @@ class TextEncoder:
 
         Only safetensors and GGUF are read, and no code of the model's is run.
         """
-        is_public, path = name in ASSETS or not Path(name).is_dir(), Path(name) / OPTIONS_FILE
-        saved = json.loads(path.read_text(encoding="utf-8")) if not is_public and path.is_file() else {}
+        is_public = name in ASSETS or not Path(name).is_dir()
+        saved = {} if is_public else _saved_options(Path(name) / OPTIONS_FILE)
         model, tokenizer = _load_model(name)
         encoder = cls(model, tokenizer, name=name if is_public else Path(name).name, **{**saved, **options})
         encoder.source = name if is_public else None
@@ -398,6 +398,15 @@ def write_encoder(folder: Path, model, tokenizer, options: Mapping) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / OPTIONS_FILE).write_text(json.dumps(dict(options), indent=1), encoding="utf-8")
+
+
+def _saved_options(path: Path) -> dict:
+    """The options that `write_encoder` noted; none if there is no such file."""
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return {name: noted[name] for name in ("max_tokens", "pooling", "template", "precision") if name in noted}
+    except (ValueError, TypeError, OSError) as error:
+        raise EncodingError(f"{path}: no options of an encoder: {error}. Mend: remove the file and name the options, or save the encoder again.") from error
 
 
 def content_digest(*parts) -> str:

@@ -225,7 +225,7 @@ def _days_of(recommender: Recommender, histories: Mapping, times: Mapping | None
         if len(items) != len(times.get(user, ())):
             raise ValueError(f"times: user {user!r} has {len(items)} event(s) and {len(times.get(user, ()))} time(s). Mend: one time an event.")
     flat = as_dates(pd.Series([moment for user in histories for moment in times[user]]))
-    seconds = flat.astype("datetime64[ns]").astype("int64") / 1e9 if pd.api.types.is_datetime64_any_dtype(flat) else flat.astype(float)
+    seconds = (flat - pd.Timestamp(0, tz=flat.dt.tz)).dt.total_seconds() if pd.api.types.is_datetime64_any_dtype(flat) else flat.astype(float)
     return np.split(seconds.to_numpy() / 86_400, np.cumsum([len(items) for items in histories.values()])[:-1]) if histories else []
 
 # %% ../nbs/05_models.ipynb #355c0a84
@@ -975,11 +975,11 @@ class Ensemble(Recommender):
     @property
     def needs_times(self) -> bool:
         """Whether a member does."""
-        return any(member.needs_times for member in self.members)
+        return any(map(_needs_times, self.members))
 
     def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Those of the members side by side; None if one of them has none."""
-        factors = [member.factors(histories, *([times] if member.needs_times else [])) for member in self.members]
+        factors = [member.factors(histories, *([times] if _needs_times(member) else [])) for member in self.members]
         if any(pair is None for pair in factors):
             return None
         users, items = zip(*factors, strict=True)
@@ -990,7 +990,12 @@ class Ensemble(Recommender):
         return torch.cat(weighted, dim=1), torch.cat([item.to(items[0].device) for item in items], dim=1)
 
     def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
-        scores = [member.score(histories, *([times] if member.needs_times else [])).float().cpu() for member in self.members]
+        scores = [member.score(histories, *([times] if _needs_times(member) else [])).float().cpu() for member in self.members]
         if self.standardise:
             scores = [own / own.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt() for own in scores]
         return sum(own * weight for own, weight in zip(scores, self.weights_, strict=True))
+
+
+def _needs_times(member) -> bool:
+    """Whether a member asks for times; one of another make, which knows nothing of them, does not."""
+    return getattr(member, "needs_times", False)

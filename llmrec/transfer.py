@@ -312,7 +312,8 @@ def _save(recommender: TransferRecommender, folder: Path) -> None:
 # %% ../nbs/06_transfer.ipynb #e0a08b66
 def _load(folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool) -> TransferRecommender:
     settings = _read_settings(folder)
-    if other := [name for name, sha256 in settings["sha256"].items() if file_sha256(folder / name) != sha256]:
+    noted = settings.get("sha256") if isinstance(settings.get("sha256"), dict) else {}
+    if other := [name for name in _FILES if name != "config.json" and file_sha256(folder / name) != noted.get(name)]:
         raise ModelError(f"{folder}: {other} damaged, or not what was saved with config.json. Mend: copy the whole folder again, or save it again from a fitted model.")
     try:
         weights = load_file(folder / "model.safetensors")
@@ -331,7 +332,7 @@ def _load(folder: Path, encoder: TextEncoder | None, device: str | None, progres
         loaded.items_, loaded.popularity_ = items[["item_id", "text"]], items["popularity"].to_numpy()
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
         raise ModelError(f"{folder}: the model is damaged or of another make: {error}. Mend: save it again from a fitted model.") from error
-    if loaded.encoder.fingerprint != settings["encoder_fingerprint"]:
+    if loaded.encoder.fingerprint != settings.get("encoder_fingerprint"):
         raise ModelError(f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with: its weights, tokenizer or options are others. "
                          "Mend: leave encoder= out, or pass the original one.")
     return loaded

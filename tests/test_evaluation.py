@@ -387,6 +387,9 @@ def test_fading_by_time_needs_times_and_gets_them(films):
     assert np.allclose(top["score"], np.sort(np.delete(by_hand, [0, 1]))[::-1][:3], atol=1e-6)
     dates = [pd.Timestamp("2026-01-01"), pd.Timestamp("2026-01-05")]
     assert system.recommend({"x": items}, k=3, times={"x": dates}).equals(top)
+    zoned = [date.tz_localize("UTC").tz_convert("Asia/Shanghai") for date in dates]
+    assert system.recommend({"x": items}, k=3, times={"x": zoned}).equals(top)
+    assert np.isfinite(system.recommend({"x": items}, k=3, times={"x": times[::-1]})["score"]).all()  # times that fall count as now
     log = pd.DataFrame({"user_id": ["x"] * 2, "item_id": items, "timestamp": times})
     assert system.recommend(replace(split.train, interactions=log), k=3).equals(top)
     assert evaluate(Ensemble([system, Popular().fit(split.train)]).join(), split).loc[0, "n_users"] == 80  # evaluate hands the times over, also to an ensemble

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from llmrec import TextEncoder
-from llmrec.features import EncodingError, FeatureExtractor, VectorCache, clean_text, fuse, keyphrases, preprocess, vader_sentiment
+from llmrec.features import OPTIONS_FILE, EncodingError, FeatureExtractor, VectorCache, clean_text, fuse, keyphrases, preprocess, vader_sentiment
 
 TEXTS = ["Alien (1979), Horror Sci-Fi", "Pride and Prejudice", "shredded cheese", "a", "这本书很好看"]
 
@@ -84,6 +84,14 @@ def test_an_encoder_is_saved_and_loaded(encoder, own_cache, tmp_path):
     assert TextEncoder.from_pretrained(str(tmp_path / "mine"), pooling="mean").pooling == "mean"  # what is said counts
     with pytest.raises(FileExistsError, match=r"exists already.*Mend"):
         own.save_pretrained(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("noted", ["{", "5", "null", "\x00"])
+def test_options_that_are_none_are_named(noted, encoder, tmp_path):
+    encoder.save_pretrained(tmp_path / "mine")
+    (tmp_path / "mine" / OPTIONS_FILE).write_text(noted)
+    with pytest.raises(EncodingError, match=r"no options of an encoder.*Mend"):
+        TextEncoder.from_pretrained(str(tmp_path / "mine"))
 
 
 def test_making_an_encoder_leaves_the_model_as_it_was(encoder):

@@ -254,6 +254,22 @@ def test_an_ensemble_takes_members_that_have_no_factors(few, standardise):
     assert torch.allclose(Ensemble([network], standardise=standardise, weights=[2.0]).join().score(histories), 2 * by_hand[0], atol=1e-3)
 
 
+def test_an_ensemble_takes_a_member_of_another_make(few):
+    popular = Popular().fit(few.train)
+
+    class Foreign:
+        items_, popularity_ = popular.items_, popular.popularity_
+
+        def factors(self, histories):
+            return None
+
+        def score(self, histories):
+            return popular.score(histories)
+
+    together = Ensemble([Foreign(), popular]).join()
+    assert not together.needs_times and torch.equal(together.score([np.array([1])]), 2 * popular.score([np.array([1])]))
+
+
 def smaller(recommender):
     """The same, as if it had learned over one item less."""
     other = copy.copy(recommender)

@@ -81,6 +81,12 @@ def test_saved_and_loaded_give_the_same(fitted, encoder, films, tmp_path):
         fitted.save_pretrained(tmp_path / "model")
 
 
+def _note(folder, **changes):
+    """Write other settings into a saved model."""
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | changes))
+
+
 @pytest.mark.parametrize("spoil, words", [
     (lambda folder: (folder / "model.safetensors").unlink(), "missing"),
     (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04K\x01."), "damaged"),
@@ -88,6 +94,9 @@ def test_saved_and_loaded_give_the_same(fitted, encoder, films, tmp_path):
     (lambda folder: (folder / "items.parquet").write_bytes(b"PAR1"), "damaged"),
     (lambda folder: (folder / "config.json").write_text("{"), "not JSON"),
     (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "not a TransferRecommender"),
+    (lambda folder: _note(folder, sha256=None), "not what was saved"),
+    (lambda folder: _note(folder, sha256={"../../outside": "0"}), "not what was saved"),
+    (lambda folder: _note(folder, encoder_fingerprint=None), "not the one it was trained with"),
 ])
 def test_corrupt_and_foreign_folders_are_refused(fitted, encoder, tmp_path, spoil, words):
     fitted.save_pretrained(tmp_path / "model")
