@@ -375,9 +375,10 @@ def _run_fit(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.model} exists already and is left as it is. Mend: choose a new folder.")
     options.model.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before training
     split = _read_dataset(options).split("leave_one_out")
-    chosen = TransferRecommender(seed=options.seed).fit(split.train, split.valid, epochs=options.epochs)
+    # nothing is tested here: everybody's newest event chooses the epoch, and then is learned from, too
+    chosen = TransferRecommender(seed=options.seed).fit(split.train_valid, split.test, epochs=options.epochs, refit=True)
     chosen.save_pretrained(options.model)
-    print(f"saved to {options.model}; best of {len(chosen.history_)} epochs: {chosen.best_epoch_}")
+    print(f"saved to {options.model}, trained on all events; best of {len(chosen.history_)} epochs on everybody's newest one: {chosen.best_epoch_}")
 
 
 def _run_recommend(options: argparse.Namespace) -> None:

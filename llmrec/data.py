@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'ASSETS', 'BLUE', 'ORANGE', 'GREY', 'PLOT_STYLE', 'TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'Asset',
            'AssetError', 'cache_folder', 'staged', 'atomic_file', 'file_sha256', 'fetch_asset', 'DataError', 'Dataset',
-           'sort_by_time', 'gini', 'time_unit', 'as_dates', 'read_table', 'read_movielens', 'read_recbole',
-           'read_amazon', 'normalise_title', 'load_dataset', 'new_figure', 'plot_long_tail', 'plot_activity',
-           'plot_text_lengths', 'LeakError', 'Split', 'leave_one_out', 'temporal', 'cold_items', 'cold_users',
-           'content_hash']
+           'sort_by_time', 'with_events', 'gini', 'time_unit', 'as_dates', 'read_table', 'read_movielens',
+           'read_recbole', 'read_amazon', 'normalise_title', 'load_dataset', 'new_figure', 'plot_long_tail',
+           'plot_activity', 'plot_text_lengths', 'LeakError', 'Split', 'leave_one_out', 'temporal', 'cold_items',
+           'cold_users', 'content_hash']
 
 # %% ../nbs/01_data.ipynb #2c6fd57e
 @dataclass(frozen=True)
@@ -555,6 +555,13 @@ def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
     return _derive(dataset, f"{n_users} users drawn with seed {seed}", interactions=kept)
 
 # %% ../nbs/01_data.ipynb #0a7200dc
+def with_events(dataset: Dataset, later: Dataset) -> Dataset:
+    """The events of two datasets over the catalogue of the first; of parts of one split, in the order of the file."""
+    rows = pd.concat([dataset.interactions, later.interactions])
+    rows = rows.reset_index(drop=True) if rows.index.has_duplicates else rows.sort_index()
+    return replace(dataset, interactions=rows)
+
+
 def gini(counts: np.ndarray) -> float:
     """Gini coefficient of non-negative counts: 0 for equal shares, towards 1 for one that has all."""
     counts = np.sort(np.asarray(counts, dtype=float))

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .data import DataError, Dataset, _clean_items, as_dates, sort_by_time
+from .data import DataError, Dataset, _clean_items, as_dates, sort_by_time, with_events
 from .features import content_digest, default_device, uses_bfloat16
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
@@ -683,7 +683,7 @@ class FineTuning:
                 parameter.requires_grad_(progress >= group["start"])
 
 # %% ../nbs/05_models.ipynb #10d7214b
-def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int,
+def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int, last_epoch: int | None = None,
           moments: Sequence[np.ndarray] | None = None, seed: int = 0,
           validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, fine_tuning: FineTuning | None = None,
           checkpoint: str | Path | None = None, judged_on=None, progress: bool = True) -> tuple[SequentialModel, list[dict]]:
@@ -691,6 +691,8 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
 
     Parameters
     ----------
+    epochs, last_epoch : int
+        Length of the schedule, and the epoch after which it is left; its last one if not given.
     moments : optional
         When each event of each history was, see `training_batch`.
     validate : callable, optional
@@ -706,7 +708,7 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
     start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if fine_tuning.pull else {}
     run = Run(model, config, epochs, len(histories), fine_tuning)
     if checkpoint is not None:
-        settings = {"config": asdict(config), "epochs": epochs, "seed": seed, "fine_tuning": asdict(fine_tuning)}
+        settings = {"config": asdict(config), "epochs": epochs, "last_epoch": last_epoch, "seed": seed, "fine_tuning": asdict(fine_tuning)}
         contents = {"start weights": model.state_dict(), "text vectors": text_vectors, "histories": histories, "moments": moments, "validation": judged_on,
                     "sampler": None if sampler is None else sampler.log_q}
         identity = settings | {name: content_digest(content) for name, content in contents.items()}
@@ -715,7 +717,7 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
     with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, \
             torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        while len(run.records) < epochs and not run.has_stopped_improving:
+        while len(run.records) < (last_epoch or epochs) and not run.has_stopped_improving:
             epoch, losses = len(run.records) + 1, []
             random = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(random.integers(2**31)))
@@ -864,18 +866,30 @@ class SequentialRecommender(Recommender):
         self.config, self.seed, self.progress = config or self.default_config, int(seed), progress
         self.device = torch.device(device or default_device())
 
-    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, checkpoint: str | Path | None = None) -> SequentialRecommender:
+    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, refit: bool = False,
+            checkpoint: str | Path | None = None) -> SequentialRecommender:
         """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
 
-        `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
+        With `refit`, a second network is then trained from the start on both together, for as many epochs as were best, inside the schedule of the first: the
+        model to ship, since it has seen everybody's newest events. `checkpoint` names a file that is written after every epoch, and from which an interrupted
+        fit goes on (that of the second network has ``.refit`` behind its name).
         """
+        self._start(train)
+        self._train(train, valid, epochs, checkpoint)
+        if refit and valid is not None:
+            both, history, best = with_events(train, valid), self.history_, self.best_epoch_
+            self._start(both)
+            self._train(both, None, epochs, None if checkpoint is None else f"{checkpoint}.refit", last_epoch=best)
+            self.history_, self.best_epoch_ = history, best
+        return self
+
+    def _start(self, train: Dataset) -> None:
+        """A new network over the catalogue of `train`."""
         self._remember(train)
         self._see_items()
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(self.seed)
             self.network_ = SequentialModel(self.text_vectors_.shape[1], len(self.items_), self.config).to(self.device)
-        self._train(train, valid, epochs, checkpoint)
-        return self
 
     def _see_items(self, is_new: np.ndarray | None = None) -> None:
         """Vectors of the catalogue as it is now, and the log popularity behind them where it is given; an item that `is_new` is taken for an average one."""
@@ -890,7 +904,8 @@ class SequentialRecommender(Recommender):
         """Text vectors ``[n_items, text_dim]``; here none."""
         return torch.zeros(len(items), 0, device=self.device)
 
-    def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None, fine_tuning: FineTuning | None = None) -> None:
+    def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None, fine_tuning: FineTuning | None = None,
+               last_epoch: int | None = None) -> None:
         histories, moments = _sequences(train_data, self._positions)
         moments = moments if self.config.shuffle_ties else None
         if not histories:
@@ -908,7 +923,7 @@ class SequentialRecommender(Recommender):
         epochs = self.config.epochs if epochs is None else epochs
         if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
             raise ValueError(f"epochs={epochs!r}: must be a whole number of at least 1.")
-        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=int(epochs), moments=moments, seed=self.seed,
+        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=int(epochs), last_epoch=last_epoch, moments=moments, seed=self.seed,
                                  sampler=sampler, validate=validate if targets else None, fine_tuning=fine_tuning, checkpoint=checkpoint,
                                  judged_on=[known, targets, self.items_["item_id"].tolist(), self.popularity_], progress=self.progress)
         self._use(network)

@@ -65,14 +65,16 @@ class TransferRecommender(SequentialRecommender):
         super().__init__(config=config, seed=seed, device=device, progress=progress)
         self.encoder, self.metadata = encoder, tuple(metadata)
 
-    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, checkpoint: str | Path | None = None) -> TransferRecommender:
+    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, refit: bool = False,
+            checkpoint: str | Path | None = None) -> TransferRecommender:
         """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
 
-        `checkpoint` names a file that is written after every epoch, and from which an interrupted fit goes on.
+        With `refit`, train once more on both together, for as many epochs as were best, inside the same schedule: the model to ship. `checkpoint` names a file
+        that is written after every epoch, and from which an interrupted fit goes on.
         """
         self.whitening_ = Whitening(self.config.n_components, shrinkage=self.config.shrinkage).fit(self._encode(train.items["text"]))
         self.columns_ = ItemColumns(self.metadata).fit(train.items)
-        return super().fit(train, valid, epochs=epochs, checkpoint=checkpoint)
+        return super().fit(train, valid, epochs=epochs, refit=refit, checkpoint=checkpoint)
 
     def with_items(self, items: pd.DataFrame) -> TransferRecommender:
         """The same model over another or a larger catalogue, ``item_id, text``; this one stays as it is.

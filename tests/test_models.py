@@ -186,6 +186,26 @@ def test_validation_that_says_nothing_stops_nothing(films, encoder, caplog):
     assert model.best_epoch_ == 3 and "valid_ndcg@10" not in model.history_ and "validation says nothing" in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["ids", "text"])
+def test_a_refit_keeps_the_schedule_and_sees_everything(kind, few, encoder, tmp_path):
+    def make():
+        ids = SequentialRecommender(config=SMALL, progress=False)
+        return ids if kind == "ids" else TransferRecommender(encoder, config=replace(SMALL, fusion="text"), progress=False)
+
+    searched, path = make().fit(few.train, few.valid, epochs=6), tmp_path / "run"
+    shipped = make().fit(few.train, few.valid, epochs=6, refit=True, checkpoint=path)
+    assert shipped.best_epoch_ == searched.best_epoch_ and shipped.history_.equals(searched.history_)
+    assert shipped.popularity_.sum() == len(few.train_valid.interactions) and {file.name for file in tmp_path.iterdir()} == {"run", "run.refit"}
+    by_hand = make()
+    if kind == "text":
+        by_hand.fit(few.train, epochs=1)  # whitening
+    by_hand._start(few.train_valid)
+    by_hand._train(few.train_valid, None, 6, None, last_epoch=searched.best_epoch_)
+    assert same_bits(weights(by_hand), weights(shipped))
+    again = make().fit(few.train, few.valid, epochs=6, refit=True, checkpoint=path)  # both from their checkpoints
+    assert same_bits(weights(again), weights(shipped))
+
+
 def test_losses_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="nothing to learn"):
         full_softmax(torch.zeros(0, 3, 4), torch.zeros(5, 4), torch.zeros(0, 3, dtype=torch.long))
