@@ -200,6 +200,12 @@ def row_of(name: str, result: dict) -> dict:
             "settings": result["settings"], "versions": result["versions"], "problem": ""}
 
 
+def machine() -> str:
+    """What this runs on, in words."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s){gpu}"
+
+
 def save(frame: pd.DataFrame, name: str) -> None:
     """Write a result whole or not at all."""
     with atomic_file(HERE / name) as temporary:
@@ -275,7 +281,7 @@ def main() -> None:
 def write_tables(done: dict, split, results: str, comparison: str) -> None:
     """All systems, best first, and ours against each other one."""
     table = pd.DataFrame([result["row"] for result in done.values()]).sort_values("ndcg@10", ascending=False, ignore_index=True)
-    table = table.assign(machine=f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)", split=split.manifest["content_hash"])
+    table = table.assign(machine=machine(), split=split.manifest["content_hash"])
     per_user = {name: pd.Series(done[name]["ndcg"], index=done[name]["users"]) for name in table["system"] if done[name]["users"]}
     save(table, results)
     save(compare_users({OURS: per_user.pop(OURS), **per_user}), comparison)

@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from run import HERE, RUNS, chosen_parts, save
+from run import HERE, RUNS, chosen_parts, machine, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, Split
@@ -89,7 +89,7 @@ def report(encoder: TextEncoder, direction: str, seeds: range) -> None:
     models = source_models(encoder, source, config, seeds)
     result = transfer_report(models, target, shares=(0.01, 0.05, 0.2, 1.0) if direction in ("films", "shop") else (1.0,))
     print(direction, result.verdict, result.table.to_string(), result.comparison.to_string(), sep="\n", flush=True)
-    save(result.table.assign(verdict=result.verdict, n_seeds=len(models)), f"transfer_{direction}.parquet")
+    save(result.table.assign(verdict=result.verdict, n_seeds=len(models), machine=machine()), f"transfer_{direction}.parquet")
     save(result.comparison, f"transfer_{direction}_comparison.parquet")
 
 
