@@ -557,9 +557,7 @@ def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
 # %% ../nbs/01_data.ipynb #0a7200dc
 def with_events(dataset: Dataset, later: Dataset) -> Dataset:
     """The events of two datasets over the catalogue of the first; of parts of one split, in the order of the file."""
-    rows = pd.concat([dataset.interactions, later.interactions])
-    rows = rows.reset_index(drop=True) if rows.index.has_duplicates else rows.sort_index()
-    return replace(dataset, interactions=rows)
+    return replace(dataset, interactions=_together([dataset.interactions, later.interactions]))
 
 
 def gini(counts: np.ndarray) -> float:
@@ -994,7 +992,8 @@ class Split:
 
 # %% ../nbs/01_data.ipynb #b946cdc4
 def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(parts).sort_index()  # the index numbers the file's rows: this restores file order
+    rows = pd.concat(parts)  # the index numbers the rows of one file, and sorting it restores their order; tables of several files follow one another
+    return rows.reset_index(drop=True) if rows.index.has_duplicates else rows.sort_index()
 
 
 def _train_valid(split: Split) -> Dataset:

@@ -504,8 +504,17 @@ def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFr
     histories, targets = _known_and_wanted(split, part)
     if not targets:
         raise DataError(f"{part}: no user has a target that is new to her. Mend: choose another protocol or larger fractions.")
-    times = {"times": split.times(part)} if getattr(recommender, "needs_times", False) else {}
-    return recommender.recommend(copy_of(histories), k=k, candidates=split.candidates(part), **times), targets
+    return recommender.recommend(copy_of(histories), k=k, candidates=split.candidates(part), **_times_for(recommender, split, part)), targets
+
+
+def _times_for(recommender, split: Split, part: str) -> dict:
+    """The argument by which a recommender that asks for them gets the times of its histories; looked up once, like the histories."""
+    if not getattr(recommender, "needs_times", False):
+        return {}
+    tasks = _TASKS.setdefault(split, {})
+    if (part, "times") not in tasks:
+        tasks[part, "times"] = split.times(part)
+    return {"times": copy_of(tasks[part, "times"])}
 
 
 def copy_of(histories: Mapping) -> dict:
@@ -1030,10 +1039,10 @@ def shuffle_test(recommender, split: Split, *, part: str = "test", metric: str =
     """
     require_no_leak(split)
     targets, histories, random = split.targets(part), split.histories(part), np.random.default_rng(seed)
-    times = {"times": split.times(part)} if getattr(recommender, "needs_times", False) else {}
 
     def values(known: Mapping) -> np.ndarray:
-        recommendations = recommender.recommend(copy_of({user: known[user] for user in targets}), k=k, candidates=split.candidates(part), **times)
+        own = copy_of({user: known[user] for user in targets})
+        recommendations = recommender.recommend(own, k=k, candidates=split.candidates(part), **_times_for(recommender, split, part))
         return ACCURACY[metric](ranked_lists(recommendations, targets, k=k, items=split.train.items["item_id"]))
 
     ordered = values(histories)

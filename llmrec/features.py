@@ -39,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'INVISIBLE', 'POOLINGS', 'PROBES', 'OPTIONS_FILE', 'CHUNK', 'clean_text', 'language_of', 'preprocess',
-           'pool', 'VectorCache', 'attention_in_sixteens', 'EncodingError', 'TextEncoder', 'default_device',
-           'uses_bfloat16', 'write_encoder', 'content_digest', 'Whitening', 'ItemColumns', 'vader_sentiment',
-           'keyphrases', 'FeatureExtractor', 'fuse']
+           'pool', 'VectorCache', 'attention_in_sixteens', 'EncodingError', 'TextEncoder', 'seeded', 'default_device',
+           'uses_bfloat16', 'write_encoder', 'content_digest', 'architecture_of', 'Whitening', 'ItemColumns',
+           'vader_sentiment', 'keyphrases', 'FeatureExtractor', 'fuse']
 
 # %% ../nbs/02_features.ipynb #0d18d90e
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
@@ -346,8 +346,7 @@ def _load_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
     try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())), _quiet_transformers():
-            torch.manual_seed(seed)
+        with seeded(seed), _quiet_transformers():
             model, report = kind.from_pretrained(source, output_loading_info=True, **options, **({} if files else {"use_safetensors": True}))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
@@ -371,6 +370,14 @@ def _quiet_transformers() -> Iterator[None]:
         yield
     finally:
         transformers.logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's randomness from `seed` on, on the processor and on GPUs; what others draw afterwards is as if nothing had been drawn here."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 def default_device() -> str:
@@ -425,14 +432,18 @@ def content_digest(*parts) -> str:
     return digest.hexdigest()
 
 
+def architecture_of(model) -> dict:
+    """What the configuration of a model of transformers adds to its kind's defaults, without what is of the file and not of the model."""
+    passing = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
+    return {key: value for key, value in model.config.to_diff_dict().items() if key not in passing}
+
+
 def _fingerprint(model, tokenizer, **options) -> str:
     """Hash of what makes the vectors: weights as float32, what the configuration adds to its kind's defaults, the tokenizer's rules and the options."""
     weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items() if not name.startswith("pooler.")}
-    passing = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")  # of the file, not of the model
-    architecture = {key: value for key, value in model.config.to_diff_dict().items() if key not in passing}
     rules = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {"vocabulary": tokenizer.get_vocab()}
     rules = {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}  # these two are of the last call
-    return content_digest(type(model).__name__, architecture, type(tokenizer).__name__, rules, tokenizer.padding_side, options, weights)
+    return content_digest(type(model).__name__, architecture_of(model), type(tokenizer).__name__, rules, tokenizer.padding_side, options, weights)
 
 # %% ../nbs/02_features.ipynb #9cefd4d7
 def _encode(encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: bool) -> np.ndarray:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .data import DataError, Dataset, _clean_items, as_dates, sort_by_time, with_events
-from .features import content_digest, default_device, uses_bfloat16
+from .features import content_digest, default_device, seeded, uses_bfloat16
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
 
@@ -715,8 +715,7 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
         if Path(checkpoint).exists():
             run.load(Path(checkpoint), identity)
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
-    with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, \
-            torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, seeded(seed):
         while len(run.records) < (last_epoch or epochs) and not run.has_stopped_improving:
             epoch, losses = len(run.records) + 1, []
             random = np.random.default_rng([seed, epoch])
@@ -887,8 +886,7 @@ class SequentialRecommender(Recommender):
         """A new network over the catalogue of `train`."""
         self._remember(train)
         self._see_items()
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed):
             self.network_ = SequentialModel(self.text_vectors_.shape[1], len(self.items_), self.config).to(self.device)
 
     def _see_items(self, is_new: np.ndarray | None = None) -> None:

@@ -24,7 +24,8 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from .data import atomic_file, cache_folder, load_dataset, staged
-from .features import TextEncoder, _check_texts, _load_model, content_digest, default_device, uses_bfloat16, write_encoder
+from .features import (TextEncoder, _check_texts, _load_model, architecture_of, content_digest, default_device, seeded, uses_bfloat16,
+                             write_encoder)
 
 # %% auto #0
 __all__ = ['NOT_CHOSEN', 'SPECIAL', 'REVIEW_RECIPE', 'mask_tokens', 'split_reviews', 'CorpusError', 'train_tokenizer',
@@ -138,8 +139,7 @@ def new_model(tokenizer, *, hidden_size: int = 192, n_layers: int = 4, n_heads: 
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=hidden_size, num_hidden_layers=n_layers, num_attention_heads=n_heads, intermediate_size=4 * hidden_size,
                         max_position_embeddings=max_tokens, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
                         attn_implementation="sdpa" if torch.cuda.is_available() else "eager")  # the fused kernel is slow backwards on a processor
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return BertForMaskedLM(config)
 
 
@@ -257,8 +257,7 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
         n_done, records = _resume(checkpoint, identity, model, optimizer)
     record_steps = set(np.linspace(0, n_steps, config.n_records + 1).astype(int).tolist()[1:])
     bfloat16, since, epoch, batches = uses_bfloat16(config.precision, trainer.device), _Since(), None, []
-    with tqdm(total=n_steps, initial=n_done, desc="pretrain", unit="step", disable=not trainer.progress) as bar, \
-            torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with tqdm(total=n_steps, initial=n_done, desc="pretrain", unit="step", disable=not trainer.progress) as bar, seeded(trainer.seed):
         while n_done < n_steps:
             if epoch != 1 + n_done // steps_per_epoch:
                 epoch = 1 + n_done // steps_per_epoch
@@ -358,8 +357,8 @@ def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
 # %% ../nbs/03_pretraining.ipynb #99ef85ea
 def _identity(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], valid: Sequence[str] | None) -> dict:
     """What must agree for a run to go on from a checkpoint: the content of everything that decides what comes out."""
-    architecture = {key: value for key, value in trainer.model.config.to_diff_dict().items() if key not in ("_name_or_path", "transformers_version")}
-    contents = {"model": architecture, "tokenizer": trainer.tokenizer.get_vocab(), "texts": pieces, "validation texts": None if valid is None else list(valid)}
+    contents = {"model": architecture_of(trainer.model), "tokenizer": trainer.tokenizer.get_vocab(), "texts": pieces,
+                "validation texts": None if valid is None else list(valid)}
     settings = {"config": asdict(trainer.config), "seed": trainer.seed, "start weights": trainer._start}
     return settings | {name: content_digest(content) for name, content in contents.items()}
 

@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from .data import BLUE, GREY, ORANGE, Dataset, Split, file_sha256, sort_by_time, staged
 from .evaluation import ContentKNN, RidgeFromText, bootstrap_interval, choose, compare_users, copy_of, ndcg, ranked_lists, tuned_baselines
-from .features import ItemColumns, TextEncoder, Whitening, _check_texts, uses_bfloat16
+from .features import ItemColumns, TextEncoder, Whitening, _check_texts, seeded, uses_bfloat16
 from .losses import info_nce, l2_sp
 from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, random_batches, validation_task
 from .pretraining import _schedule, batches_by_length
@@ -179,8 +179,7 @@ def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: in
     matrices = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and not name.startswith(tuple(head))]
     if not matrices:
         raise ValueError("the strategy 'lora' does not fit a network without matrices below its head. Mend: use 'full'.")
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices), network)
 
 
@@ -203,8 +202,7 @@ def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new
                          "Mend: smaller numbers; one layer must remain.")
     fresh = [copy.deepcopy(blocks[-1]) for _ in range(new)]
     layers = [*copy.deepcopy(blocks[:kept]), *fresh]
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for layer in layers[kept - reinit:]:
             for part in layer.modules():
                 if hasattr(part, "reset_parameters"):
@@ -450,8 +448,7 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
     tokens, targets = [encoder._cut(some) for some in encoder._tokens(texts)], torch.from_numpy(targets).to(device)
     lengths, random, batches = np.array([len(some) for some in tokens]), np.random.default_rng(classifier.seed), []
     n_steps = max(classifier.min_steps, classifier.epochs * len(batches_by_length(lengths, classifier.tokens_per_batch, random)))
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(classifier.seed)
+    with seeded(classifier.seed):
         network.train()
         for step in tqdm(range(n_steps), desc="fine-tune", unit="step", leave=False):
             batches = batches or batches_by_length(lengths, classifier.tokens_per_batch, random)
@@ -533,8 +530,7 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
         with torch.autocast(encoder.device.type, torch.bfloat16, enabled=bfloat16):
             return encoder.pooled(model, encoder._batch(encoder._tokens(some)))
 
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model.train()
         if checkpointing:
             model.config.use_cache = False  # keys and values are kept for writing texts, and here nothing is written
