@@ -1,4 +1,5 @@
 """Packaging, from settings.ini, the one place where names and versions stand."""
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -7,7 +8,10 @@ from setuptools import find_packages, setup
 config = ConfigParser(delimiters=["="])
 config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
-extras = {name: settings[f"{name}_requirements"].split() for name in ("dev", "baselines", "words", "lora", "lab", "docs")}
+extras = {
+    name: settings[f"{name}_requirements"].split()
+    for name in ("dev", "baselines", "words", "lora", "lab", "docs")
+}
 
 setup(
     name=settings["lib_name"],
@@ -20,12 +24,19 @@ setup(
     license="Apache-2.0",
     url=settings["git_url"],
     project_urls={"Documentation": settings["doc_host"] + settings["doc_baseurl"]},
-    classifiers=["Programming Language :: Python :: 3", "Intended Audience :: Developers", "Intended Audience :: Science/Research"],
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+    ],
     packages=find_packages(include=["llmrec", "llmrec.*"]),
     include_package_data=True,
     package_data={"llmrec": ["py.typed"]},
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require=extras,
-    entry_points={"console_scripts": settings["console_scripts"].split(), "nbdev": ["llmrec=llmrec._modidx:d"]},
+    entry_points={
+        "console_scripts": settings["console_scripts"].split(),
+        "nbdev": ["llmrec=llmrec._modidx:d"],
+    },
 )

@@ -1,4 +1,7 @@
-"""Every ranking metric by RecTools and ranx too, on random and on nasty lists; writes ``agreement.parquet``, the largest difference over users a metric and library."""
+"""Every ranking metric by RecTools and ranx too, on random and on nasty lists; writes
+``agreement.parquet``, the largest difference over users a metric and library.
+"""
+
 import tempfile
 from pathlib import Path
 
@@ -8,32 +11,58 @@ from run import save
 from speed import answer
 
 from llmrec import Dataset
-from llmrec.evaluation import ACCURACY, coverage, diversity, novelty, popularity, ranked_lists, serendipity
+from llmrec.evaluation import (
+    ACCURACY,
+    coverage,
+    diversity,
+    novelty,
+    popularity,
+    ranked_lists,
+    serendipity,
+)
 
 K, N_USERS, N_ITEMS = 10, 300, 60
 
 
 def hard_case(seed: int) -> tuple[pd.DataFrame, dict, pd.DataFrame, np.ndarray]:
-    """Lists of zero to ten items, one to fifteen targets, a log that leaves items out, and text vectors of which one is zero."""
+    """Lists of zero to ten items, one to fifteen targets, a log that leaves items out, and text
+    vectors of which one is zero.
+    """
     random = np.random.default_rng(seed)
     lists, targets = [], {}
     for user in range(N_USERS):
-        shown = random.permutation(N_ITEMS)[:random.integers(1, K + 1)]
-        lists.append(pd.DataFrame({"user_id": user, "item_id": shown, "rank": np.arange(1, len(shown) + 1)}))
-        others = np.setdiff1d(np.arange(N_ITEMS), shown) if user % 7 == 0 else np.arange(N_ITEMS)  # every seventh user without a hit
+        shown = random.permutation(N_ITEMS)[: random.integers(1, K + 1)]
+        lists.append(
+            pd.DataFrame({"user_id": user, "item_id": shown, "rank": np.arange(1, len(shown) + 1)})
+        )
+        others = (
+            np.setdiff1d(np.arange(N_ITEMS), shown) if user % 7 == 0 else np.arange(N_ITEMS)
+        )  # every seventh user without a hit
         targets[user] = random.choice(others, random.integers(1, 16), replace=False).tolist()
     popular = random.zipf(1.6, 4_000) % (N_ITEMS - 5)  # the last five items nobody took
-    log = pd.DataFrame({"user_id": random.integers(0, N_USERS, 4_000), "item_id": popular}).drop_duplicates()
+    log = pd.DataFrame(
+        {"user_id": random.integers(0, N_USERS, 4_000), "item_id": popular}
+    ).drop_duplicates()
     return pd.concat(lists, ignore_index=True), targets, log, random.normal(size=(N_ITEMS, 8))
 
 
-def ours(lists: pd.DataFrame, targets: dict, log: pd.DataFrame, vectors: np.ndarray) -> pd.DataFrame:
+def ours(
+    lists: pd.DataFrame, targets: dict, log: pd.DataFrame, vectors: np.ndarray
+) -> pd.DataFrame:
     """Value of each metric for each user."""
     catalogue = pd.DataFrame({"item_id": np.arange(N_ITEMS), "text": "an item"})
-    train, found = Dataset.from_frames(log.assign(timestamp=0), catalogue), ranked_lists(lists, targets, k=K, items=range(N_ITEMS))
+    train, found = (
+        Dataset.from_frames(log.assign(timestamp=0), catalogue),
+        ranked_lists(lists, targets, k=K, items=range(N_ITEMS)),
+    )
     values = {name: metric(found) for name, metric in ACCURACY.items()}
-    values |= {"novelty": novelty(found, train), "popularity": popularity(found, train), "serendipity": serendipity(found, train),
-               "diversity": diversity(found, vectors), "coverage": coverage(found)}
+    values |= {
+        "novelty": novelty(found, train),
+        "popularity": popularity(found, train),
+        "serendipity": serendipity(found, train),
+        "diversity": diversity(found, vectors),
+        "coverage": coverage(found),
+    }
     return pd.DataFrame(values, index=found.users)
 
 
@@ -46,16 +75,34 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
             lists.to_parquet(folder / "lists.parquet")
-            pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"]).to_parquet(folder / "targets.parquet")
+            pd.DataFrame(
+                [(user, item) for user, items in targets.items() for item in items],
+                columns=["user_id", "item_id"],
+            ).to_parquet(folder / "targets.parquet")
             log.to_parquet(folder / "log.parquet")
             np.save(folder / "vectors.npy", vectors)
             for library, environment in (("RecTools", "rectools"), ("ranx", "faiss")):
-                version = answer(environment, f"agreement_{library.lower()}.py", folder, K)["version"]
+                version = answer(environment, f"agreement_{library.lower()}.py", folder, K)[
+                    "version"
+                ]
                 theirs = pd.read_parquet(folder / f"{library.lower()}.parquet").reindex(mine.index)
                 for metric in theirs:
-                    difference = (mine[metric] - theirs[metric]).dropna()  # a list of one has no diversity for us, and see the adapter for MAP
-                    rows.append({"metric": metric, "library": f"{library} {version}", "lists": len(difference), "largest difference": difference.abs().max()})
-    table = pd.DataFrame(rows).groupby(["metric", "library"], as_index=False).agg({"lists": "sum", "largest difference": "max"})
+                    difference = (
+                        mine[metric] - theirs[metric]
+                    ).dropna()  # a list of one has no diversity for us, and see the adapter for MAP
+                    rows.append(
+                        {
+                            "metric": metric,
+                            "library": f"{library} {version}",
+                            "lists": len(difference),
+                            "largest difference": difference.abs().max(),
+                        }
+                    )
+    table = (
+        pd.DataFrame(rows)
+        .groupby(["metric", "library"], as_index=False)
+        .agg({"lists": "sum", "largest difference": "max"})
+    )
     save(table, "agreement.parquet")
     print(table.to_string())
 

@@ -1,4 +1,7 @@
-"""An environment of its own for each peer, made when it is first needed, and a way to run an adapter in it."""
+"""An environment of its own for each peer, made when it is first needed, and a way to run an
+adapter in it.
+"""
+
 import json
 import os
 import shutil
@@ -34,21 +37,47 @@ def environment(name: str) -> Path:
     if not made.exists() or made.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        for requirements in ([r for r in ENVIRONMENTS[name] if r == TORCH], ENVIRONMENTS[name]):  # torch first, so that no other build comes with the rest
+        for requirements in (
+            [r for r in ENVIRONMENTS[name] if r == TORCH],
+            ENVIRONMENTS[name],
+        ):  # torch first, so that no other build comes with the rest
             if requirements:
-                _checked([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements], f"{name} cannot be installed")
+                _checked(
+                    [
+                        python,
+                        "-m",
+                        "pip",
+                        "install",
+                        "--quiet",
+                        "--disable-pip-version-check",
+                        *requirements,
+                    ],
+                    f"{name} cannot be installed",
+                )
         made.write_text(wanted)
     return python
 
 
 def _checked(command: list, what: str, **options) -> None:
-    result = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
+    result = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options
+    )
     if result.returncode:
-        said = [line for line in result.stderr.splitlines() if line.strip() and "WARNING" not in line]
+        said = [
+            line for line in result.stderr.splitlines() if line.strip() and "WARNING" not in line
+        ]
         raise PeerError(f"{what}: {said[-1][:300] if said else 'no message'}")
 
 
-def run_adapter(name: str, script: str, settings: dict, *, train: pd.DataFrame, users: np.ndarray, vectors: np.ndarray) -> tuple[pd.DataFrame, dict]:
+def run_adapter(
+    name: str,
+    script: str,
+    settings: dict,
+    *,
+    train: pd.DataFrame,
+    users: np.ndarray,
+    vectors: np.ndarray,
+) -> tuple[pd.DataFrame, dict]:
     """Lists and record of one run; see ``peers/exchange.py``."""
     python = environment(name)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,5 +86,12 @@ def run_adapter(name: str, script: str, settings: dict, *, train: pd.DataFrame, 
         np.save(folder / "users.npy", users)
         np.save(folder / "vectors.npy", vectors)
         (folder / "settings.json").write_text(json.dumps(settings))
-        _checked([python, HERE / "peers" / script, folder], f"{script} failed", cwd=folder, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-        return pd.read_parquet(folder / "lists.parquet"), json.loads((folder / "record.json").read_text())
+        _checked(
+            [python, HERE / "peers" / script, folder],
+            f"{script} failed",
+            cwd=folder,
+            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        )
+        return pd.read_parquet(folder / "lists.parquet"), json.loads(
+            (folder / "record.json").read_text()
+        )

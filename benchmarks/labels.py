@@ -1,10 +1,14 @@
-"""What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several draws and seeds.
+"""What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several
+draws and seeds.
 
-Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch, up to 1,000 labels), ``length`` (of pretraining, 200 labels),
-``more`` (what else might help, 200 labels), ``5000``, ``all``, and ``ends`` (of long reviews, all labels). Each result is a line of ``.runs/labels-<part>.jsonl``;
-a second call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what two systems think of every held-out review, in order,
-``labels_reviews.parquet``.
+Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch,
+up to 1,000 labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200
+labels), ``5000``, ``all``, and ``ends`` (of long reviews, all labels). Each result is a line of
+``.runs/labels-<part>.jsonl``;
+a second call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what two
+systems think of every held-out review, in order, ``labels_reviews.parquet``.
 """
+
 import functools
 import json
 
@@ -24,8 +28,16 @@ from llmrec import TextEncoder, TransferClassifier
 from llmrec.pretraining import new_model, review_model, split_reviews
 
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
-PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}  # "very [MASK]!": the vector of what the model would put there
-PROMPTS = (PROMPT["template"], "真的很[MASK]。{}", "总体来说很[MASK]。{}", "我觉得很[MASK]。{}")  # "really", "on the whole", "I find it"
+PROMPT = {
+    "pooling": "mask",
+    "template": "非常[MASK]！{}",
+}  # "very [MASK]!": the vector of what the model would put there
+PROMPTS = (
+    PROMPT["template"],
+    "真的很[MASK]。{}",
+    "总体来说很[MASK]。{}",
+    "我觉得很[MASK]。{}",
+)  # "really", "on the whole", "I find it"
 RATES = 3e-5, 1e-4, 3e-4
 LEARNED_FROM, TEST = split_reviews()
 
@@ -42,33 +54,63 @@ pretrained = functools.cache(review_model)  # it reads all reviews to know its o
 
 @functools.cache
 def tf_idf(n: int, seed: int) -> np.ndarray:
-    """Probability that each test review is praise, by logistic regression on TF-IDF of characters or words, chosen with its penalty by cross-validation."""
-    some, pipeline = labelled(n, seed), make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1_000))
+    """Probability that each test review is praise, by logistic regression on TF-IDF of characters
+    or words, chosen with its penalty by cross-validation.
+    """
+    some, pipeline = (
+        labelled(n, seed),
+        make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1_000)),
+    )
     penalties = {"logisticregression__C": [1, 10, 100]}
-    grid = [penalties | {"tfidfvectorizer__analyzer": ["char"], "tfidfvectorizer__ngram_range": [(1, 2)]}, penalties | {"tfidfvectorizer__analyzer": [jieba_words]}]
-    return GridSearchCV(pipeline, grid, cv=3).fit(some["text"], some["label"]).predict_proba(TEST["text"])[:, 1]
+    grid = [
+        penalties
+        | {"tfidfvectorizer__analyzer": ["char"], "tfidfvectorizer__ngram_range": [(1, 2)]},
+        penalties | {"tfidfvectorizer__analyzer": [jieba_words]},
+    ]
+    return (
+        GridSearchCV(pipeline, grid, cv=3)
+        .fit(some["text"], some["label"])
+        .predict_proba(TEST["text"])[:, 1]
+    )
 
 
 def snownlp(n: int, seed: int) -> np.ndarray:
     """The same for snownlp's naive Bayes, retrained on its own words."""
     some, bayes = labelled(n, seed), Bayes()
-    bayes.train([[snownlp_words(text), label] for text, label in zip(some["text"], some["label"], strict=True)])
+    bayes.train(
+        [
+            [snownlp_words(text), label]
+            for text, label in zip(some["text"], some["label"], strict=True)
+        ]
+    )
     found = (bayes.classify(snownlp_words(text)) for text in TEST["text"])
     return np.array([share if label else 1 - share for label, share in found])
 
 
 def encoder_after(percent: int, seed: int, **options) -> TextEncoder:
-    """The small BERT after so many percent of its pretraining; 0 is from scratch, with weights of that seed."""
+    """The small BERT after so many percent of its pretraining; 0 is from scratch, with weights of
+    that seed.
+    """
     folder = str(pretrained() / str(percent or 100))
     if percent:
         return TextEncoder.from_pretrained(folder, **options)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return TextEncoder(new_model(tokenizer, seed=seed).bert, tokenizer, name="from scratch", cache=False, **options)
+    return TextEncoder(
+        new_model(tokenizer, seed=seed).bert, tokenizer, name="from scratch", cache=False, **options
+    )
 
 
-def fine_tuned(percent: int, some: pd.DataFrame, seed: int, *, rate: float, **options) -> TransferClassifier:
+def fine_tuned(
+    percent: int, some: pd.DataFrame, seed: int, *, rate: float, **options
+) -> TransferClassifier:
     """That encoder, fine-tuned in full on labelled reviews."""
-    classifier = TransferClassifier(encoder_after(percent, seed, **options), strategy="full", learning_rate=rate, epochs=2, seed=seed)
+    classifier = TransferClassifier(
+        encoder_after(percent, seed, **options),
+        strategy="full",
+        learning_rate=rate,
+        epochs=2,
+        seed=seed,
+    )
     return classifier.fit(some["text"].tolist(), some["label"].to_numpy())
 
 
@@ -79,7 +121,8 @@ def praise(classifier: TransferClassifier, texts: pd.Series) -> np.ndarray:
 
 @functools.cache
 def chosen(n: int, is_pretrained: bool) -> dict:
-    """Settings for `n` labels: with or without a prompt, and the rate, by what is best with 200 labels; from 5,000 on the rate by what is best with these.
+    """Settings for `n` labels: with or without a prompt, and the rate, by what is best with 200
+    labels; from 5,000 on the rate by what is best with these.
 
     Judged on a thousand other reviews of the part that is learned from.
     """
@@ -91,7 +134,17 @@ def chosen(n: int, is_pretrained: bool) -> dict:
     if not path.exists():
         some = labelled(n, 99)
         others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
-        right = [float((fine_tuned(100 * is_pretrained, some, 99, **options).predict(others["text"].tolist()) == others["label"]).mean()) for options in settings]
+        right = [
+            float(
+                (
+                    fine_tuned(100 * is_pretrained, some, 99, **options).predict(
+                        others["text"].tolist()
+                    )
+                    == others["label"]
+                ).mean()
+            )
+            for options in settings
+        ]
         print(path.stem, right, flush=True)
         path.write_text(json.dumps([settings[int(np.argmax(right))], right]))
     return json.loads(path.read_text())[0]
@@ -110,9 +163,13 @@ def own(n: int, seed: int, *, percent: int) -> np.ndarray:
 
 
 def of_prompts(some: pd.DataFrame, texts: pd.Series, seed: int) -> np.ndarray:
-    """Probability that each text is praise: mean of one fine-tuned BERT a prompt (Schick and Schütze, *Exploiting Cloze Questions*, 2021)."""
+    """Probability that each text is praise: mean of one fine-tuned BERT a prompt (Schick and
+    Schütze, *Exploiting Cloze Questions*, 2021).
+    """
     settings = [chosen(len(some), True) | PROMPT | {"template": prompt} for prompt in PROMPTS]
-    return np.mean([praise(fine_tuned(100, some, seed, **options), texts) for options in settings], axis=0)
+    return np.mean(
+        [praise(fine_tuned(100, some, seed, **options), texts) for options in settings], axis=0
+    )
 
 
 def several_prompts(n: int, seed: int) -> np.ndarray:
@@ -121,20 +178,30 @@ def several_prompts(n: int, seed: int) -> np.ndarray:
 
 
 def self_trained(n: int, seed: int, *, several: bool = False) -> np.ndarray:
-    """The small BERT after it has learned again, from guesses too: its own, or those behind several prompts, of the other reviews, the surer half of them.
+    """The small BERT after it has learned again, from guesses too: its own, or those behind several
+    prompts, of the other reviews, the surer half of them.
 
     Source: Lee, *Pseudo-Label*, 2013; with several prompts, Schick and Schütze as above.
     """
     some = labelled(n, seed)
     others = LEARNED_FROM.drop(some.index)
-    guesses = of_prompts(some, others["text"], seed) if several else praise(fitted(n, seed, 100), others["text"])
-    surest = np.argsort(-np.abs(guesses - 0.5), kind="stable")[:len(others) // 2]
+    guesses = (
+        of_prompts(some, others["text"], seed)
+        if several
+        else praise(fitted(n, seed, 100), others["text"])
+    )
+    surest = np.argsort(-np.abs(guesses - 0.5), kind="stable")[: len(others) // 2]
     guessed = others.iloc[surest].assign(label=(guesses[surest] > 0.5).astype(int))
-    return praise(fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(n, True)), TEST["text"])
+    return praise(
+        fine_tuned(100, pd.concat([some, guessed]), seed, **chosen(n, True)), TEST["text"]
+    )
 
 
 def both_ends(n: int, seed: int) -> np.ndarray:
-    """The small BERT on the beginning and the end of long reviews, which are cut after 128 tokens otherwise (Sun et al., *How to Fine-Tune BERT*, 2019)."""
+    """The small BERT on the beginning and the end of long reviews, which are cut after 128 tokens
+    otherwise (Sun et al., *How to Fine-Tune BERT*, 2019).
+    """
+
     def shortened(texts: pd.Series) -> pd.Series:
         return texts.where(texts.str.len() <= 120, texts.str[:40] + texts.str[-80:])
 
@@ -144,21 +211,42 @@ def both_ends(n: int, seed: int) -> np.ndarray:
 
 
 def both(n: int, seed: int) -> np.ndarray:
-    """Mean of what the fine-tuned BERT and TF-IDF think; all reviews can be drawn in one way only, so that TF-IDF needs no further seed there."""
+    """Mean of what the fine-tuned BERT and TF-IDF think; all reviews can be drawn in one way only,
+    so that TF-IDF needs no further seed there.
+    """
     return (own(n, seed, percent=100) + tf_idf(n, 0 if n == ALL else seed)) / 2
 
 
 def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
     """Plans of the small BERT: system, function, options."""
-    return [("own, pretrained" if percent else "from scratch", own, n, {"percent": percent}) for n in sizes for percent in percents]
+    return [
+        ("own, pretrained" if percent else "from scratch", own, n, {"percent": percent})
+        for n in sizes
+        for percent in percents
+    ]
 
 
-PARTS = {"words": [(name, method, n, {}) for name, method in (("TF-IDF", tf_idf), ("snownlp", snownlp)) for n in (*FEW, 5_000, ALL)],
-         "few": bert(*FEW), "length": bert(200, percents=(25, 50, 75)),
-         "more": [("own and TF-IDF", both, 200, {}), ("own, four prompts", several_prompts, 200, {}), ("own, self-trained", self_trained, 200, {}),
-                  ("own, four prompts, self-trained", self_trained, 200, {"several": True}), ("own, both ends", both_ends, 200, {})],
-         **{name: [*bert(n), ("own and TF-IDF", both, n, {})] for name, n in (("5000", 5_000), ("all", ALL))},
-         "ends": [("own, both ends", both_ends, ALL, {})]}
+PARTS = {
+    "words": [
+        (name, method, n, {})
+        for name, method in (("TF-IDF", tf_idf), ("snownlp", snownlp))
+        for n in (*FEW, 5_000, ALL)
+    ],
+    "few": bert(*FEW),
+    "length": bert(200, percents=(25, 50, 75)),
+    "more": [
+        ("own and TF-IDF", both, 200, {}),
+        ("own, four prompts", several_prompts, 200, {}),
+        ("own, self-trained", self_trained, 200, {}),
+        ("own, four prompts, self-trained", self_trained, 200, {"several": True}),
+        ("own, both ends", both_ends, 200, {}),
+    ],
+    **{
+        name: [*bert(n), ("own and TF-IDF", both, n, {})]
+        for name, n in (("5000", 5_000), ("all", ALL))
+    },
+    "ends": [("own, both ends", both_ends, ALL, {})],
+}
 
 
 def main() -> None:
@@ -167,22 +255,35 @@ def main() -> None:
     for part in options.parts:
         path = RUNS / f"labels-{part}.jsonl"
         done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        finished = {(row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done}
+        finished = {
+            (row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done
+        }
         for seed in range(options.seeds):
             for system, method, n, extra in PARTS[part]:
-                if part == "words" and n == ALL and seed:  # all reviews can be drawn in one way only
+                if (
+                    part == "words" and n == ALL and seed
+                ):  # all reviews can be drawn in one way only
                     continue
                 key = system, min(n, len(LEARNED_FROM)), extra.get("percent"), seed
                 if key not in finished:
                     right = (method(n, seed, **extra) > 0.5) == TEST["label"].to_numpy()
-                    row = dict(zip(("system", "n_labels", "pretraining", "seed"), key, strict=True)) | {"accuracy": float(right.mean()), "n_test": len(right)}
+                    row = dict(
+                        zip(("system", "n_labels", "pretraining", "seed"), key, strict=True)
+                    ) | {"accuracy": float(right.mean()), "n_test": len(right)}
                     print(row, flush=True)
                     with path.open("a") as file:
                         file.write(json.dumps(row) + "\n")
-    rows = [json.loads(line) for path in sorted(RUNS.glob("labels-*.jsonl")) for line in path.read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for path in sorted(RUNS.glob("labels-*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
     save(pd.DataFrame(rows), "labels.parquet")
     if "all" in options.parts:
-        save(TEST[["label"]].assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)), "labels_reviews.parquet")
+        save(
+            TEST[["label"]].assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)),
+            "labels_reviews.parquet",
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Two hundred thousand distinct short texts through `TextEncoder`: peak memory, and what a ``kill -9`` in the middle costs.
+"""Two hundred thousand distinct short texts through `TextEncoder`: peak memory, and what a ``kill
+-9`` in the middle costs.
 
-A first process is killed when a quarter of the vectors is in the cache, a second one goes on. Writes ``stream.parquet``.
+A first process is killed when a quarter of the vectors is in the cache, a second one goes on.
+Writes ``stream.parquet``.
 """
+
 import argparse
 import contextlib
 import json
@@ -34,14 +37,21 @@ def work(folder: Path, n: int) -> dict:
     encoder._forward = lambda tokens: computed.append(len(tokens)) or forward(tokens)
     started = time.perf_counter()
     vectors = encoder.encode(texts(n))
-    return {"computed": sum(computed), "seconds": time.perf_counter() - started, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-            "n_vectors": len(vectors)}
+    return {
+        "computed": sum(computed),
+        "seconds": time.perf_counter() - started,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "n_vectors": len(vectors),
+    }
 
 
 def n_cached(folder: Path) -> int:
     """Vectors in the cache."""
     for path in (folder / "vectors").glob("*.sqlite"):
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=60)) as connection:
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(sqlite3.connect(path, timeout=60)) as connection,
+        ):
             return connection.execute("SELECT COUNT(*) FROM vectors").fetchone()[0]
     return 0
 
@@ -50,7 +60,9 @@ def main() -> None:
     """Kill, go on, report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=200_000)
-    parser.add_argument("--work", type=Path, help="be the process that encodes, with its cache in this folder")
+    parser.add_argument(
+        "--work", type=Path, help="be the process that encodes, with its cache in this folder"
+    )
     options = parser.parse_args()
     if options.work:
         print(json.dumps(work(options.work, options.n)))
@@ -64,8 +76,17 @@ def main() -> None:
         first.send_signal(signal.SIGKILL)
         first.wait()
         kept = n_cached(folder)
-        second = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    row = {"what": f"{options.n:,} short texts, killed and run again", "kept_after_kill": kept, **second, "encoded_twice": second["computed"] - (options.n - kept)}
+        second = json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[
+                -1
+            ]
+        )
+    row = {
+        "what": f"{options.n:,} short texts, killed and run again",
+        "kept_after_kill": kept,
+        **second,
+        "encoded_twice": second["computed"] - (options.n - kept),
+    }
     print(row)
     save(pd.DataFrame([row]), "stream.parquet")
 

@@ -1,10 +1,15 @@
-"""Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the cure of zero-shot step by step.
+"""Is the move worth it? `transfer_report` in four directions, the price of each strategy, and the
+cure of zero-shot step by step.
 
-Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition and floral, other households), ``films-shop``,
-``shop-films``, ``choice`` (of the configuration), ``strategies``, ``content`` (how it looks at a history), ``overlap`` (what the source may count) and ``cure`` of
+Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition
+and floral, other households), ``films-shop``, ``shop-films``, ``choice`` (of the configuration),
+``strategies``, ``content`` (how it looks at a history), ``overlap`` (what the source may count) and
+``cure`` of
 zero-shot, ``encoders`` (contrastive tuning) and ``cold`` (withheld films).
-Sources are fitted with early stopping on their own validation events. Writes ``transfer_<part>.parquet``.
+Sources are fitted with early stopping on their own validation events. Writes
+``transfer_<part>.parquet``.
 """
+
 import tempfile
 from dataclasses import replace
 from functools import partial
@@ -16,10 +21,27 @@ from run import HERE, RUNS, chosen_parts, machine, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, Split
-from llmrec.evaluation import ContentKNN, RidgeFromText, bootstrap_interval, compare_users, evaluate_users, ndcg, ranked_lists
+from llmrec.evaluation import (
+    ContentKNN,
+    RidgeFromText,
+    bootstrap_interval,
+    compare_users,
+    evaluate_users,
+    ndcg,
+    ranked_lists,
+)
 from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.transfer import CONTENT, STRATEGIES, TRANSFERABLE, some_users, taken_together, transfer_report, tune_encoder, zero_shot
+from llmrec.transfer import (
+    CONTENT,
+    STRATEGIES,
+    TRANSFERABLE,
+    some_users,
+    taken_together,
+    transfer_report,
+    tune_encoder,
+    zero_shot,
+)
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
@@ -27,11 +49,15 @@ WITH_FACTS = {"text": ["title_year", "genre_text", "director", "writer", "cast"]
 
 
 def domain(dataset: Dataset, users: np.ndarray, where) -> Split:
-    """Leave-one-out of some users over the items where a function of the item table is true; users with five events or more there."""
+    """Leave-one-out of some users over the items where a function of the item table is true; users
+    with five events or more there.
+    """
     part = dataset.domain(where)
     log = part.interactions[part.interactions["user_id"].isin(users)]
     log = log[log.groupby("user_id")["item_id"].transform("size") >= 5]
-    return Dataset.from_frames(log, part.items[part.items["item_id"].isin(log["item_id"])]).split("leave_one_out")
+    return Dataset.from_frames(log, part.items[part.items["item_id"].isin(log["item_id"])]).split(
+        "leave_one_out"
+    )
 
 
 def two_groups(dataset: Dataset, n_first: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,30 +75,46 @@ def films(**text) -> tuple[Split, Split]:
     def is_target(items: pd.DataFrame) -> pd.Series:
         return items["genres"].map(lambda own: bool(GENRES & set(own)))
 
-    return domain(dataset, some, lambda items: ~is_target(items)), domain(dataset, others, is_target)
+    return domain(dataset, some, lambda items: ~is_target(items)), domain(
+        dataset, others, is_target
+    )
 
 
 def shop() -> tuple[Split, Split]:
-    """Half of the households over groceries; the others over drugs, cosmetics, nutrition and floral."""
+    """Half of the households over groceries; the others over drugs, cosmetics, nutrition and
+    floral.
+    """
     dataset = load_dataset("complete-journey")
     some, others = two_groups(dataset, len(dataset.interactions["user_id"].unique()) // 2)
-    return domain(dataset, some, lambda items: items["department"] == "GROCERY"), domain(dataset, others, lambda items: items["department"].isin(DEPARTMENTS))
+    return domain(dataset, some, lambda items: items["department"] == "GROCERY"), domain(
+        dataset, others, lambda items: items["department"].isin(DEPARTMENTS)
+    )
 
 
 SHORT = replace(TRANSFERABLE, epochs=15, batch_size=128)  # a shop has many more events
-LAYERED = replace(TRANSFERABLE, history="transformer", popularity_prior=False, exclude_history=False)  # layers to drop, and the plainest loss
-DIRECTIONS = {"films": (films, TRANSFERABLE), "shop": (shop, SHORT),
-              "films-shop": (lambda: (films()[0], shop()[1]), SHORT), "shop-films": (lambda: (shop()[0], films()[1]), SHORT)}
+LAYERED = replace(
+    TRANSFERABLE, history="transformer", popularity_prior=False, exclude_history=False
+)  # layers to drop, and the plainest loss
+DIRECTIONS = {
+    "films": (films, TRANSFERABLE),
+    "shop": (shop, SHORT),
+    "films-shop": (lambda: (films()[0], shop()[1]), SHORT),
+    "shop-films": (lambda: (shop()[0], films()[1]), SHORT),
+}
 
 
-def source_models(encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range) -> list[TransferRecommender]:
+def source_models(
+    encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range
+) -> list[TransferRecommender]:
     """Fitted sources, one a seed, kept in ``.runs`` for the other parts."""
     what = f"{config.history}-{config.popularity_prior:d}{config.exclude_history:d}-{config.epochs}-{config.shrinkage:g}"
     models, name = [], f"source-{split.manifest['content_hash'][:8]}-{what}"
     for seed in seeds:
         folder = RUNS / f"{name}-{seed}"
         if not folder.exists():
-            TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(split.train, split.valid).save_pretrained(folder)
+            TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(
+                split.train, split.valid
+            ).save_pretrained(folder)
         models.append(TransferRecommender.from_pretrained(folder, encoder=encoder, progress=False))
     return models
 
@@ -87,26 +129,61 @@ def report(encoder: TextEncoder, direction: str, seeds: range) -> None:
     make, config = DIRECTIONS[direction]
     source, target = make()
     models = source_models(encoder, source, config, seeds)
-    result = transfer_report(models, target, shares=(0.01, 0.05, 0.2, 1.0) if direction in ("films", "shop") else (1.0,))
-    print(direction, result.verdict, result.table.to_string(), result.comparison.to_string(), sep="\n", flush=True)
-    save(result.table.assign(verdict=result.verdict, n_seeds=len(models), machine=machine()), f"transfer_{direction}.parquet")
+    result = transfer_report(
+        models, target, shares=(0.01, 0.05, 0.2, 1.0) if direction in ("films", "shop") else (1.0,)
+    )
+    print(
+        direction,
+        result.verdict,
+        result.table.to_string(),
+        result.comparison.to_string(),
+        sep="\n",
+        flush=True,
+    )
+    save(
+        result.table.assign(verdict=result.verdict, n_seeds=len(models), machine=machine()),
+        f"transfer_{direction}.parquet",
+    )
     save(result.comparison, f"transfer_{direction}_comparison.parquet")
 
 
 def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """How `TRANSFERABLE` was chosen: on validation events of the target's users, none of test, what reads a history and whether popularity is given."""
+    """How `TRANSFERABLE` was chosen: on validation events of the target's users, none of test, what
+    reads a history and whether popularity is given.
+    """
     rows = []
     for name in ("films", "shop"):
         make, config = DIRECTIONS[name]
         source, target = make()
         known, wanted = validation_task(target.train, target.valid)
         for history, prior in product(("transformer", "gru"), (False, True)):
-            for model in source_models(encoder, source, replace(config, history=history, popularity_prior=prior), seeds):
-                row = {"direction": name, "history": history, "popularity_prior": prior, "seed": model.seed}
-                rows.append(row | {"n_users": 0, "valid_ndcg@10": mean_ndcg(model.with_items(target.train.items), known, wanted)})
+            for model in source_models(
+                encoder, source, replace(config, history=history, popularity_prior=prior), seeds
+            ):
+                row = {
+                    "direction": name,
+                    "history": history,
+                    "popularity_prior": prior,
+                    "seed": model.seed,
+                }
+                rows.append(
+                    row
+                    | {
+                        "n_users": 0,
+                        "valid_ndcg@10": mean_ndcg(
+                            model.with_items(target.train.items), known, wanted
+                        ),
+                    }
+                )
                 for share in (0.05, 0.2, 1.0):
                     train, valid, n_users = some_users(target, share, model.seed)
-                    rows.append(row | {"n_users": n_users, "valid_ndcg@10": mean_ndcg(model.adapt(train, valid), known, wanted)})
+                    rows.append(
+                        row
+                        | {
+                            "n_users": n_users,
+                            "valid_ndcg@10": mean_ndcg(model.adapt(train, valid), known, wanted),
+                        }
+                    )
                 print(rows[-4:], flush=True)
     save(pd.DataFrame(rows), "transfer_choice.parquet")
 
@@ -115,21 +192,35 @@ def strategies(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Quality on the target, price, and what is forgotten on the source."""
     source, target = films()
     models, rows = source_models(encoder, source, LAYERED, seeds), []
-    plans = {name: {"strategy": name} for name in STRATEGIES} | {"full, top layer dropped": {"drop_layers": 1}, "full, top layer anew": {"reinit_layers": 1},
-                                                               "full, one layer more": {"new_layers": 1}}
+    plans = {name: {"strategy": name} for name in STRATEGIES} | {
+        "full, top layer dropped": {"drop_layers": 1},
+        "full, top layer anew": {"reinit_layers": 1},
+        "full, one layer more": {"new_layers": 1},
+    }
     for model in models:
         before = per_user(model, source).mean()
         for name, options in plans.items():
             adapted = model.adapt(target.train, target.valid, **options)
-            rows.append({"strategy": name, "seed": model.seed, "ndcg@10": per_user(adapted, target).mean(), "seconds": adapted.cost_.seconds,
-                         "peak_mb": adapted.cost_.peak_mb, "n_trained": adapted.cost_.n_trained,
-                         "source_before": before, "source_after": per_user(adapted.with_items(source.train.items), source).mean()})
+            rows.append(
+                {
+                    "strategy": name,
+                    "seed": model.seed,
+                    "ndcg@10": per_user(adapted, target).mean(),
+                    "seconds": adapted.cost_.seconds,
+                    "peak_mb": adapted.cost_.peak_mb,
+                    "n_trained": adapted.cost_.n_trained,
+                    "source_before": before,
+                    "source_after": per_user(adapted.with_items(source.train.items), source).mean(),
+                }
+            )
             print(rows[-1], flush=True)
         save(pd.DataFrame(rows), "transfer_strategies.parquet")
 
 
 def content(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """How `CONTENT` was chosen: validation NDCG@10 of each setting on the sources, whose people are known, and on the targets, to see whether the choice holds there."""
+    """How `CONTENT` was chosen: validation NDCG@10 of each setting on the sources, whose people are
+    known, and on the targets, to see whether the choice holds there.
+    """
     rows = []
     for name, (make, _) in DIRECTIONS.items():
         if "-" in name:  # the other two are made of the same four parts
@@ -137,16 +228,37 @@ def content(encoder: TextEncoder, direction: str, seeds: range) -> None:
         for side, split in zip(("source", "target"), make(), strict=True):
             known, wanted = validation_task(split.train, split.valid)
             for n, last in product((None, 32, (32, 128, 256)), (20, 100)):
-                for fitted in ContentKNN(encoder, n_components=n, n_last=last).fit(split.train).fadings():
-                    rows.append({"set": f"{name}, {side}", "n_components": str(n), "n_last": last, "fading": str(fitted.fading), "half_life": fitted.half_life,
-                                 "valid_ndcg@10": mean_ndcg(fitted, known, wanted)})
+                for fitted in (
+                    ContentKNN(encoder, n_components=n, n_last=last).fit(split.train).fadings()
+                ):
+                    rows.append(
+                        {
+                            "set": f"{name}, {side}",
+                            "n_components": str(n),
+                            "n_last": last,
+                            "fading": str(fitted.fading),
+                            "half_life": fitted.half_life,
+                            "valid_ndcg@10": mean_ndcg(fitted, known, wanted),
+                        }
+                    )
     table = pd.DataFrame(rows)
-    print(table.pivot_table(index=["n_components", "n_last", "fading", "half_life"], columns="set", values="valid_ndcg@10").round(4).to_string(), flush=True)
+    print(
+        table.pivot_table(
+            index=["n_components", "n_last", "fading", "half_life"],
+            columns="set",
+            values="valid_ndcg@10",
+        )
+        .round(4)
+        .to_string(),
+        flush=True,
+    )
     save(table, "transfer_content.parquet")
 
 
 def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """What a ridge from the source adds to content in every direction, by how much it counts; on validation events of the target's users, none of test."""
+    """What a ridge from the source adds to content in every direction, by how much it counts; on
+    validation events of the target's users, none of test.
+    """
     rows = []
     for name, (make, _) in DIRECTIONS.items():
         source, target = make()
@@ -154,49 +266,113 @@ def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
         together = zero_shot([RidgeFromText(encoder).fit(source.train)], target.train)
         for weight in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, together.weights_[1]):
             voters = Ensemble(together.members, standardise=True, weights=[1.0, weight]).join()
-            rows.append({"direction": name, "weight": weight, "overlap": together.weights_[1], "valid_ndcg@10": mean_ndcg(voters, known, wanted)})
+            rows.append(
+                {
+                    "direction": name,
+                    "weight": weight,
+                    "overlap": together.weights_[1],
+                    "valid_ndcg@10": mean_ndcg(voters, known, wanted),
+                }
+            )
     print(pd.DataFrame(rows).to_string(), flush=True)
     save(pd.DataFrame(rows), "transfer_overlap.parquet")
 
 
 def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """Zero-shot in every direction, from films to films with the version that fails; a direction that is there already is not measured again."""
+    """Zero-shot in every direction, from films to films with the version that fails; a direction
+    that is there already is not measured again.
+    """
     path = HERE / "transfer_cure.parquet"
     rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
-    for name, (make, config) in (DIRECTIONS | {"films, with facts": (lambda: films(**WITH_FACTS), TRANSFERABLE)}).items():
+    for name, (make, config) in (
+        DIRECTIONS | {"films, with facts": (lambda: films(**WITH_FACTS), TRANSFERABLE)}
+    ).items():
         if any(row["direction"] == name for row in rows):
             continue
         source, target = make()
         items = target.train.items
         soft = source_models(encoder, source, replace(config, popularity_prior=False), seeds)
-        networks = {"network, shrunken whitening": soft, "network, popularity given": source_models(encoder, source, config, seeds)}
+        networks = {
+            "network, shrunken whitening": soft,
+            "network, popularity given": source_models(encoder, source, config, seeds),
+        }
         if name == "films":
-            networks = {"network, whitened texts": source_models(encoder, source, replace(config, popularity_prior=False, shrinkage=0.0), seeds)} | networks
-        settings = {"raw": {"n_components": None, "n_last": 20}, "whitened": {"n_components": 32, "n_last": 20}, "whitened, fading": CONTENT}
-        content = {f"content, {words}": ContentKNN(encoder, **options).fit(target.train) for words, options in settings.items()}
+            networks = {
+                "network, whitened texts": source_models(
+                    encoder, source, replace(config, popularity_prior=False, shrinkage=0.0), seeds
+                )
+            } | networks
+        settings = {
+            "raw": {"n_components": None, "n_last": 20},
+            "whitened": {"n_components": 32, "n_last": 20},
+            "whitened, fading": CONTENT,
+        }
+        content = {
+            f"content, {words}": ContentKNN(encoder, **options).fit(target.train)
+            for words, options in settings.items()
+        }
         ridge = RidgeFromText(encoder).fit(source.train)
-        voters = {words: [system] for words, system in (content | {"ridge from text": ridge.with_items(items)}).items()}
-        voters |= {words: [model.with_items(items) for model in models] for words, models in networks.items()}
-        voters |= {"content and network, a vote each": [Ensemble([content["content, whitened, fading"], network], standardise=True).join()
-                                                        for network in voters["network, shrunken whitening"]],
-                   "content and network, by overlap": [zero_shot([model], target.train) for model in soft],
-                   "content, ridge and network, by overlap": [zero_shot([ridge, model], target.train) for model in soft]}
-        systems = {words: sum(per_user(one, target) for one in some) / len(some) for words, some in voters.items()}  # mean over seeds
+        voters = {
+            words: [system]
+            for words, system in (content | {"ridge from text": ridge.with_items(items)}).items()
+        }
+        voters |= {
+            words: [model.with_items(items) for model in models]
+            for words, models in networks.items()
+        }
+        voters |= {
+            "content and network, a vote each": [
+                Ensemble([content["content, whitened, fading"], network], standardise=True).join()
+                for network in voters["network, shrunken whitening"]
+            ],
+            "content and network, by overlap": [zero_shot([model], target.train) for model in soft],
+            "content, ridge and network, by overlap": [
+                zero_shot([ridge, model], target.train) for model in soft
+            ],
+        }
+        systems = {
+            words: sum(per_user(one, target) for one in some) / len(some)
+            for words, some in voters.items()
+        }  # mean over seeds
         best = max(content, key=lambda words: systems[words].mean())
-        against = compare_users({best: systems[best], **{words: values for words, values in systems.items() if words != best}}).set_index("other")
+        against = compare_users(
+            {
+                best: systems[best],
+                **{words: values for words, values in systems.items() if words != best},
+            }
+        ).set_index("other")
         for words, values in systems.items():
             low, high = bootstrap_interval(values.to_numpy())
-            rows.append({"direction": name, "system": words, "ndcg@10": values.mean(), "ci_low": low, "ci_high": high, "n_seeds": len(seeds)})
+            rows.append(
+                {
+                    "direction": name,
+                    "system": words,
+                    "ndcg@10": values.mean(),
+                    "ci_low": low,
+                    "ci_high": high,
+                    "n_seeds": len(seeds),
+                }
+            )
             if words != best:
-                columns = {"minus_content": "difference", "minus_low": "ci_high", "minus_high": "ci_low"}  # the other way round
+                columns = {
+                    "minus_content": "difference",
+                    "minus_low": "ci_high",
+                    "minus_high": "ci_low",
+                }  # the other way round
                 rows[-1] |= {mine: -against.loc[words, theirs] for mine, theirs in columns.items()}
         print(pd.DataFrame(rows).query("direction == @name").to_string(), flush=True)
         save(pd.DataFrame(rows), "transfer_cure.parquet")
 
 
 def withhold(films: Dataset, share: float, seed: int) -> tuple[Dataset, dict, dict]:
-    """A share of the films withheld with all their events: the rest to train on, over the whole catalogue; histories; and what each user has among the withheld."""
-    withheld = set(np.random.RandomState(seed).choice(np.sort(films.items["item_id"]), int(share * len(films.items)), replace=False).tolist())
+    """A share of the films withheld with all their events: the rest to train on, over the whole
+    catalogue; histories; and what each user has among the withheld.
+    """
+    withheld = set(
+        np.random.RandomState(seed)
+        .choice(np.sort(films.items["item_id"]), int(share * len(films.items)), replace=False)
+        .tolist()
+    )
     is_cold = films.interactions["item_id"].isin(withheld)
     rest = replace(films, interactions=films.interactions[~is_cold].reset_index(drop=True))
     targets = films.interactions[is_cold].groupby("user_id")["item_id"].agg(list).to_dict()
@@ -206,19 +382,32 @@ def withhold(films: Dataset, share: float, seed: int) -> tuple[Dataset, dict, di
 
 
 def of_known_items(dataset: Dataset) -> Dataset:
-    """The same events over a catalogue without the items that nobody took: when a model is trained, what comes later is not there yet."""
-    return replace(dataset, items=dataset.items[dataset.items["item_id"].isin(dataset.interactions["item_id"])].reset_index(drop=True))
+    """The same events over a catalogue without the items that nobody took: when a model is trained,
+    what comes later is not there yet.
+    """
+    return replace(
+        dataset,
+        items=dataset.items[
+            dataset.items["item_id"].isin(dataset.interactions["item_id"])
+        ].reset_index(drop=True),
+    )
 
 
 def withheld_ndcg(recommender, histories: dict, targets: dict, *, among_all: bool = False) -> float:
     """Mean NDCG@10 on withheld films, with those alone as candidates or the whole catalogue."""
-    candidates = None if among_all else sorted({item for items in targets.values() for item in items})
-    lists = ranked_lists(recommender.recommend(histories, k=10, candidates=candidates), targets, k=10)
+    candidates = (
+        None if among_all else sorted({item for items in targets.values() for item in items})
+    )
+    lists = ranked_lists(
+        recommender.recommend(histories, k=10, candidates=candidates), targets, k=10
+    )
     return float(np.mean(ndcg(lists)))
 
 
 def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """What tuning the encoder does to recommendation by content, known films and withheld ones: further masked tokens, SimCSE, and films taken together in training."""
+    """What tuning the encoder does to recommendation by content, known films and withheld ones:
+    further masked tokens, SimCSE, and films taken together in training.
+    """
     films = load_dataset("movielens-100k")
     rows, split = [], films.split("leave_one_out")
     for seed in seeds:
@@ -226,61 +415,155 @@ def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
         texts = rest.items.set_index("item_id")["text"]
         with tempfile.TemporaryDirectory() as folder:
             config = PretrainingConfig(epochs=3, learning_rate=5e-5, n_records=1)
-            further = pretrain(texts.tolist(), start="all-MiniLM-L6-v2", config=config, seed=seed, folder=f"{folder}/further", progress=False)
-            for name, make in {"MiniLM": lambda train: encoder, "masked tokens": lambda train, further=further: further,
-                               "SimCSE": lambda train, seed=seed, texts=texts: tune_encoder(encoder, texts.tolist(), epochs=2, seed=seed, progress=False),
-                               "taken together": lambda train, seed=seed: tune_together(encoder, train, seed)}.items():
-                row = {"encoder": name, "seed": seed, "cold": withheld_ndcg(ContentKNN(made := make(rest), n_components=128, n_last=10**6).fit(rest), histories, targets)}
-                made = make(split.train) if name == "taken together" else made  # the withheld films are known there
-                rows.append(row | {"warm": per_user(ContentKNN(made, n_components=128, n_last=10).fit(split.train), split).mean()})
+            further = pretrain(
+                texts.tolist(),
+                start="all-MiniLM-L6-v2",
+                config=config,
+                seed=seed,
+                folder=f"{folder}/further",
+                progress=False,
+            )
+            for name, make in {
+                "MiniLM": lambda train: encoder,
+                "masked tokens": lambda train, further=further: further,
+                "SimCSE": lambda train, seed=seed, texts=texts: tune_encoder(
+                    encoder, texts.tolist(), epochs=2, seed=seed, progress=False
+                ),
+                "taken together": lambda train, seed=seed: tune_together(encoder, train, seed),
+            }.items():
+                row = {
+                    "encoder": name,
+                    "seed": seed,
+                    "cold": withheld_ndcg(
+                        ContentKNN(made := make(rest), n_components=128, n_last=10**6).fit(rest),
+                        histories,
+                        targets,
+                    ),
+                }
+                made = (
+                    make(split.train) if name == "taken together" else made
+                )  # the withheld films are known there
+                rows.append(
+                    row
+                    | {
+                        "warm": per_user(
+                            ContentKNN(made, n_components=128, n_last=10).fit(split.train), split
+                        ).mean()
+                    }
+                )
                 print(rows[-1], flush=True)
         save(pd.DataFrame(rows), "transfer_encoders.parquet")
 
 
 def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncoder:
     """The encoder after contrastive tuning on films that people took one after the other."""
-    pairs, texts = taken_together(train, 12_800, seed=seed), train.items.set_index("item_id")["text"]
-    return tune_encoder(encoder, texts[pairs["item_id"]].tolist(), texts[pairs["partner_id"]].tolist(), seed=seed, progress=False)
+    pairs, texts = (
+        taken_together(train, 12_800, seed=seed),
+        train.items.set_index("item_id")["text"],
+    )
+    return tune_encoder(
+        encoder,
+        texts[pairs["item_id"]].tolist(),
+        texts[pairs["partner_id"]].tolist(),
+        seed=seed,
+        progress=False,
+    )
 
 
-def readers_of_text(encoder: TextEncoder, rest: Dataset, share: float, seed: int, *, among_all: bool) -> dict:
-    """Content, ridge, and both, fitted; with the settings, and the ridge's weight beside content, that serve best for films withheld once more from what is left."""
+def readers_of_text(
+    encoder: TextEncoder, rest: Dataset, share: float, seed: int, *, among_all: bool
+) -> dict:
+    """Content, ridge, and both, fitted; with the settings, and the ridge's weight beside content,
+    that serve best for films withheld once more from what is left.
+    """
     inner, histories, targets = withhold(rest, share, seed + 100)
 
     def score(recommender) -> float:
         return withheld_ndcg(recommender.fit(inner), histories, targets, among_all=among_all)
 
-    grids = ([partial(ContentKNN, encoder, n_components=n, n_last=10**6) for n in (32, 64, 128, 256, (32, 128, 256))],
-             [partial(RidgeFromText, encoder, n_components=n, regularisation=strength) for n, strength in product((64, 128, 256), (3.0, 30.0, 300.0))])
+    grids = (
+        [
+            partial(ContentKNN, encoder, n_components=n, n_last=10**6)
+            for n in (32, 64, 128, 256, (32, 128, 256))
+        ],
+        [
+            partial(RidgeFromText, encoder, n_components=n, regularisation=strength)
+            for n, strength in product((64, 128, 256), (3.0, 30.0, 300.0))
+        ],
+    )
     content, ridge = (max(grid, key=lambda make: score(make())) for grid in grids)
-    both = max((Ensemble([ridge(), content()], standardise=True, weights=[weight, 1.0]) for weight in (0.5, 1.0, 2.0)), key=score)
-    return {"content, whitened": content().fit(rest), "ridge from text": ridge().fit(rest), "ridge and content": both.fit(rest)}
+    both = max(
+        (
+            Ensemble([ridge(), content()], standardise=True, weights=[weight, 1.0])
+            for weight in (0.5, 1.0, 2.0)
+        ),
+        key=score,
+    )
+    return {
+        "content, whitened": content().fit(rest),
+        "ridge from text": ridge().fit(rest),
+        "ridge and content": both.fit(rest),
+    }
 
 
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
-    """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from text, the network, and what they make together."""
+    """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from
+    text, the network, and what they make together.
+    """
     long_texts = TextEncoder.from_pretrained(max_tokens=256)
-    texts = {"title and genres": (load_dataset("movielens-100k"), encoder), "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts)}
+    texts = {
+        "title and genres": (load_dataset("movielens-100k"), encoder),
+        "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts),
+    }
     rows = []
-    for seed, (text, (films, reader)), (share, among_all) in product(seeds, texts.items(), ((0.1, False), (0.2, True))):
+    for seed, (text, (films, reader)), (share, among_all) in product(
+        seeds, texts.items(), ((0.1, False), (0.2, True))
+    ):
         rest, histories, targets = withhold(films, share, seed)
         systems = readers_of_text(reader, rest, share, seed, among_all=among_all)
         if text == "title and genres":
             config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
-            wrong, later = (TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(known, epochs=30).with_items(rest.items)
-                            for known in (rest, of_known_items(rest)))
+            wrong, later = (
+                TransferRecommender(encoder, config=config, seed=seed, progress=False)
+                .fit(known, epochs=30)
+                .with_items(rest.items)
+                for known in (rest, of_known_items(rest))
+            )
             both = systems["ridge and content"]
-            systems |= {"network, trained with them": wrong, "network, they came later": later,
-                        "network and content": Ensemble([later, systems["content, whitened"]], standardise=True).join(),
-                        "ridge, network and content": Ensemble([later, *both.members], standardise=True, weights=[1.0, *both.weights]).join()}
-        rows += [{"setting": f"{share:.0%} withheld, among {'all' if among_all else 'themselves'}", "text": text, "system": name, "seed": seed, "n_users": len(targets),
-                  "ndcg@10": withheld_ndcg(system, histories, targets, among_all=among_all)} for name, system in systems.items()]
-        print(pd.DataFrame(rows[-len(systems):]).to_string(), flush=True)
+            systems |= {
+                "network, trained with them": wrong,
+                "network, they came later": later,
+                "network and content": Ensemble(
+                    [later, systems["content, whitened"]], standardise=True
+                ).join(),
+                "ridge, network and content": Ensemble(
+                    [later, *both.members], standardise=True, weights=[1.0, *both.weights]
+                ).join(),
+            }
+        rows += [
+            {
+                "setting": f"{share:.0%} withheld, among {'all' if among_all else 'themselves'}",
+                "text": text,
+                "system": name,
+                "seed": seed,
+                "n_users": len(targets),
+                "ndcg@10": withheld_ndcg(system, histories, targets, among_all=among_all),
+            }
+            for name, system in systems.items()
+        ]
+        print(pd.DataFrame(rows[-len(systems) :]).to_string(), flush=True)
         save(pd.DataFrame(rows), "transfer_cold.parquet")
 
 
-PARTS = dict.fromkeys(DIRECTIONS, report) | {"choice": choice, "strategies": strategies, "content": content, "overlap": overlap, "cure": cure, "encoders": encoders,
-                                             "cold": cold}
+PARTS = dict.fromkeys(DIRECTIONS, report) | {
+    "choice": choice,
+    "strategies": strategies,
+    "content": content,
+    "overlap": overlap,
+    "cure": cure,
+    "encoders": encoders,
+    "cold": cold,
+}
 
 
 def main() -> None:

@@ -1,9 +1,18 @@
-"""Sphinx settings; the pages are put beside this file's copy by docs/build.py. Nothing that a page needs comes from elsewhere."""
+"""Sphinx settings; the pages are put beside this file's copy by docs/build.py. Nothing that a page
+needs comes from elsewhere.
+"""
+
 from docutils import nodes
 from latex2mathml.converter import convert
 
 project, author, copyright = "llmrec", "The llmrec authors", "2026 onwards, The llmrec authors"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinxcontrib.mermaid"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.mermaid",
+]
 html_theme, html_title = "sphinx_book_theme", "llmrec"
 html_theme_options = {"show_toc_level": 2, "use_download_button": True, "home_page_in_toc": True}
 nb_execution_mode = "off"
@@ -11,11 +20,20 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_favicon, html_context = "favicon.svg", {"default_mode": "auto"}  # without a mode the theme complains on a first visit
+html_favicon, html_context = (
+    "favicon.svg",
+    {"default_mode": "auto"},
+)  # without a mode the theme complains on a first visit
 mermaid_use_local = "mermaid/default.js"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "misc.highlighting_failure", "ref.term", "ref.ref"]
+suppress_warnings = [
+    "mystnb.unknown_mime_type",
+    "myst.header",
+    "misc.highlighting_failure",
+    "ref.term",
+    "ref.ref",
+]
 
 
 def write_formula(translator, node: nodes.Node) -> None:
@@ -28,4 +46,6 @@ def write_formula(translator, node: nodes.Node) -> None:
 
 def setup(app) -> None:
     """Called by Sphinx."""
-    app.add_html_math_renderer("mathml", inline_renderers=(write_formula, None), block_renderers=(write_formula, None))
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(write_formula, None), block_renderers=(write_formula, None)
+    )

@@ -20,8 +20,16 @@ def films():
 @pytest.fixture
 def tables():
     """Interactions and items of a tiny synthetic catalogue."""
-    items = pd.DataFrame({"item_id": ["a", "b", "c", "d", "e"], "text": ["ant", "bee 🐝", "猫", "كلب", "eel"]})
-    log = pd.DataFrame({"user_id": [1, 1, 1, 1, 2, 2, 2, 3], "item_id": list("abcdbcea"), "timestamp": [1, 2, 2, 4, 1, 2, 3, 9]})
+    items = pd.DataFrame(
+        {"item_id": ["a", "b", "c", "d", "e"], "text": ["ant", "bee 🐝", "猫", "كلب", "eel"]}
+    )
+    log = pd.DataFrame(
+        {
+            "user_id": [1, 1, 1, 1, 2, 2, 2, 3],
+            "item_id": list("abcdbcea"),
+            "timestamp": [1, 2, 2, 4, 1, 2, 3, 9],
+        }
+    )
     return log, items
 
 
@@ -35,7 +43,9 @@ def fitted(films, encoder):
     """A small real model: 60 MovieLens users, one epoch, a Transformer of one layer."""
     split = films.sample_users(60, seed=0).split()
     config = TrainingConfig(history="transformer", dim=16, hidden=32, n_layers=1)
-    return TransferRecommender(encoder, config=config, progress=False).fit(split.train, split.valid, epochs=1)
+    return TransferRecommender(encoder, config=config, progress=False).fit(
+        split.train, split.valid, epochs=1
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,7 @@
-"""Run every notebook top to bottom in a clean kernel, slow cells too, and save outputs. Prints how long each took."""
+"""Run every notebook top to bottom in a clean kernel, slow cells too, and save outputs. Prints how
+long each took.
+"""
+
 import os
 import sys
 import time
@@ -9,18 +12,29 @@ from nbclient import NotebookClient
 
 from llmrec.data import atomic_file
 
-WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar: nothing to see once it is done
-QUIET = ["--IPKernelApp.log_level=40"]  # errors alone: each kernel would warn that it talks over ports of this machine
+WIDGET = (
+    "application/vnd.jupyter.widget-view+json"  # a progress bar: nothing to see once it is done
+)
+QUIET = [
+    "--IPKernelApp.log_level=40"
+]  # errors alone: each kernel would warn that it talks over ports of this machine
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "nbs"
 
 
 def run(path: Path) -> float:
     """Execute one notebook and save it when it has run through; seconds taken."""
     notebook, started = nbformat.read(path, as_version=4), time.perf_counter()
-    NotebookClient(notebook, timeout=5_400, extra_arguments=QUIET, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    NotebookClient(
+        notebook,
+        timeout=5_400,
+        extra_arguments=QUIET,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+    ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            cell.outputs = [
+                output for output in cell.outputs if WIDGET not in output.get("data", {})
+            ]
     notebook.metadata.pop("widgets", None)
     with atomic_file(path) as temporary:
         nbformat.write(notebook, temporary)
@@ -29,7 +43,9 @@ def run(path: Path) -> float:
 
 if __name__ == "__main__":
     os.environ["TQDM_DISABLE"] = "1"  # a progress bar is for who waits, not for who reads
-    chosen = [NOTEBOOKS / f"{name}.ipynb" for name in sys.argv[1:]] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    chosen = [NOTEBOOKS / f"{name}.ipynb" for name in sys.argv[1:]] or sorted(
+        NOTEBOOKS.glob("*.ipynb")
+    )
     total = 0.0
     for path in chosen:
         seconds = run(path)

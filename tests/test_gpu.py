@@ -1,4 +1,7 @@
-"""What a GPU computes against what the processor computes; skipped where there is none. A tiny encoder with random weights and a synthetic catalogue."""
+"""What a GPU computes against what the processor computes; skipped where there is none. A tiny
+encoder with random weights and a synthetic catalogue.
+"""
+
 from dataclasses import replace
 
 import numpy as np
@@ -8,19 +11,42 @@ import torch
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
 from llmrec.models import TrainingConfig
-from llmrec.pretraining import MaskedLanguageModelTrainer, PretrainingConfig, new_model, train_tokenizer
+from llmrec.pretraining import (
+    MaskedLanguageModelTrainer,
+    PretrainingConfig,
+    new_model,
+    train_tokenizer,
+)
 from llmrec.transfer import TransferClassifier
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-THINGS, KINDS = ("film", "book", "room", "meal", "song", "play", "walk", "game"), ("fine", "lovely", "awful", "dreadful", "new", "old")
+THINGS, KINDS = (
+    ("film", "book", "room", "meal", "song", "play", "walk", "game"),
+    ("fine", "lovely", "awful", "dreadful", "new", "old"),
+)
 WORDS = [f"{kind} {thing}" for thing in THINGS for kind in KINDS]
-CONFIG = TrainingConfig(dim=16, hidden=32, n_layers=1, batch_size=32, precision="float32", dropout=0.0, shuffle_ties=False)
+CONFIG = TrainingConfig(
+    dim=16,
+    hidden=32,
+    n_layers=1,
+    batch_size=32,
+    precision="float32",
+    dropout=0.0,
+    shuffle_ties=False,
+)
 
 
 def encoder_on(device, **options):
     tokenizer = train_tokenizer(WORDS, vocabulary_size=40)
-    return TextEncoder(new_model(tokenizer, hidden_size=32, n_layers=2, n_heads=2).bert, tokenizer, name="tiny", cache=False, device=device, **options)
+    return TextEncoder(
+        new_model(tokenizer, hidden_size=32, n_layers=2, n_heads=2).bert,
+        tokenizer,
+        name="tiny",
+        cache=False,
+        device=device,
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +54,21 @@ def split():
     """Two hundred users who walk through the catalogue in steps of one."""
     random = np.random.default_rng(0)
     starts = random.integers(0, len(WORDS), 200)
-    rows = [(user, (start + step) % len(WORDS), step) for user, start in enumerate(starts) for step in range(8)]
-    return Dataset.from_frames(pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]), pd.DataFrame({"item_id": range(len(WORDS)), "text": WORDS})).split()
+    rows = [
+        (user, (start + step) % len(WORDS), step)
+        for user, start in enumerate(starts)
+        for step in range(8)
+    ]
+    return Dataset.from_frames(
+        pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]),
+        pd.DataFrame({"item_id": range(len(WORDS)), "text": WORDS}),
+    ).split()
 
 
 def fitted_on(device, split, config=CONFIG):
-    return TransferRecommender(encoder_on(device, precision="float32"), config=config, device=device, progress=False).fit(split.train, split.valid, epochs=4)
+    return TransferRecommender(
+        encoder_on(device, precision="float32"), config=config, device=device, progress=False
+    ).fit(split.train, split.valid, epochs=4)
 
 
 @pytest.mark.parametrize("precision, tolerance", [("float32", 0.99999), ("bfloat16", 0.99)])
@@ -44,7 +79,9 @@ def test_encode(precision, tolerance):
 
 @pytest.mark.parametrize("history", ["gru", "transformer", "mean"])
 def test_fit(history, split):
-    cpu, gpu = (fitted_on(device, split, replace(CONFIG, history=history)) for device in ("cpu", "cuda"))
+    cpu, gpu = (
+        fitted_on(device, split, replace(CONFIG, history=history)) for device in ("cpu", "cuda")
+    )
     assert np.allclose(cpu.history_["loss"], gpu.history_["loss"], rtol=0.01)
     lists = [model.recommend(split.histories("test"), k=5)["item_id"] for model in (cpu, gpu)]
     assert (lists[0] == lists[1]).mean() > 0.75  # training adds up what rounding began
@@ -56,14 +93,18 @@ def test_a_model_of_a_gpu_ranks_alike_on_a_processor(split, tmp_path):
     cpu = TransferRecommender.from_pretrained(tmp_path / "model", device="cpu")
     assert cpu.encoder.device.type == "cpu" and next(cpu.network_.parameters()).device.type == "cpu"
     one, other = (model.recommend(split.histories("test")) for model in (gpu, cpu))
-    assert (one["item_id"] == other["item_id"]).mean() > 0.99 and np.allclose(one["score"], other["score"], atol=0.02)
+    assert (one["item_id"] == other["item_id"]).mean() > 0.99 and np.allclose(
+        one["score"], other["score"], atol=0.02
+    )
 
 
 @pytest.mark.parametrize("strategy", ["full", "head", "lora", "gradual"])
 def test_adapt(strategy, split):
     lists = []
     for device in ("cpu", "cuda"):
-        moved = fitted_on(device, split).adapt(split.train, split.valid, strategy=strategy, epochs=2)
+        moved = fitted_on(device, split).adapt(
+            split.train, split.valid, strategy=strategy, epochs=2
+        )
         assert moved.cost_.seconds > 0 and (device == "cpu" or moved.cost_.peak_mb > 0)
         lists.append(moved.recommend(split.histories("test"), k=5)["item_id"])
     assert (lists[0] == lists[1]).mean() > 0.75  # training adds up what rounding began
@@ -71,7 +112,11 @@ def test_adapt(strategy, split):
 
 def test_a_killed_fit_goes_on_with_the_same_bits(split, tmp_path):
     def fit(epochs_until_killed=None):
-        model, n_epochs, recommend = TransferRecommender(encoder_on("cuda"), config=CONFIG, device="cuda", progress=False), [], TransferRecommender.recommend
+        model, n_epochs, recommend = (
+            TransferRecommender(encoder_on("cuda"), config=CONFIG, device="cuda", progress=False),
+            [],
+            TransferRecommender.recommend,
+        )
 
         def counted(*args, **options):
             n_epochs.append(1)
@@ -86,7 +131,10 @@ def test_a_killed_fit_goes_on_with_the_same_bits(split, tmp_path):
         fit(3)
     resumed = fit()
     (tmp_path / "run").unlink()
-    assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(resumed.network_.parameters(), fit().network_.parameters(), strict=True))
+    assert all(
+        torch.allclose(one, two, atol=1e-5)
+        for one, two in zip(resumed.network_.parameters(), fit().network_.parameters(), strict=True)
+    )
 
 
 def test_the_global_generators_are_left_alone(split):
@@ -94,7 +142,9 @@ def test_the_global_generators_are_left_alone(split):
     expected = torch.rand(1), torch.rand(1, device="cuda")
     torch.manual_seed(1)
     fitted_on("cuda", split).adapt(split.train, epochs=1)
-    assert torch.equal(torch.rand(1), expected[0]) and torch.equal(torch.rand(1, device="cuda"), expected[1])
+    assert torch.equal(torch.rand(1), expected[0]) and torch.equal(
+        torch.rand(1, device="cuda"), expected[1]
+    )
 
 
 def test_a_processor_after_a_gpu(split):
@@ -106,8 +156,18 @@ def test_a_processor_after_a_gpu(split):
 
 def test_pretrain_and_classify():
     tokenizer = train_tokenizer(WORDS, vocabulary_size=40)
-    trainer = MaskedLanguageModelTrainer(new_model(tokenizer, hidden_size=32, n_layers=1, n_heads=2), tokenizer, device="cuda", progress=False,
-                                         config=PretrainingConfig(epochs=3, n_records=3)).fit(WORDS * 4)
+    trainer = MaskedLanguageModelTrainer(
+        new_model(tokenizer, hidden_size=32, n_layers=1, n_heads=2),
+        tokenizer,
+        device="cuda",
+        progress=False,
+        config=PretrainingConfig(epochs=3, n_records=3),
+    ).fit(WORDS * 4)
     assert trainer.records_["loss"].is_monotonic_decreasing
     labels = [word.split()[0] in ("fine", "lovely", "new") for word in WORDS]
-    assert (TransferClassifier(encoder_on("cuda"), strategy="full", min_steps=60, learning_rate=1e-3).fit(WORDS, labels).predict(WORDS) == np.array(labels)).mean() > 0.9
+    assert (
+        TransferClassifier(encoder_on("cuda"), strategy="full", min_steps=60, learning_rate=1e-3)
+        .fit(WORDS, labels)
+        .predict(WORDS)
+        == np.array(labels)
+    ).mean() > 0.9

@@ -1,4 +1,5 @@
 """Pretraining: corpora of every kind, runs that are killed, and models that others can load."""
+
 import errno
 import functools
 
@@ -21,7 +22,9 @@ from llmrec.pretraining import (
     train_tokenizer,
 )
 
-TEXTS = [f"这本书的第{number}章很好看 great book" for number in range(30)]  # a tiny synthetic corpus
+TEXTS = [
+    f"这本书的第{number}章很好看 great book" for number in range(30)
+]  # a tiny synthetic corpus
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +33,19 @@ def tokenizer():
 
 
 def trainer(tokenizer, **config):
-    settings = {"epochs": 2, "n_records": 4, "precision": "float32", "tokens_per_batch": 128, **config}
-    return MaskedLanguageModelTrainer(new_model(tokenizer, hidden_size=16, n_layers=1, n_heads=2), tokenizer, config=PretrainingConfig(**settings), progress=False)
+    settings = {
+        "epochs": 2,
+        "n_records": 4,
+        "precision": "float32",
+        "tokens_per_batch": 128,
+        **config,
+    }
+    return MaskedLanguageModelTrainer(
+        new_model(tokenizer, hidden_size=16, n_layers=1, n_heads=2),
+        tokenizer,
+        config=PretrainingConfig(**settings),
+        progress=False,
+    )
 
 
 def parameters(fitted):
@@ -40,7 +54,11 @@ def parameters(fitted):
 
 @pytest.mark.parametrize("texts", [[], ["", " "], ["fine", None], ["fine", 3.0], [b"bytes"]])
 def test_a_corpus_without_words_is_refused(tokenizer, texts):
-    for use in (lambda: train_tokenizer(texts), lambda: token_pieces(tokenizer, texts), lambda: trainer(tokenizer).fit(texts)):
+    for use in (
+        lambda: train_tokenizer(texts),
+        lambda: token_pieces(tokenizer, texts),
+        lambda: trainer(tokenizer).fit(texts),
+    ):
         with pytest.raises(CorpusError, match="Mend"):
             use()
 
@@ -61,8 +79,13 @@ def test_a_line_of_a_megabyte_is_cut_into_pieces_and_nothing_is_lost(tokenizer):
 def test_every_row_is_in_one_batch_and_batches_keep_to_the_budget():
     lengths = np.random.default_rng(0).integers(3, 90, 500)
     batches = batches_by_length(lengths, 200, np.random.default_rng(1))
-    assert sorted(np.concatenate(batches)) == list(range(500)) and max(lengths[batch].max() * len(batch) for batch in batches) <= 200
-    assert [len(batch) for batch in batches_by_length(np.array([500, 7]), 200, np.random.default_rng(0))] == [1, 1]  # longer than the budget: alone
+    assert (
+        sorted(np.concatenate(batches)) == list(range(500))
+        and max(lengths[batch].max() * len(batch) for batch in batches) <= 200
+    )
+    assert [
+        len(batch) for batch in batches_by_length(np.array([500, 7]), 200, np.random.default_rng(0))
+    ] == [1, 1]  # longer than the budget: alone
 
 
 def test_a_corpus_smaller_than_a_batch_trains(tokenizer):
@@ -71,7 +94,9 @@ def test_a_corpus_smaller_than_a_batch_trains(tokenizer):
 
 
 def test_accumulated_batches_are_one_batch(tokenizer):
-    """Without dropout the gradient of several batches is that of their union: compare with a mean over all chosen positions."""
+    """Without dropout the gradient of several batches is that of their union: compare with a mean
+    over all chosen positions.
+    """
     from llmrec.pretraining import _step, masked_loss
 
     one = trainer(tokenizer)
@@ -82,7 +107,9 @@ def test_accumulated_batches_are_one_batch(tokenizer):
     optimizer = torch.optim.SGD(one.model.parameters(), lr=0.0)
     _step(one, optimizer, batches, number=3, bfloat16=False)
     found = {name: parameter.grad.clone() for name, parameter in one.model.named_parameters()}
-    generator = torch.Generator().manual_seed(int(np.random.default_rng([one.seed, 3]).integers(2**31)))
+    generator = torch.Generator().manual_seed(
+        int(np.random.default_rng([one.seed, 3]).integers(2**31))
+    )
     corrupted = [one._corrupt(batch, generator) for batch in batches]
     one.model.zero_grad()
     n_chosen = sum(int((labels >= 0).sum()) for _, _, labels in corrupted)
@@ -118,8 +145,14 @@ def test_a_checkpoint_is_bound_to_weights_at_the_start_and_validation_texts(toke
     with torch.no_grad():
         next(other.model.parameters()).add_(1e-3)
     other = MaskedLanguageModelTrainer(other.model, tokenizer, config=other.config, progress=False)
-    for start, valid in ((other, TEXTS[:3]), (trainer(tokenizer), TEXTS[:2]), (trainer(tokenizer), None)):
-        with pytest.raises(CheckpointError, match=r"another run \((start weights|validation texts) differ"):
+    for start, valid in (
+        (other, TEXTS[:3]),
+        (trainer(tokenizer), TEXTS[:2]),
+        (trainer(tokenizer), None),
+    ):
+        with pytest.raises(
+            CheckpointError, match=r"another run \((start weights|validation texts) differ"
+        ):
             start.fit(TEXTS, valid, checkpoint=path)
 
 
@@ -155,9 +188,18 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkey
 
 
 def test_what_is_saved_loads_elsewhere(tmp_path):
-    encoder = pretrain(TEXTS, vocabulary_size=24, config=PretrainingConfig(epochs=1, n_records=1), folder=tmp_path / "own", progress=False)
+    encoder = pretrain(
+        TEXTS,
+        vocabulary_size=24,
+        config=PretrainingConfig(epochs=1, n_records=1),
+        folder=tmp_path / "own",
+        progress=False,
+    )
     assert AutoModel.from_pretrained(tmp_path / "own", use_safetensors=True).config.vocab_size == 24
-    assert np.array_equal(TextEncoder.from_pretrained(str(tmp_path / "own")).encode(TEXTS[:3]), encoder.encode(TEXTS[:3]))
+    assert np.array_equal(
+        TextEncoder.from_pretrained(str(tmp_path / "own")).encode(TEXTS[:3]),
+        encoder.encode(TEXTS[:3]),
+    )
     assert not list((tmp_path / "own").glob("*.bin"))
     with pytest.raises(FileExistsError, match="Mend"):
         pretrain(TEXTS, folder=tmp_path / "own", progress=False)
@@ -173,13 +215,34 @@ def test_a_tokenizer_without_a_mask_is_refused(encoder, tokenizer):
 
 
 def test_the_review_model_is_made_once_and_keeps_its_quarters(monkeypatch, tmp_path):
-    texts = [f"{one}{other}书很{feeling}" for one in "这那本一" for other in "好旧新大小" for feeling in "好坏美差贵" * 5]
+    texts = [
+        f"{one}{other}书很{feeling}"
+        for one in "这那本一"
+        for other in "好旧新大小"
+        for feeling in "好坏美差贵" * 5
+    ]
     monkeypatch.setenv("LLMREC_HOME", str(tmp_path))
-    monkeypatch.setattr(pretraining, "split_reviews", lambda: (pd.DataFrame({"text": texts, "label": 0}), None))
-    monkeypatch.setattr(pretraining, "train_tokenizer", functools.partial(train_tokenizer, vocabulary_size=15))
-    monkeypatch.setattr(pretraining, "REVIEW_RECIPE", PretrainingConfig(epochs=4, n_records=4, tokens_per_batch=512))
+    monkeypatch.setattr(
+        pretraining, "split_reviews", lambda: (pd.DataFrame({"text": texts, "label": 0}), None)
+    )
+    monkeypatch.setattr(
+        pretraining, "train_tokenizer", functools.partial(train_tokenizer, vocabulary_size=15)
+    )
+    monkeypatch.setattr(
+        pretraining, "REVIEW_RECIPE", PretrainingConfig(epochs=4, n_records=4, tokens_per_batch=512)
+    )
     folder = pretraining.review_model(progress=False)
-    assert sorted(path.name for path in folder.iterdir()) == ["100", "25", "50", "75", "records.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "100",
+        "25",
+        "50",
+        "75",
+        "records.parquet",
+    ]
     assert pd.read_parquet(folder / "records.parquet")["share"].tolist() == [0.25, 0.5, 0.75, 1.0]
-    monkeypatch.setattr(pretraining.MaskedLanguageModelTrainer, "fit", lambda *args, **options: pytest.fail("it was there already"))
+    monkeypatch.setattr(
+        pretraining.MaskedLanguageModelTrainer,
+        "fit",
+        lambda *args, **options: pytest.fail("it was there already"),
+    )
     assert pretraining.review_model(progress=False) == folder

@@ -1,4 +1,5 @@
 """The contract of recommend, and of models on disk."""
+
 import json
 
 import numpy as np
@@ -15,19 +16,34 @@ from llmrec.models import Recommender
 from llmrec.transfer import ModelError, TrainingConfig
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data(), k=st.integers(1, 2_000))
 def test_recommend_is_new_distinct_sorted_and_full(data, k, fitted, item_ids):
-    histories = data.draw(st.dictionaries(st.text(max_size=3), st.lists(st.sampled_from(item_ids), max_size=150), max_size=3))
-    candidates = data.draw(st.none() | st.lists(st.sampled_from(item_ids), min_size=1, max_size=30, unique=True))
+    histories = data.draw(
+        st.dictionaries(
+            st.text(max_size=3), st.lists(st.sampled_from(item_ids), max_size=150), max_size=3
+        )
+    )
+    candidates = data.draw(
+        st.none() | st.lists(st.sampled_from(item_ids), min_size=1, max_size=30, unique=True)
+    )
     top = fitted.recommend(histories, k=k, candidates=candidates)
     assert list(top.columns) == ["user_id", "rank", "item_id", "score"]
     allowed = set(candidates or item_ids)
     for user, history in histories.items():
         own = top[top["user_id"] == user]
         assert len(own) == min(k, len(allowed - set(history)))
-        assert own["item_id"].is_unique and not set(own["item_id"]) & set(history) and set(own["item_id"]) <= allowed
-        assert own["rank"].tolist() == list(range(1, len(own) + 1)) and own["score"].is_monotonic_decreasing
+        assert (
+            own["item_id"].is_unique
+            and not set(own["item_id"]) & set(history)
+            and set(own["item_id"]) <= allowed
+        )
+        assert (
+            own["rank"].tolist() == list(range(1, len(own) + 1))
+            and own["score"].is_monotonic_decreasing
+        )
 
 
 @pytest.mark.parametrize("k", [0, -1, 2.5, True, "10"])
@@ -60,21 +76,42 @@ def test_one_item_is_history_enough(fitted):
 def test_batching_does_not_change_lists(fitted, films):
     histories = dict(list(films.histories().items())[:50])
     together = fitted.recommend(histories, k=5)
-    alone = pd.concat([fitted.recommend({user: history}, k=5) for user, history in histories.items()], ignore_index=True)
-    assert (together["item_id"] == alone["item_id"]).mean() > 0.99 and np.allclose(together["score"], alone["score"], atol=1e-3)
+    alone = pd.concat(
+        [fitted.recommend({user: history}, k=5) for user, history in histories.items()],
+        ignore_index=True,
+    )
+    assert (together["item_id"] == alone["item_id"]).mean() > 0.99 and np.allclose(
+        together["score"], alone["score"], atol=1e-3
+    )
 
 
 def test_a_text_alone_makes_an_item_recommendable(fitted, films):
-    catalogue = pd.concat([films.items[["item_id", "text"]], pd.DataFrame({"item_id": [10**6], "text": ["A brand new film (2026), Drama"]})])
+    catalogue = pd.concat(
+        [
+            films.items[["item_id", "text"]],
+            pd.DataFrame({"item_id": [10**6], "text": ["A brand new film (2026), Drama"]}),
+        ]
+    )
     larger = fitted.with_items(catalogue)
-    assert 10**6 in set(larger.recommend({1: [1]}, k=2_000)["item_id"]) and len(larger.recommend({1: [10**6]}, k=3)) == 3
-    elsewhere = fitted.with_items(pd.DataFrame({"item_id": ["milk", "tea"], "text": ["fluid milk, dairy", "green tea"]}))
-    assert elsewhere.recommend({"x": ["milk"]})["item_id"].tolist() == ["tea"] and len(fitted.items_) == len(films.items)
+    assert (
+        10**6 in set(larger.recommend({1: [1]}, k=2_000)["item_id"])
+        and len(larger.recommend({1: [10**6]}, k=3)) == 3
+    )
+    elsewhere = fitted.with_items(
+        pd.DataFrame({"item_id": ["milk", "tea"], "text": ["fluid milk, dairy", "green tea"]})
+    )
+    assert elsewhere.recommend({"x": ["milk"]})["item_id"].tolist() == ["tea"] and len(
+        fitted.items_
+    ) == len(films.items)
 
 
 def test_saved_and_loaded_give_the_same(fitted, encoder, films, tmp_path):
     fitted.save_pretrained(tmp_path / "model")
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["config.json", "items.parquet", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "config.json",
+        "items.parquet",
+        "model.safetensors",
+    ]
     loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
     assert loaded.recommend(films.sample_users(20)).equals(fitted.recommend(films.sample_users(20)))
     with pytest.raises(ModelError, match="exists already"):
@@ -87,17 +124,28 @@ def _note(folder, **changes):
     (folder / "config.json").write_text(json.dumps(settings | changes))
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda folder: (folder / "model.safetensors").unlink(), "missing"),
-    (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04K\x01."), "damaged"),
-    (lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100]), "damaged"),
-    (lambda folder: (folder / "items.parquet").write_bytes(b"PAR1"), "damaged"),
-    (lambda folder: (folder / "config.json").write_text("{"), "not JSON"),
-    (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "not a TransferRecommender"),
-    (lambda folder: _note(folder, sha256=None), "not what was saved"),
-    (lambda folder: _note(folder, sha256={"../../outside": "0"}), "not what was saved"),
-    (lambda folder: _note(folder, encoder_fingerprint=None), "not the one it was trained with"),
-])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "missing"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04K\x01."), "damaged"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(
+                (folder / "model.safetensors").read_bytes()[:-100]
+            ),
+            "damaged",
+        ),
+        (lambda folder: (folder / "items.parquet").write_bytes(b"PAR1"), "damaged"),
+        (lambda folder: (folder / "config.json").write_text("{"), "not JSON"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'),
+            "not a TransferRecommender",
+        ),
+        (lambda folder: _note(folder, sha256=None), "not what was saved"),
+        (lambda folder: _note(folder, sha256={"../../outside": "0"}), "not what was saved"),
+        (lambda folder: _note(folder, encoder_fingerprint=None), "not the one it was trained with"),
+    ],
+)
 def test_corrupt_and_foreign_folders_are_refused(fitted, encoder, tmp_path, spoil, words):
     fitted.save_pretrained(tmp_path / "model")
     spoil(tmp_path / "model")
@@ -134,9 +182,17 @@ def test_same_seed_same_bits_and_the_global_generator_is_left_alone(films, encod
     torch.manual_seed(1)
     expected = torch.rand(1)
     torch.manual_seed(1)
-    one, two = (TransferRecommender(encoder, config=config, seed=3, progress=False).fit(split.train, epochs=2) for _ in range(2))
+    one, two = (
+        TransferRecommender(encoder, config=config, seed=3, progress=False).fit(
+            split.train, epochs=2
+        )
+        for _ in range(2)
+    )
     assert torch.equal(torch.rand(1), expected)
-    assert all(torch.equal(a, b) for a, b in zip(one.network_.parameters(), two.network_.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(one.network_.parameters(), two.network_.parameters(), strict=True)
+    )
 
 
 def test_adapt_leaves_the_source_as_it_was(fitted, films):
@@ -144,7 +200,9 @@ def test_adapt_leaves_the_source_as_it_was(fitted, films):
     split = films.domain(genres=["Horror"]).split()
     for strategy in ("zero_shot", "head", "full"):
         moved = fitted.adapt(split.train, split.valid, strategy=strategy, epochs=1)
-        assert set(moved.recommend(split.histories("test"), k=3)["item_id"]) <= set(split.train.items["item_id"])
+        assert set(moved.recommend(split.histories("test"), k=3)["item_id"]) <= set(
+            split.train.items["item_id"]
+        )
     assert all(torch.equal(a, b) for a, b in zip(before, fitted.network_.parameters(), strict=True))
     with pytest.raises(ValueError, match="strategy='magic'"):
         fitted.adapt(split.train, strategy="magic")
@@ -152,27 +210,36 @@ def test_adapt_leaves_the_source_as_it_was(fitted, films):
 
 def test_nothing_to_learn_from_is_an_error(tiny, encoder):
     from dataclasses import replace
+
     empty = replace(tiny, interactions=tiny.interactions.iloc[:0])
     for system in (TransferRecommender(encoder, progress=False), Popular()):
         with pytest.raises(ValueError, match="Mend"):
             system.fit(empty)
     with pytest.raises(ValueError, match="two events"):
-        TransferRecommender(encoder, progress=False).fit(replace(tiny, interactions=tiny.interactions.iloc[-1:]))
+        TransferRecommender(encoder, progress=False).fit(
+            replace(tiny, interactions=tiny.interactions.iloc[-1:])
+        )
     with pytest.raises(ValueError, match="call fit first"):
         Popular().recommend({1: ["a"]})
 
 
-@pytest.mark.parametrize("system", [Popular(), RecentlyPopular(), ItemKNN(n_neighbours=3), EASE(10.0), "content"])
+@pytest.mark.parametrize(
+    "system", [Popular(), RecentlyPopular(), ItemKNN(n_neighbours=3), EASE(10.0), "content"]
+)
 def test_baselines_keep_the_contract(system, tiny, encoder):
     system = ContentKNN(encoder, n_components=2) if system == "content" else system
     top = system.fit(tiny).recommend({"x": ["a", "b"], "y": []}, k=10)
-    assert set(top.loc[top["user_id"] == "x", "item_id"]) == {"c", "d", "e"} and (top["user_id"] == "y").sum() == 5
+    assert (
+        set(top.loc[top["user_id"] == "x", "item_id"]) == {"c", "d", "e"}
+        and (top["user_id"] == "y").sum() == 5
+    )
 
 
 def test_a_damaged_model_does_not_recommend(tiny):
     class Broken(Recommender):
         def score(self, histories):
             return torch.full((len(histories), len(self.items_)), torch.nan)
+
     broken = Broken()
     broken._remember(tiny)
     with pytest.raises(ValueError, match="no number"):
@@ -183,7 +250,10 @@ def test_report_and_comparison(films):
     split = films.split("cold_items", seed=1)
     system = Popular().fit(split.train)
     report = evaluate(system, split, ks=(5, 10))
-    assert list(report.columns) == ["metric", "k", "value", "ci_low", "ci_high", "n_users"] and report.attrs["split"] == split.manifest["content_hash"]
+    assert (
+        list(report.columns) == ["metric", "k", "value", "ci_low", "ci_high", "n_users"]
+        and report.attrs["split"] == split.manifest["content_hash"]
+    )
     with pytest.raises(ValueError, match="ks="):
         evaluate(system, split, ks=(0,))
     same = compare({"one": system, "other": system}, split)
@@ -198,7 +268,9 @@ def test_classifier_refuses_what_it_cannot_learn(encoder):
     assert TransferClassifier(encoder).fit(["good", "bad"], [1, 0]).predict(["good"])[0] == 1
 
 
-@pytest.mark.parametrize("texts", [["ok", ""], ["ok", " \n"], ["ok", None], ["ok", 5], "one string"])
+@pytest.mark.parametrize(
+    "texts", [["ok", ""], ["ok", " \n"], ["ok", None], ["ok", 5], "one string"]
+)
 def test_texts_that_are_none(encoder, texts):
     with pytest.raises(EncodingError, match="Mend"):
         encoder.encode(texts)
@@ -223,9 +295,15 @@ def test_a_folder_without_an_encoder(tmp_path):
 
 
 def test_reaches_a_quality_worth_having(films, encoder):
-    """MovieLens-100K, leave-one-out, all films ranked, trained without the validation film; one seed, half the epochs, far above popularity."""
+    """MovieLens-100K, leave-one-out, all films ranked, trained without the validation film; one
+    seed, half the epochs, far above popularity.
+    """
     split = films.split("leave_one_out")
-    ours = TransferRecommender(encoder, seed=0, progress=False).fit(split.train, split.valid, epochs=30)
-    values = {name: evaluate(system, split).set_index("metric").loc["ndcg", "value"]
-              for name, system in {"ours": ours, "popular": Popular().fit(split.train)}.items()}
+    ours = TransferRecommender(encoder, seed=0, progress=False).fit(
+        split.train, split.valid, epochs=30
+    )
+    values = {
+        name: evaluate(system, split).set_index("metric").loc["ndcg", "value"]
+        for name, system in {"ours": ours, "popular": Popular().fit(split.train)}.items()
+    }
     assert values["ours"] > 0.065 and values["ours"] > 1.3 * values["popular"]

@@ -1,4 +1,7 @@
-"""sentence-transformers: encode texts at its defaults. Arguments: model folder, texts (JSON), vectors to write. Prints seconds and version as JSON."""
+"""sentence-transformers: encode texts at its defaults. Arguments: model folder, texts (JSON),
+vectors to write. Prints seconds and version as JSON.
+"""
+
 import json
 import sys
 import time
@@ -10,7 +13,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 
 transformer = Transformer(sys.argv[1])
-model = SentenceTransformer(modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean")], device="cpu")
+model = SentenceTransformer(
+    modules=[transformer, Pooling(transformer.get_embedding_dimension(), "mean")], device="cpu"
+)
 texts = json.loads(Path(sys.argv[2]).read_text())
 model.encode(texts[:64])
 started = time.perf_counter()

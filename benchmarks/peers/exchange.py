@@ -1,9 +1,13 @@
-"""How a peer, in an environment of its own, gets the data and gives its lists: files in a folder named on its command line.
+"""How a peer, in an environment of its own, gets the data and gives its lists: files in a folder
+named on its command line.
 
-In: ``train.parquet`` (user_id, item_id, timestamp: whole numbers, one an event, in the order of the protocol, so that no tie is left to chance),
-``users.npy`` (to recommend to), ``vectors.npy`` (text vectors, a row an item id from 0), ``settings.json``.
-Out: ``lists.parquet`` (user_id, rank, item_id, score) and ``record.json`` (seconds to fit, versions).
+In: ``train.parquet`` (user_id, item_id, timestamp: whole numbers, one an event, in the order of the
+protocol, so that no tie is left to chance), ``users.npy`` (to recommend to), ``vectors.npy`` (text
+vectors, a row an item id from 0), ``settings.json``.
+Out: ``lists.parquet`` (user_id, rank, item_id, score) and ``record.json`` (seconds to fit,
+versions).
 """
+
 import json
 import sys
 import time
@@ -20,7 +24,10 @@ class Exchange:
     def __init__(self):
         self.folder = Path(sys.argv[1])
         self.train = pd.read_parquet(self.folder / "train.parquet")
-        self.users, self.vectors = np.load(self.folder / "users.npy"), np.load(self.folder / "vectors.npy")
+        self.users, self.vectors = (
+            np.load(self.folder / "users.npy"),
+            np.load(self.folder / "vectors.npy"),
+        )
         self.settings = json.loads((self.folder / "settings.json").read_text())
         self.seconds = 0.0
 
@@ -36,13 +43,29 @@ class Exchange:
         import scipy.sparse
 
         shape = int(self.train["user_id"].max()) + 1, len(self.vectors)
-        return scipy.sparse.csr_matrix((np.ones(len(self.train), dtype=np.float32), (self.train["user_id"], self.train["item_id"])), shape=shape)
+        return scipy.sparse.csr_matrix(
+            (
+                np.ones(len(self.train), dtype=np.float32),
+                (self.train["user_id"], self.train["item_id"]),
+            ),
+            shape=shape,
+        )
 
     def write(self, users, items, scores, packages, **more):
         """`items` and `scores`, ``[n_users, k]``, best first."""
         items, scores = np.asarray(items), np.asarray(scores, dtype=np.float64)
-        lists = pd.DataFrame({"user_id": np.repeat(np.asarray(users), items.shape[1]), "rank": np.tile(np.arange(1, items.shape[1] + 1), len(items)),
-                              "item_id": items.ravel().astype(np.int64), "score": scores.ravel()})
+        lists = pd.DataFrame(
+            {
+                "user_id": np.repeat(np.asarray(users), items.shape[1]),
+                "rank": np.tile(np.arange(1, items.shape[1] + 1), len(items)),
+                "item_id": items.ravel().astype(np.int64),
+                "score": scores.ravel(),
+            }
+        )
         lists.to_parquet(self.folder / "lists.parquet")
-        record = {"seconds": self.seconds, "versions": {package: version(package) for package in packages}, **more}
+        record = {
+            "seconds": self.seconds,
+            "versions": {package: version(package) for package in packages},
+            **more,
+        }
         (self.folder / "record.json").write_text(json.dumps(record))

@@ -1,4 +1,7 @@
-"""ranx and RecTools: NDCG@10 and HR@10 of the lists in a Parquet file. Arguments: library, lists, targets. Prints seconds and values as JSON."""
+"""ranx and RecTools: NDCG@10 and HR@10 of the lists in a Parquet file. Arguments: library, lists,
+targets. Prints seconds and values as JSON.
+"""
+
 import json
 import sys
 import time
@@ -11,13 +14,24 @@ if library == "ranx":
     from ranx import Qrels, Run, evaluate
 
     def named(frame):  # ranx wants names of type object
-        return frame.assign(**{column: frame[column].astype(str).astype(object) for column in ("user_id", "item_id")})
+        return frame.assign(
+            **{
+                column: frame[column].astype(str).astype(object)
+                for column in ("user_id", "item_id")
+            }
+        )
 
-    qrels, run = named(targets).assign(relevance=1), named(lists).assign(score=-lists["rank"].astype(float))
+    qrels, run = (
+        named(targets).assign(relevance=1),
+        named(lists).assign(score=-lists["rank"].astype(float)),
+    )
     small = run.head(1_000)  # compile first: only the work is timed
 
     def measure(some_qrels, some_run):
-        relevant, ranked = Qrels.from_df(some_qrels, "user_id", "item_id", "relevance"), Run.from_df(some_run, "user_id", "item_id", "score")
+        relevant, ranked = (
+            Qrels.from_df(some_qrels, "user_id", "item_id", "relevance"),
+            Run.from_df(some_run, "user_id", "item_id", "score"),
+        )
         return evaluate(relevant, ranked, ["ndcg@10", "hit_rate@10"], make_comparable=True)
 
     measure(qrels.head(100), small)
@@ -28,6 +42,16 @@ else:
     from rectools.metrics import NDCG, HitRate, calc_metrics
 
     started = time.perf_counter()
-    values = calc_metrics({"ndcg": NDCG(k=10, divide_by_achievable=True), "hr": HitRate(k=10)}, lists, targets)
+    values = calc_metrics(
+        {"ndcg": NDCG(k=10, divide_by_achievable=True), "hr": HitRate(k=10)}, lists, targets
+    )
     found = {name: float(value) for name, value in values.items()}
-print(json.dumps({"seconds": time.perf_counter() - started, "version": version("ranx" if library == "ranx" else "rectools"), **found}))
+print(
+    json.dumps(
+        {
+            "seconds": time.perf_counter() - started,
+            "version": version("ranx" if library == "ranx" else "rectools"),
+            **found,
+        }
+    )
+)

@@ -1,7 +1,9 @@
-"""FAISS: exact flat search against our ranking, which also leaves out what a user has; same vectors, in turns, in one process.
+"""FAISS: exact flat search against our ranking, which also leaves out what a user has; same
+vectors, in turns, in one process.
 
 Arguments: our site-packages, number of users, number of items. Prints JSON.
 """
+
 import json
 import resource
 import sys
@@ -25,11 +27,15 @@ class DotProduct(Recommender):
     """Ranks by given vectors; users come in order."""
 
     def __init__(self):
-        self.items_, self.popularity_, self.n_done = pd.DataFrame({"item_id": np.arange(n_items)}), np.ones(n_items), 0
+        self.items_, self.popularity_, self.n_done = (
+            pd.DataFrame({"item_id": np.arange(n_items)}),
+            np.ones(n_items),
+            0,
+        )
 
     def factors(self, some_histories):
         start, self.n_done = self.n_done, self.n_done + len(some_histories)
-        return torch.from_numpy(users[start:self.n_done]), torch.from_numpy(items)
+        return torch.from_numpy(users[start : self.n_done]), torch.from_numpy(items)
 
 
 rounds = []
@@ -44,6 +50,17 @@ for _ in range(3):
     rounds.append((ours, time.perf_counter() - started))
 ours, theirs = np.median(rounds, axis=0)
 assert len(lists) == 10 * n_users
-print(json.dumps({"what": f"rank {n_users:,} users x {n_items:,} items", "n_users": n_users, "n_items": n_items,
-                  "peer": f"FAISS {faiss.__version__} flat", "seconds": ours, "peer_seconds": theirs,
-                  "speed_ratio": theirs / ours, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
+print(
+    json.dumps(
+        {
+            "what": f"rank {n_users:,} users x {n_items:,} items",
+            "n_users": n_users,
+            "n_items": n_items,
+            "peer": f"FAISS {faiss.__version__} flat",
+            "seconds": ours,
+            "peer_seconds": theirs,
+            "speed_ratio": theirs / ours,
+            "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        }
+    )
+)

@@ -1,4 +1,5 @@
 """skrecsys: EASE, RP3beta and BPR, one a run, named in the settings."""
+
 import inspect
 
 from exchange import Exchange
