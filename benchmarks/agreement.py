@@ -35,9 +35,8 @@ def hard_case(seed: int) -> tuple[pd.DataFrame, dict, pd.DataFrame, np.ndarray]:
         lists.append(
             pd.DataFrame({"user_id": user, "item_id": shown, "rank": np.arange(1, len(shown) + 1)})
         )
-        others = (
-            np.setdiff1d(np.arange(N_ITEMS), shown) if user % 7 == 0 else np.arange(N_ITEMS)
-        )  # every seventh user without a hit
+        # every seventh user without a hit
+        others = np.setdiff1d(np.arange(N_ITEMS), shown) if user % 7 == 0 else np.arange(N_ITEMS)
         targets[user] = random.choice(others, random.integers(1, 16), replace=False).tolist()
     popular = random.zipf(1.6, 4_000) % (N_ITEMS - 5)  # the last five items nobody took
     log = pd.DataFrame(
@@ -87,9 +86,8 @@ def main() -> None:
                 ]
                 theirs = pd.read_parquet(folder / f"{library.lower()}.parquet").reindex(mine.index)
                 for metric in theirs:
-                    difference = (
-                        mine[metric] - theirs[metric]
-                    ).dropna()  # a list of one has no diversity for us, and see the adapter for MAP
+                    # a list of one has no diversity for us, and see the adapter for MAP
+                    difference = (mine[metric] - theirs[metric]).dropna()
                     rows.append(
                         {
                             "metric": metric,

@@ -49,9 +49,8 @@ def seconds_to_reach(split, vectors, encoder) -> list[dict]:
         split.train_valid, split.test, epochs=40
     )
     curve = fitted.history_["valid_ndcg@10"].to_numpy()  # of test, see above
-    an_epoch = (time.perf_counter() - started) / len(
-        curve
-    )  # with the evaluation after it, which RecTools is not charged for
+    # with the evaluation after it, which RecTools is not charged for
+    an_epoch = (time.perf_counter() - started) / len(curve)
     ours = an_epoch * (1 + int(np.argmax(curve >= REACHED))) if curve.max() >= REACHED else np.inf
     theirs = []
     for epochs in (10, 20, 30, 40, 60):

@@ -37,10 +37,8 @@ def environment(name: str) -> Path:
     if not made.exists() or made.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        for requirements in (
-            [r for r in ENVIRONMENTS[name] if r == TORCH],
-            ENVIRONMENTS[name],
-        ):  # torch first, so that no other build comes with the rest
+        # torch first, so that no other build comes with the rest
+        for requirements in ([r for r in ENVIRONMENTS[name] if r == TORCH], ENVIRONMENTS[name]):
             if requirements:
                 _checked(
                     [

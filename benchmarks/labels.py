@@ -28,16 +28,10 @@ from llmrec import TextEncoder, TransferClassifier
 from llmrec.pretraining import new_model, review_model, split_reviews
 
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
-PROMPT = {
-    "pooling": "mask",
-    "template": "非常[MASK]！{}",
-}  # "very [MASK]!": the vector of what the model would put there
-PROMPTS = (
-    PROMPT["template"],
-    "真的很[MASK]。{}",
-    "总体来说很[MASK]。{}",
-    "我觉得很[MASK]。{}",
-)  # "really", "on the whole", "I find it"
+# "very [MASK]!": the vector of what the model would put there
+PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}
+# "really", "on the whole", "I find it"
+PROMPTS = (PROMPT["template"], "真的很[MASK]。{}", "总体来说很[MASK]。{}", "我觉得很[MASK]。{}")
 RATES = 3e-5, 1e-4, 3e-4
 LEARNED_FROM, TEST = split_reviews()
 
@@ -260,9 +254,8 @@ def main() -> None:
         }
         for seed in range(options.seeds):
             for system, method, n, extra in PARTS[part]:
-                if (
-                    part == "words" and n == ALL and seed
-                ):  # all reviews can be drawn in one way only
+                # all reviews can be drawn in one way only
+                if part == "words" and n == ALL and seed:
                     continue
                 key = system, min(n, len(LEARNED_FROM)), extra.get("percent"), seed
                 if key not in finished:

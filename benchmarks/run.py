@@ -234,9 +234,8 @@ def final(split, make, config, epochs: int, seed: int, folder: Path) -> tuple:
         if not hasattr(model, "save_pretrained"):
             return model, seconds
         folder.with_suffix(".seconds").write_text(json.dumps(seconds))
-        model.save_pretrained(
-            folder
-        )  # last, and whole or not at all: where the folder is, the seconds are too
+        # last, and whole or not at all: where the folder is, the seconds are too
+        model.save_pretrained(folder)
     return model.from_pretrained(folder, encoder=model.encoder), json.loads(
         folder.with_suffix(".seconds").read_text()
     )
@@ -455,11 +454,8 @@ def finished(runs: Path, name: str, measure, *plan) -> dict:
         try:
             result = measure(*plan)
         except PeerError as error:
-            return {
-                "row": {"system": name, "problem": str(error)},
-                "users": [],
-                "ndcg": [],
-            }  # not kept: next time it is tried again
+            # not kept: next time it is tried again
+            return {"row": {"system": name, "problem": str(error)}, "users": [], "ndcg": []}
         per_user = sum(result["ndcg"]) / len(result["ndcg"])
         with atomic_file(path) as temporary:
             temporary.write_text(

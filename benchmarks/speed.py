@@ -67,9 +67,8 @@ def ranking(n_users: int, n_items: int) -> list[dict]:
 def metrics(n_users: int) -> list[dict]:
     """Ours against ranx and RecTools: `n_users` lists of ten, one target each."""
     random = np.random.default_rng(0)
-    items = (
-        random.integers(0, 100_000, (n_users, 1)) + np.arange(10) * 100_003 % 100_000
-    )  # ten different items a user
+    # ten different items a user
+    items = random.integers(0, 100_000, (n_users, 1)) + np.arange(10) * 100_003 % 100_000
     lists = pd.DataFrame(
         {
             "user_id": np.repeat(np.arange(n_users), 10),

@@ -92,9 +92,10 @@ def shop() -> tuple[Split, Split]:
 
 
 SHORT = replace(TRANSFERABLE, epochs=15, batch_size=128)  # a shop has many more events
+# layers to drop, and the plainest loss
 LAYERED = replace(
     TRANSFERABLE, history="transformer", popularity_prior=False, exclude_history=False
-)  # layers to drop, and the plainest loss
+)
 DIRECTIONS = {
     "films": (films, TRANSFERABLE),
     "shop": (shop, SHORT),
@@ -330,10 +331,11 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
                 zero_shot([ridge, model], target.train) for model in soft
             ],
         }
+        # mean over seeds
         systems = {
             words: sum(per_user(one, target) for one in some) / len(some)
             for words, some in voters.items()
-        }  # mean over seeds
+        }
         best = max(content, key=lambda words: systems[words].mean())
         against = compare_users(
             {
@@ -354,11 +356,12 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
                 }
             )
             if words != best:
+                # the other way round
                 columns = {
                     "minus_content": "difference",
                     "minus_low": "ci_high",
                     "minus_high": "ci_low",
-                }  # the other way round
+                }
                 rows[-1] |= {mine: -against.loc[words, theirs] for mine, theirs in columns.items()}
         print(pd.DataFrame(rows).query("direction == @name").to_string(), flush=True)
         save(pd.DataFrame(rows), "transfer_cure.parquet")
@@ -440,9 +443,8 @@ def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
                         targets,
                     ),
                 }
-                made = (
-                    make(split.train) if name == "taken together" else made
-                )  # the withheld films are known there
+                # the withheld films are known there
+                made = make(split.train) if name == "taken together" else made
                 rows.append(
                     row
                     | {

@@ -26,9 +26,10 @@ ASSETS["mermaid"] = Asset(
     "nicegui==3.18.0",
     "a2bd51642312d98aab6d8b641245d796ff1b89da5829777170bcc488140c3dcd",
     8_530_801,
+    # holds the diagram library Mermaid as plain modules
     ("nicegui/elements/mermaid/dist/",),
     "MIT",
-)  # holds the diagram library Mermaid as plain modules
+)
 
 
 def vendor_mermaid() -> None:

@@ -20,10 +20,8 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_favicon, html_context = (
-    "favicon.svg",
-    {"default_mode": "auto"},
-)  # without a mode the theme complains on a first visit
+# without a mode the theme complains on a first visit
+html_favicon, html_context = "favicon.svg", {"default_mode": "auto"}
 mermaid_use_local = "mermaid/default.js"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -14,9 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def readme() -> str:
     """The index notebook as Markdown: hidden cells and directives left out, tables as text."""
     notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
-    notebook.metadata["language_info"] = {
-        "name": "python"
-    }  # nbdev_clean takes it out, and it names the code blocks
+    # nbdev_clean takes it out, and it names the code blocks
+    notebook.metadata["language_info"] = {"name": "python"}
     notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| hide")]
     for cell in notebook.cells:
         if cell.cell_type == "code":

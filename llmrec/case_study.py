@@ -23,10 +23,35 @@ import pandas as pd
 import torch
 
 from . import __version__
-from .data import (BLUE, Dataset, Split, atomic_file, load_dataset, new_figure, plot_activity, plot_long_tail, plot_text_lengths,
-                         read_table)
-from .evaluation import (EASE, ContentKNN, Popular, RidgeFromText, bootstrap_interval, choose, compare_users, copy_of, coverage, evaluate_users, hit_rate, ndcg,
-                               ranked_lists, summarise, tuned_baselines)
+from llmrec.data import (
+    BLUE,
+    Dataset,
+    Split,
+    atomic_file,
+    load_dataset,
+    new_figure,
+    plot_activity,
+    plot_long_tail,
+    plot_text_lengths,
+    read_table,
+)
+from llmrec.evaluation import (
+    EASE,
+    ContentKNN,
+    Popular,
+    RidgeFromText,
+    bootstrap_interval,
+    choose,
+    compare_users,
+    copy_of,
+    coverage,
+    evaluate_users,
+    hit_rate,
+    ndcg,
+    ranked_lists,
+    summarise,
+    tuned_baselines,
+)
 from .features import TextEncoder
 from .models import TEXT_AND_ID, Ensemble, Recommender
 from .transfer import Cost, TransferRecommender
@@ -37,23 +62,42 @@ __all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'build_sys
            'run_case_study', 'main']
 
 # %% ../nbs/08_case_study.ipynb #4abe2eb9
-OURS, OURS_WITH_IDS, OURS_TOGETHER, OURS_AND_EASE = "text (ours)", "text + id (ours)", "both (ours)", "both (ours) and EASE, fading"
+OURS, OURS_WITH_IDS, OURS_TOGETHER, OURS_AND_EASE = (
+    "text (ours)",
+    "text + id (ours)",
+    "both (ours)",
+    "both (ours) and EASE, fading",
+)
 
 
-def build_systems(encoder: TextEncoder, train: Dataset, valid: Dataset, *, epochs: int, seed: int = 0, progress: bool = True) -> dict[str, Callable[[], Recommender]]:
+def build_systems(
+    encoder: TextEncoder,
+    train: Dataset,
+    valid: Dataset,
+    *,
+    epochs: int,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Callable[[], Recommender]]:
     """The systems of the case study by name, ours first, as functions that fit them to `train`.
 
     On `valid` ours stop early, and the simple ones choose their settings.
     """
-    ours = {name: TransferRecommender(encoder, config=config, seed=seed, progress=progress) for name, config in {OURS: None, OURS_WITH_IDS: TEXT_AND_ID}.items()}
-    return {name: partial(one.fit, train, valid, epochs=epochs) for name, one in ours.items()} | tuned_baselines(encoder, train, valid)
+    ours = {
+        name: TransferRecommender(encoder, config=config, seed=seed, progress=progress)
+        for name, config in {OURS: None, OURS_WITH_IDS: TEXT_AND_ID}.items()
+    }
+    return {
+        name: partial(one.fit, train, valid, epochs=epochs) for name, one in ours.items()
+    } | tuned_baselines(encoder, train, valid)
 
 # %% ../nbs/08_case_study.ipynb #68a79eff
 @dataclass
 class Study:
     """What came out for one dataset.
 
-    `table` (numbers, a row a system; see `for_reading`), `comparison`, `verdict`, `examples`, how it was made, and `more` tables by title.
+    `table` (numbers, a row a system; see `for_reading`), `comparison`, `verdict`, `examples`, how
+    it was made, and `more` tables by title.
     """
 
     dataset: Dataset
@@ -66,48 +110,98 @@ class Study:
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def study_dataset(dataset: Dataset, split: Split, encoder: TextEncoder, *, epochs: int, seed: int = 0, progress: bool = True) -> Study:
+def study_dataset(
+    dataset: Dataset,
+    split: Split,
+    encoder: TextEncoder,
+    *,
+    epochs: int,
+    seed: int = 0,
+    progress: bool = True,
+) -> Study:
     """Fit every system on `split.train`, score the test part once, and collect what it shows.
 
-    The cost of a simple system is that of fitting it once more with the settings that were chosen, without the search for them.
+    The cost of a simple system is that of fitting it once more with the settings that were chosen,
+    without the search for them.
     """
     systems, costs = {}, {}
-    for name, fit in build_systems(encoder, split.train, split.valid, epochs=epochs, seed=seed, progress=progress).items():
+    for name, fit in build_systems(
+        encoder, split.train, split.valid, epochs=epochs, seed=seed, progress=progress
+    ).items():
         if name not in (OURS, OURS_WITH_IDS):
             fit = partial(copy.copy(fit()).fit, split.train)
         with Cost() as costs[name]:
             systems[name] = fit()
-    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS]} | ({OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE, fading"]} if "EASE, fading" in systems else {})
-    systems = {name: Ensemble([systems[member] for member in members], standardise=len(members) > 2).join() for name, members in together.items()} | systems
-    costs |= {name: _cost_of_all([costs[member] for member in members]) for name, members in together.items()}
-    per_user = {name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage")) for name, system in systems.items()}
-    rows = {name: {**_table_row(summarise(table, seed=seed)), **cost_row(systems[name], costs[name])} for name, table in per_user.items()}
+    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS]} | (
+        {OURS_AND_EASE: [OURS, OURS_WITH_IDS, "EASE, fading"]} if "EASE, fading" in systems else {}
+    )
+    systems = {
+        name: Ensemble([systems[member] for member in members], standardise=len(members) > 2).join()
+        for name, members in together.items()
+    } | systems
+    costs |= {
+        name: _cost_of_all([costs[member] for member in members])
+        for name, members in together.items()
+    }
+    per_user = {
+        name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage"))
+        for name, system in systems.items()
+    }
+    rows = {
+        name: {**_table_row(summarise(table, seed=seed)), **cost_row(systems[name], costs[name])}
+        for name, table in per_user.items()
+    }
     values = {name: table["ndcg", 10] for name, table in per_user.items()}
-    return Study(dataset, split, pd.DataFrame.from_dict(rows, orient="index"), compare_users(values, seed=seed), what_to_ship(values, costs, seed=seed),
-                 show_people(systems, split, seed=seed), systems[OURS])
+    return Study(
+        dataset,
+        split,
+        pd.DataFrame.from_dict(rows, orient="index"),
+        compare_users(values, seed=seed),
+        what_to_ship(values, costs, seed=seed),
+        show_people(systems, split, seed=seed),
+        systems[OURS],
+    )
 
 
-def what_to_ship(values: Mapping[str, pd.Series], costs: Mapping[str, Cost], *, seed: int = 0) -> str:
-    """One sentence for who runs the shop: of all systems that are not shown to be worse than the best one, the quickest to fit.
+def what_to_ship(
+    values: Mapping[str, pd.Series], costs: Mapping[str, Cost], *, seed: int = 0
+) -> str:
+    """One sentence for who runs the shop: of all systems that are not shown to be worse than the
+    best one, the quickest to fit.
 
     `values` are NDCG@10 of each user, by system.
     """
     best = max(values, key=lambda name: values[name].mean())
-    against = compare_users({best: values[best], **{name: one for name, one in values.items() if name != best}}, seed=seed).set_index("other")
+    against = compare_users(
+        {best: values[best], **{name: one for name, one in values.items() if name != best}},
+        seed=seed,
+    ).set_index("other")
     ship = min([best, *against.index[against["ci_low"] <= 0]], key=lambda name: costs[name].seconds)
     if ship == best:
-        return f"Ship {best}: NDCG@10 {values[best].mean():.4f}, and every quicker system is worse by an interval below zero."
+        return (
+            f"Ship {best}: NDCG@10 {values[best].mean():.4f}, and every quicker system is "
+            "worse by an interval below zero."
+        )
     lead = against.loc[ship]
-    return (f"Ship {ship}: NDCG@10 {values[ship].mean():.4f}. The best, {best}, has {values[best].mean():.4f}, but the difference of {lead['difference']:.4f} "
-            f"[{lead['ci_low']:.4f}, {lead['ci_high']:.4f}] is not shown, and nothing that is level with it is quicker to fit.")
+    return (
+        f"Ship {ship}: NDCG@10 {values[ship].mean():.4f}. The best, {best}, has "
+        f"{values[best].mean():.4f}, but the difference of {lead['difference']:.4f} "
+        f"[{lead['ci_low']:.4f}, {lead['ci_high']:.4f}] is not shown, and nothing that is level "
+        "with it is quicker to fit."
+    )
 
 # %% ../nbs/08_case_study.ipynb #5be8083f
 def _table_row(report: pd.DataFrame) -> dict:
     """The columns of a report of `summarise`, in the order of a table."""
     names = {"ndcg": "NDCG", "hr": "HR", "recall": "Recall", "coverage": "coverage"}
     measures = sorted(report.itertuples(), key=lambda measure: list(names).index(measure.metric))
-    return {column: value for measure in measures
-            for column, value in _measured(f"{names[measure.metric]}@{measure.k}", measure.value, measure.ci_low, measure.ci_high).items()}
+    return {
+        column: value
+        for measure in measures
+        for column, value in _measured(
+            f"{names[measure.metric]}@{measure.k}", measure.value, measure.ci_low, measure.ci_high
+        ).items()
+    }
 
 
 def _measured(name: str, value: float, low: float, high: float) -> dict:
@@ -116,21 +210,38 @@ def _measured(name: str, value: float, low: float, high: float) -> dict:
 
 
 def cost_row(system: Recommender, cost: Cost) -> dict:
-    """What a fitted system costs: ``seconds to fit``, ``memory, MB`` that fitting took at its peak, and ``numbers kept``, its parameters and tables."""
-    return {"seconds to fit": cost.seconds, "memory, MB": cost.peak_mb, "numbers kept": _n_numbers(system)}
+    """What a fitted system costs: ``seconds to fit``, ``memory, MB`` that fitting took at its peak,
+    and ``numbers kept``, its parameters and tables.
+    """
+    return {
+        "seconds to fit": cost.seconds,
+        "memory, MB": cost.peak_mb,
+        "numbers kept": _n_numbers(system),
+    }
 
 
 def _cost_of_all(costs: Sequence[Cost]) -> Cost:
     """Of systems that were fitted one after the other and whose scores are added."""
-    return Cost(seconds=sum(cost.seconds for cost in costs), peak_mb=max(cost.peak_mb for cost in costs))
+    return Cost(
+        seconds=sum(cost.seconds for cost in costs), peak_mb=max(cost.peak_mb for cost in costs)
+    )
 
 
 def for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of numbers as one would print it: a measure with its interval in one cell, ``0.0813 [0.0701, 0.0925]``."""
+    """A table of numbers as one would print it: a measure with its interval in one cell, ``0.0813
+    [0.0701, 0.0925]``.
+    """
     formats = {"seconds to fit": "{:.1f}", "memory, MB": "{:.0f}", "numbers kept": "{:,.0f}"}
     shown = {column: table[column].map(formats.get(column, "{:.4f}").format) for column in table}
-    return pd.DataFrame({column: values + " [" + shown[f"{column} low"] + ", " + shown[f"{column} high"] + "]" if f"{column} low" in shown else values
-                         for column, values in shown.items() if not column.endswith((" low", " high"))})
+    return pd.DataFrame(
+        {
+            column: values + " [" + shown[f"{column} low"] + ", " + shown[f"{column} high"] + "]"
+            if f"{column} low" in shown
+            else values
+            for column, values in shown.items()
+            if not column.endswith((" low", " high"))
+        }
+    )
 
 
 def _n_numbers(system: Recommender) -> int:
@@ -138,89 +249,221 @@ def _n_numbers(system: Recommender) -> int:
         return sum(map(_n_numbers, system.members))
     if hasattr(system, "network_"):
         return sum(parameter.numel() for parameter in system.network_.parameters())
-    return sum(int(np.prod(value.shape)) for name, value in vars(system).items() if name != "popularity_" and isinstance(value, (np.ndarray, torch.Tensor)))
+    return sum(
+        int(np.prod(value.shape))
+        for name, value in vars(system).items()
+        if name != "popularity_" and isinstance(value, (np.ndarray, torch.Tensor))
+    )
 
 # %% ../nbs/08_case_study.ipynb #77762cdf
-def show_people(systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5, seed: int = 0) -> list[dict]:
-    """For `n_people` test users drawn with `seed`: last items of the history, what came next, and each system's first `k`."""
+def show_people(
+    systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5, seed: int = 0
+) -> list[dict]:
+    """For `n_people` test users drawn with `seed`: last items of the history, what came next, and
+    each system's first `k`.
+    """
     texts = split.train.items.set_index("item_id")["text"]
     histories, targets = split.histories("test"), split.targets("test")
     candidates = sorted(user for user in targets if histories[user])
-    people = np.random.default_rng(seed).choice(len(candidates), min(n_people, len(candidates)), replace=False)
+    people = np.random.default_rng(seed).choice(
+        len(candidates), min(n_people, len(candidates)), replace=False
+    )
     chosen = {candidates[row]: histories[candidates[row]] for row in people}
     lists = {name: system.recommend(copy_of(chosen), k=k) for name, system in systems.items()}
-    return [{"user": user, "history": [texts[item] for item in history[-6:]], "next": [texts[item] for item in targets[user][:6]],
-             "lists": {name: [(texts[item], item in targets[user]) for item in top.loc[top["user_id"] == user, "item_id"]] for name, top in lists.items()}}
-            for user, history in chosen.items()]
+    return [
+        {
+            "user": user,
+            "history": [texts[item] for item in history[-6:]],
+            "next": [texts[item] for item in targets[user][:6]],
+            "lists": {
+                name: [
+                    (texts[item], item in targets[user])
+                    for item in top.loc[top["user_id"] == user, "item_id"]
+                ]
+                for name, top in lists.items()
+            },
+        }
+        for user, history in chosen.items()
+    ]
 
 # %% ../nbs/08_case_study.ipynb #227785a3
-def score_lists(systems: Mapping[str, Recommender], histories: Mapping, targets: Mapping, candidates: Sequence, *, seed: int = 0) -> pd.DataFrame:
-    """How systems rank some items for some users: NDCG@10 and HR@10 with intervals over users, and the share of the candidates that anybody is shown."""
+def score_lists(
+    systems: Mapping[str, Recommender],
+    histories: Mapping,
+    targets: Mapping,
+    candidates: Sequence,
+    *,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How systems rank some items for some users: NDCG@10 and HR@10 with intervals over users, and
+    the share of the candidates that anybody is shown.
+    """
     rows = {}
     for name, system in systems.items():
-        lists = ranked_lists(system.recommend(copy_of(histories), k=10, candidates=list(candidates)), targets, k=10, items=candidates)
-        rows[name] = {column: value for metric, values in (("NDCG@10", ndcg(lists)), ("HR@10", hit_rate(lists)))
-                      for column, value in _measured(metric, values.mean(), *bootstrap_interval(values, seed=seed)).items()} | {"coverage@10": coverage(lists)}
+        lists = ranked_lists(
+            system.recommend(copy_of(histories), k=10, candidates=list(candidates)),
+            targets,
+            k=10,
+            items=candidates,
+        )
+        rows[name] = {
+            column: value
+            for metric, values in (("NDCG@10", ndcg(lists)), ("HR@10", hit_rate(lists)))
+            for column, value in _measured(
+                metric, values.mean(), *bootstrap_interval(values, seed=seed)
+            ).items()
+        } | {"coverage@10": coverage(lists)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def new_products(recommender: TransferRecommender, split: Split, products: Dataset, *, days: int = 28, seed: int = 0) -> pd.DataFrame:
-    """The descriptions first sold in the last `days` of a log of `products`, for users who bought one: `score_lists` of a model fitted on `split`, of content, of both.
+def new_products(
+    recommender: TransferRecommender,
+    split: Split,
+    products: Dataset,
+    *,
+    days: int = 28,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The descriptions first sold in the last `days` of a log of `products`, for users who bought
+    one: `score_lists` of a model fitted on `split`, of content, of both.
 
     Raises `ValueError` if nobody in the test part bought anything new.
     """
     log = products.interactions.merge(products.items[["item_id", "text"]], on="item_id")
-    arrived = log[log.groupby("text")["timestamp"].transform("min") >= log["timestamp"].max() - pd.Timedelta(days=days)]
-    histories, targets = split.histories("test"), arrived.groupby("user_id")["text"].agg(lambda texts: sorted(set(texts))).to_dict()
+    arrived = log[
+        log.groupby("text")["timestamp"].transform("min")
+        >= log["timestamp"].max() - pd.Timedelta(days=days)
+    ]
+    histories, targets = (
+        split.histories("test"),
+        arrived.groupby("user_id")["text"].agg(lambda texts: sorted(set(texts))).to_dict(),
+    )
     targets = {user: texts for user, texts in targets.items() if user in histories}
     if not targets:
-        raise ValueError(f"no user of the split bought a product that was first sold in the last {days} days. Mend: a larger number of days.")
-    new = pd.DataFrame({"text": sorted(set(arrived["text"]))}).assign(item_id=lambda table: "new: " + table["text"])
-    larger = replace(split.train, items=pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True))
-    moved, content, ridge = recommender.with_items(larger.items), ContentKNN(recommender.encoder).fit(larger), RidgeFromText(recommender.encoder).fit(larger)
-    systems = {OURS: moved, "content kNN": content, f"{OURS} and content": Ensemble([moved, content], standardise=True).join(),
-               "ridge from text": ridge, "ridge and content": Ensemble([ridge, content], standardise=True).join()}
-    return score_lists(systems, {user: histories[user] for user in targets}, {user: [f"new: {text}" for text in texts] for user, texts in targets.items()},
-                       new["item_id"].tolist(), seed=seed)
+        raise ValueError(
+            f"no user of the split bought a product that was first sold in the last {days} days. "
+            "Mend: a larger number of days."
+        )
+    new = pd.DataFrame({"text": sorted(set(arrived["text"]))}).assign(
+        item_id=lambda table: "new: " + table["text"]
+    )
+    larger = replace(
+        split.train,
+        items=pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True),
+    )
+    moved, content, ridge = (
+        recommender.with_items(larger.items),
+        ContentKNN(recommender.encoder).fit(larger),
+        RidgeFromText(recommender.encoder).fit(larger),
+    )
+    systems = {
+        OURS: moved,
+        "content kNN": content,
+        f"{OURS} and content": Ensemble([moved, content], standardise=True).join(),
+        "ridge from text": ridge,
+        "ridge and content": Ensemble([ridge, content], standardise=True).join(),
+    }
+    return score_lists(
+        systems,
+        {user: histories[user] for user in targets},
+        {user: [f"new: {text}" for text in texts] for user, texts in targets.items()},
+        new["item_id"].tolist(),
+        seed=seed,
+    )
 
 # %% ../nbs/08_case_study.ipynb #5b67d179
-def opened_department(everything: Dataset, encoder: TextEncoder, department: str = "DRUG GM", *, epochs: int = 5, seed: int = 0, progress: bool = True) -> pd.DataFrame:
-    """What to show in a department that opens when a tenth of the year's first purchases is left before the test: `score_lists` and `cost_row` of each system.
+def opened_department(
+    everything: Dataset,
+    encoder: TextEncoder,
+    department: str = "DRUG GM",
+    *,
+    epochs: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """What to show in a department that opens when a tenth of the year's first purchases is left
+    before the test: `score_lists` and `cost_row` of each system.
 
-    EASE and content take the settings that best foretell the eight weeks after the opening from what was bought before.
+    EASE and content take the settings that best foretell the eight weeks after the opening from
+    what was bought before.
 
-    `everything` holds all purchases, not the first alone; those inside before the opening are taken out. Raises `ValueError` for a department that is not there.
+    `everything` holds all purchases, not the first alone; those inside before the opening are taken
+    out. Raises `ValueError` for a department that is not there.
     """
     if department not in set(everything.items["department"]):
-        raise ValueError(f"department={department!r} is not in the items. Mend: use one of {sorted(set(everything.items['department']))}.")
+        raise ValueError(
+            f"department={department!r} is not in the items. Mend: use one of "
+            f"{sorted(set(everything.items['department']))}."
+        )
     moments = everything.first_interactions().split("temporal").manifest
     opened, tested = pd.Timestamp(moments["valid_from"]), pd.Timestamp(moments["test_from"])
     inside = everything.items.loc[everything.items["department"] == department, "item_id"].tolist()
     log = everything.interactions
-    log = replace(everything, interactions=log[~log["item_id"].isin(inside) | (log["timestamp"] >= opened)]).first_interactions().interactions
-    before, weeks, after = (replace(everything, interactions=log[rows]) for rows in
-                            (log["timestamp"] < opened, log["timestamp"].between(opened, tested, inclusive="left"), log["timestamp"] >= tested))
+    log = (
+        replace(
+            everything,
+            interactions=log[~log["item_id"].isin(inside) | (log["timestamp"] >= opened)],
+        )
+        .first_interactions()
+        .interactions
+    )
+    before, weeks, after = (
+        replace(everything, interactions=log[rows])
+        for rows in (
+            log["timestamp"] < opened,
+            log["timestamp"].between(opened, tested, inclusive="left"),
+            log["timestamp"] >= tested,
+        )
+    )
     known = replace(everything, interactions=log[log["timestamp"] < tested])
-    weeks_inside = replace(weeks, interactions=weeks.interactions[weeks.interactions["item_id"].isin(inside)])
+    weeks_inside = replace(
+        weeks, interactions=weeks.interactions[weeks.interactions["item_id"].isin(inside)]
+    )
     systems, costs = {}, {}
 
     def learn(train: Dataset) -> TransferRecommender:
         return TransferRecommender(encoder, seed=seed, progress=progress).fit(train, epochs=epochs)
 
-    contents = (one for n, last in itertools.product((128, (32, 128, 256)), (10, 100)) for one in ContentKNN(encoder, n_components=n, n_last=last).fit(before).fadings())
-    plans = {"untouched (ours)": lambda: learn(before), "content kNN": lambda: choose(contents, before, weeks_inside, candidates=inside),
-             "popular there": lambda: Popular().fit(weeks_inside),
-             "EASE": lambda: choose((EASE(regularisation).fit(before) for regularisation in (300, 1_000, 3_000)), before, weeks).fit(known),
-             "adapted (ours)": lambda: systems["untouched (ours)"].adapt(weeks, epochs=epochs), "from scratch, eight weeks": lambda: learn(weeks)}
+    contents = (
+        one
+        for n, last in itertools.product((128, (32, 128, 256)), (10, 100))
+        for one in ContentKNN(encoder, n_components=n, n_last=last).fit(before).fadings()
+    )
+    plans = {
+        "untouched (ours)": lambda: learn(before),
+        "content kNN": lambda: choose(contents, before, weeks_inside, candidates=inside),
+        "popular there": lambda: Popular().fit(weeks_inside),
+        "EASE": lambda: choose(
+            (EASE(regularisation).fit(before) for regularisation in (300, 1_000, 3_000)),
+            before,
+            weeks,
+        ).fit(known),
+        "adapted (ours)": lambda: systems["untouched (ours)"].adapt(weeks, epochs=epochs),
+        "from scratch, eight weeks": lambda: learn(weeks),
+    }
     for name, fit in plans.items():
         with Cost() as costs[name]:
             systems[name] = fit()
-    systems["adapted (ours) and EASE"] = Ensemble([systems["adapted (ours)"], systems["EASE"]], standardise=True).join()
+    systems["adapted (ours) and EASE"] = Ensemble(
+        [systems["adapted (ours)"], systems["EASE"]], standardise=True
+    ).join()
     costs["adapted (ours) and EASE"] = _cost_of_all([costs["adapted (ours)"], costs["EASE"]])
-    histories, targets = known.histories(), after.interactions[after.interactions["item_id"].isin(inside)].groupby("user_id")["item_id"].agg(list).to_dict()
+    histories, targets = (
+        known.histories(),
+        after.interactions[after.interactions["item_id"].isin(inside)]
+        .groupby("user_id")["item_id"]
+        .agg(list)
+        .to_dict(),
+    )
     targets = {user: items for user, items in targets.items() if user in histories}
-    table = score_lists(systems, {user: histories[user] for user in targets}, targets, inside, seed=seed)
-    return table.join(pd.DataFrame.from_dict({name: cost_row(systems[name], cost) for name, cost in costs.items()}, orient="index"))
+    table = score_lists(
+        systems, {user: histories[user] for user in targets}, targets, inside, seed=seed
+    )
+    return table.join(
+        pd.DataFrame.from_dict(
+            {name: cost_row(systems[name], cost) for name, cost in costs.items()}, orient="index"
+        )
+    )
 
 # %% ../nbs/08_case_study.ipynb #cc6a2217
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
@@ -232,30 +475,50 @@ img{max-width:100%}.hit{font-weight:bold;color:#1f4e79}small{color:#666}"""
 def write_page(studies: Sequence[Study], path: Path) -> None:
     """Write tables, pictures and examples of `studies` as one HTML file that needs no other."""
     body = "".join(_study_section(study) for study in studies)
-    page = ('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>llmrec case study</title>'
-            f"<style>{_STYLE}</style></head><body><h1>Case study: does reading the text help?</h1>{body}</body></html>")
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+        'content="width=device-width"><title>llmrec case study</title>'
+        f"<style>{_STYLE}</style></head><body><h1>Case study: does reading the text "
+        f"help?</h1>{body}</body></html>"
+    )
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
 
 def _study_section(study: Study) -> str:
     manifest, n_users = study.split.manifest, len(study.split.targets())
-    return (f"<h2>{html.escape(study.dataset.name)}</h2><p>Protocol {manifest['protocol']}, {n_users:,} test users, {manifest['n_items']:,} items ranked for each; "
-            f"95 % bootstrap intervals over users. One seed for ours; split {manifest['content_hash'][:12]}.</p>"
-            + for_reading(study.table).to_html(border=0) + f"<p><strong>{html.escape(study.verdict)}</strong></p><h3>Ours against each, on the same users (NDCG@10)</h3>"
-            + study.comparison.round(4).to_html(border=0, index=False)
-            + _picture(_plot_data, study, "long tail, activity over time and text lengths")
-            + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
-            + "".join(f"<h3>{html.escape(title)}</h3>{for_reading(table).to_html(border=0)}" for title, table in study.more.items())
-            + "<h3>Five people</h3><p><small>Bold: what the person really took next.</small></p>" + "".join(map(_person, study.examples)))
+    return (
+        f"<h2>{html.escape(study.dataset.name)}</h2><p>Protocol {manifest['protocol']}, "
+        f"{n_users:,} test users, {manifest['n_items']:,} items ranked for each; "
+        "95 % bootstrap intervals over users. One seed for ours; split "
+        f"{manifest['content_hash'][:12]}.</p>"
+        + for_reading(study.table).to_html(border=0)
+        + f"<p><strong>{html.escape(study.verdict)}</strong></p><h3>Ours against each, on the "
+        "same users (NDCG@10)</h3>"
+        + study.comparison.round(4).to_html(border=0, index=False)
+        + _picture(_plot_data, study, "long tail, activity over time and text lengths")
+        + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
+        + "".join(
+            f"<h3>{html.escape(title)}</h3>{for_reading(table).to_html(border=0)}"
+            for title, table in study.more.items()
+        )
+        + "<h3>Five people</h3><p><small>Bold: what the person really took next.</small></p>"
+        + "".join(map(_person, study.examples))
+    )
 
 
 def _person(person: Mapping) -> str:
     columns = "".join(f"<th>{html.escape(name)}</th>" for name in person["lists"])
-    lists = ["".join(f"<li{' class=hit' if hit else ''}>{html.escape(text)}</li>" for text, hit in items) for items in person["lists"].values()]
+    lists = [
+        "".join(f"<li{' class=hit' if hit else ''}>{html.escape(text)}</li>" for text, hit in items)
+        for items in person["lists"].values()
+    ]
     cells = "".join(f"<td><ol>{entries}</ol></td>" for entries in lists)
-    return (f"<h4>User {html.escape(str(person['user']))}</h4><p>Last taken: {html.escape('; '.join(person['history']))}.<br>"
-            f"Really took next: {html.escape('; '.join(person['next']))}.</p><table><tr>{columns}</tr><tr>{cells}</tr></table>")
+    return (
+        f"<h4>User {html.escape(str(person['user']))}</h4><p>Last taken: "
+        f"{html.escape('; '.join(person['history']))}.<br>"
+        f"Really took next: {html.escape('; '.join(person['next']))}.</p><table><tr>{columns}</tr><tr>{cells}</tr></table>"
+    )
 
 # %% ../nbs/08_case_study.ipynb #346a632a
 def _picture(draw, study: Study, description: str) -> str:
@@ -265,7 +528,10 @@ def _picture(draw, study: Study, description: str) -> str:
     figure, buffer = draw(study), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     plt.close(figure)
-    return f'<p><img alt="{html.escape(study.dataset.name)}: {description}" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"></p>'
+    return (
+        f'<p><img alt="{html.escape(study.dataset.name)}: {description}" '
+        f'src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"></p>'
+    )
 
 
 def _plot_data(study: Study):
@@ -278,92 +544,164 @@ def _plot_data(study: Study):
 
 def _plot_result(study: Study):
     figure, (left, right) = new_figure(2, figsize=(11, 3))
-    value, low, high = (study.table[column].iloc[::-1] for column in ("NDCG@10", "NDCG@10 low", "NDCG@10 high"))
+    value, low, high = (
+        study.table[column].iloc[::-1] for column in ("NDCG@10", "NDCG@10 low", "NDCG@10 high")
+    )
     left.errorbar(value, range(len(value)), xerr=[value - low, high - value], fmt="o", color=BLUE)
-    left.set(yticks=range(len(value)), yticklabels=value.index, xlabel="test NDCG@10, 95 % interval over users")
-    right.plot(study.recommender.history_["epoch"], study.recommender.history_["valid_ndcg@10"], color=BLUE)
+    left.set(
+        yticks=range(len(value)),
+        yticklabels=value.index,
+        xlabel="test NDCG@10, 95 % interval over users",
+    )
+    right.plot(
+        study.recommender.history_["epoch"], study.recommender.history_["valid_ndcg@10"], color=BLUE
+    )
     right.axvline(study.recommender.best_epoch_, color="#d9822b", linestyle="--")
     right.set(xlabel="epoch", ylabel="validation NDCG@10 (ours)")
     return figure
 
 # %% ../nbs/08_case_study.ipynb #aea6c1a1
-def run_case_study(out: str | Path = "out", *, seed: int = 0, progress: bool = True) -> dict[str, Study]:
-    """Study the shop and the films on all their data, and write ``case_study.html`` and ``case_study.json`` into `out`."""
+def run_case_study(
+    out: str | Path = "out", *, seed: int = 0, progress: bool = True
+) -> dict[str, Study]:
+    """Study the shop and the films on all their data, and write ``case_study.html`` and
+    ``case_study.json`` into `out`.
+    """
     out, encoder = Path(out), TextEncoder.from_pretrained()
     plans = {"movielens-100k": ("leave_one_out", 30), "complete-journey": ("temporal", 5)}
     studies = {}
     for name, (protocol, epochs) in plans.items():
         dataset = load_dataset(name, progress=progress)
-        studies[name] = study_dataset(dataset, dataset.split(protocol), encoder, epochs=epochs, seed=seed, progress=progress)
+        studies[name] = study_dataset(
+            dataset, dataset.split(protocol), encoder, epochs=epochs, seed=seed, progress=progress
+        )
     shop = studies["complete-journey"]
     shop.more["New products of the last month, ranked among themselves"] = new_products(
-        shop.recommender, shop.split, load_dataset("complete-journey", item="product", progress=False), seed=seed)
+        shop.recommender,
+        shop.split,
+        load_dataset("complete-journey", item="product", progress=False),
+        seed=seed,
+    )
     shop.more["A department that opened in September, ranked from November on"] = opened_department(
-        load_dataset("complete-journey", purchases="all", progress=False), encoder, seed=seed, progress=progress)
+        load_dataset("complete-journey", purchases="all", progress=False),
+        encoder,
+        seed=seed,
+        progress=progress,
+    )
     write_page(list(studies.values()), out / "case_study.html")
-    record = {name: {"manifest": study.split.manifest, "seed": seed, "verdict": study.verdict,
-                     "table": study.table.to_dict("index"), "comparison": study.comparison.to_dict("records"),
-                     "more": {title: table.to_dict("index") for title, table in study.more.items()}} for name, study in studies.items()}
+    record = {
+        name: {
+            "manifest": study.split.manifest,
+            "seed": seed,
+            "verdict": study.verdict,
+            "table": study.table.to_dict("index"),
+            "comparison": study.comparison.to_dict("records"),
+            "more": {title: table.to_dict("index") for title, table in study.more.items()},
+        }
+        for name, study in studies.items()
+    }
     with atomic_file(out / "case_study.json") as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return studies
 
 # %% ../nbs/08_case_study.ipynb #cc289774
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command ``llmrec``. Returns the exit code: 0, or 2 with one line that says what is wrong and how to mend it."""
+    """The command ``llmrec``. Returns the exit code: 0, or 2 with one line that says what is wrong
+    and how to mend it.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (ValueError, KeyError, OSError, MemoryError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else f"{error or 'the memory does not suffice. Mend: fewer items or users'}"
+        message = (
+            error.args[0]
+            if isinstance(error, KeyError) and error.args
+            else f"{error or 'the memory does not suffice. Mend: fewer items or users'}"
+        )
         print(f"llmrec: error: {message}", file=sys.stderr)
         return 2
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="llmrec", description="Recommend from texts: transfer from a language model to your catalogue.")
+    parser = argparse.ArgumentParser(
+        prog="llmrec",
+        description="Recommend from texts: transfer from a language model to your catalogue.",
+    )
     parser.add_argument("--version", action="version", version=f"llmrec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, run, help_text in (("case-study", _run_case_study, "the shop and the films, end to end"), ("fit", _run_fit, "learn from your files and save a model"),
-                                 ("recommend", _run_recommend, "recommend with a saved model"), ("evaluate", _run_evaluate, "compare systems on your files")):
+    for name, run, help_text in (
+        ("case-study", _run_case_study, "the shop and the films, end to end"),
+        ("fit", _run_fit, "learn from your files and save a model"),
+        ("recommend", _run_recommend, "recommend with a saved model"),
+        ("evaluate", _run_evaluate, "compare systems on your files"),
+    ):
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.set_defaults(run=run)
-        command.add_argument("--out", type=Path, default=Path("out") if name == "case-study" else None, help="where to write; default: the screen, or out/")
+        command.add_argument(
+            "--out",
+            type=Path,
+            default=Path("out") if name == "case-study" else None,
+            help="where to write; default: the screen, or out/",
+        )
         command.add_argument("--seed", type=int, default=0)
         if name != "case-study":
-            command.add_argument("--interactions", required=True, type=Path, help="CSV, TSV, Parquet or JSON lines: user_id, item_id, timestamp")
+            command.add_argument(
+                "--interactions",
+                required=True,
+                type=Path,
+                help="CSV, TSV, Parquet or JSON lines: user_id, item_id, timestamp",
+            )
         if name in ("fit", "evaluate"):
-            command.add_argument("--items", required=True, type=Path, help="the catalogue: item_id and text columns")
-            command.add_argument("--text", default="text", help="text column(s), separated by commas")
+            command.add_argument(
+                "--items", required=True, type=Path, help="the catalogue: item_id and text columns"
+            )
+            command.add_argument(
+                "--text", default="text", help="text column(s), separated by commas"
+            )
             command.add_argument("--epochs", type=int, default=60)
         if name in ("fit", "recommend"):
             command.add_argument("--model", required=True, type=Path, help="folder of the model")
         if name == "recommend":
             command.add_argument("--k", type=int, default=10)
         if name == "evaluate":
-            command.add_argument("--protocol", default="leave_one_out", choices=["leave_one_out", "temporal", "cold_items", "cold_users"])
+            command.add_argument(
+                "--protocol",
+                default="leave_one_out",
+                choices=["leave_one_out", "temporal", "cold_items", "cold_users"],
+            )
     return parser
 
 # %% ../nbs/08_case_study.ipynb #f054ee51
 def _run_case_study(options: argparse.Namespace) -> None:
     for study in run_case_study(options.out, seed=options.seed).values():
         manifest = study.split.manifest
-        print(f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test users, {manifest['n_items']:,} items, seed {options.seed}\n")
+        print(
+            f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test "
+            f"users, {manifest['n_items']:,} items, seed {options.seed}\n"
+        )
         print(for_reading(study.table).to_string())
         print(f"\n{study.verdict}")
         for title, table in study.more.items():
             print(f"\n{title}\n{for_reading(table).to_string()}")
         for person in study.examples:
-            print(f"\nuser {person['user']}\n  {'last taken':28} {_brief(person['history'])}\n  {'really took next (*)':28} {_brief(person['next'])}")
+            print(
+                f"\nuser {person['user']}\n  {'last taken':28} {_brief(person['history'])}\n  "
+                f"{'really took next (*)':28} {_brief(person['next'])}"
+            )
             for name, items in person["lists"].items():
-                print(f"  {name:28} " + "; ".join(("* " if hit else "") + _brief([text]) for text, hit in items))
+                print(
+                    f"  {name:28} "
+                    + "; ".join(("* " if hit else "") + _brief([text]) for text, hit in items)
+                )
     print(f"\nPictures and tables: {options.out / 'case_study.html'}")
 
 
 def _brief(texts: Sequence[str], width: int = 26) -> str:
     """The first words of each text, for a screen; the page shows them whole."""
-    return "; ".join(text if len(text) <= width else text[:width - 1].rstrip(" ,(") + "…" for text in texts)
+    return "; ".join(
+        text if len(text) <= width else text[: width - 1].rstrip(" ,(") + "…" for text in texts
+    )
 
 
 def _read_dataset(options: argparse.Namespace) -> Dataset:
@@ -372,19 +710,29 @@ def _read_dataset(options: argparse.Namespace) -> Dataset:
 
 def _run_fit(options: argparse.Namespace) -> None:
     if options.model.exists():
-        raise ValueError(f"{options.model} exists already and is left as it is. Mend: choose a new folder.")
-    options.model.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before training
+        raise ValueError(
+            f"{options.model} exists already and is left as it is. Mend: choose a new folder."
+        )
+    # what cannot be written to is known before training
+    options.model.parent.mkdir(parents=True, exist_ok=True)
     split = _read_dataset(options).split("leave_one_out")
-    # nothing is tested here: everybody's newest event chooses the epoch, and then is learned from, too
-    chosen = TransferRecommender(seed=options.seed).fit(split.train_valid, split.test, epochs=options.epochs, refit=True)
+    # nothing is tested here: everybody's newest event chooses the epoch, and then is learned from,
+    # too
+    chosen = TransferRecommender(seed=options.seed).fit(
+        split.train_valid, split.test, epochs=options.epochs, refit=True
+    )
     chosen.save_pretrained(options.model)
-    print(f"saved to {options.model}, trained on all events; best of {len(chosen.history_)} epochs on everybody's newest one: {chosen.best_epoch_}")
+    print(
+        f"saved to {options.model}, trained on all events; best of {len(chosen.history_)} epochs "
+        f"on everybody's newest one: {chosen.best_epoch_}"
+    )
 
 
 def _run_recommend(options: argparse.Namespace) -> None:
     recommender = TransferRecommender.from_pretrained(options.model)
     log, known = read_table(options.interactions), recommender.items_["item_id"]
-    if pd.api.types.is_integer_dtype(known) and "item_id" in log.columns:  # the model has learned from a typed file: its ids as they would be written
+    # the model has learned from a typed file: its ids as they would be written
+    if pd.api.types.is_integer_dtype(known) and "item_id" in log.columns:
         as_number = dict(zip(known.astype(str), known, strict=True))
         log["item_id"] = log["item_id"].map(lambda item: as_number.get(item, item))
     dataset = Dataset.from_frames(log, recommender.items_)
@@ -393,7 +741,13 @@ def _run_recommend(options: argparse.Namespace) -> None:
 
 def _run_evaluate(options: argparse.Namespace) -> None:
     dataset = _read_dataset(options)
-    study = study_dataset(dataset, dataset.split(options.protocol), TextEncoder.from_pretrained(), epochs=options.epochs, seed=options.seed)
+    study = study_dataset(
+        dataset,
+        dataset.split(options.protocol),
+        TextEncoder.from_pretrained(),
+        epochs=options.epochs,
+        seed=options.seed,
+    )
     _write_table(study.table.rename_axis("system").reset_index(), options.out)
 
 

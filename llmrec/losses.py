@@ -22,9 +22,17 @@ __all__ = ['IGNORED', 'full_softmax', 'sampled_softmax', 'bce', 'gbce', 'bpr', '
 IGNORED = -1
 
 
-def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tensor, *, excluded: torch.Tensor | None = None, label_smoothing: float = 0.0,
-                 max_logits: int = 2**21) -> torch.Tensor:
-    """Mean cross-entropy, in nats, of the next item over the whole catalogue; products in the precision of the vectors, sums in float32 or better.
+def full_softmax(
+    wishes: torch.Tensor,
+    items: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    excluded: torch.Tensor | None = None,
+    label_smoothing: float = 0.0,
+    max_logits: int = 2**21,
+) -> torch.Tensor:
+    """Mean cross-entropy, in nats, of the next item over the whole catalogue; products in the
+    precision of the vectors, sums in float32 or better.
 
     Parameters
     ----------
@@ -32,43 +40,63 @@ def full_softmax(wishes: torch.Tensor, items: torch.Tensor, targets: torch.Tenso
     items : ``[n_items, dim]``
     targets : int64 ``[...]``; -1 is ignored
     excluded : int64 ``[..., n_excluded]``, optional
-        Items that are no candidates at a position, padded with -1; not with `label_smoothing`, which gives every item its share.
+        Items that are no candidates at a position, padded with -1; not with `label_smoothing`,
+        which gives every item its share.
     max_logits : int
         Scores held in memory at once.
 
     Raises
     ------
     ValueError
-        Shapes do not fit, a target lies outside the catalogue or among the excluded, or there is nothing to learn from.
+        Shapes do not fit, a target lies outside the catalogue or among the excluded, or there is
+        nothing to learn from.
     """
     real = _real_positions(wishes, targets, len(items))
     wishes, targets = wishes[real], targets[real]
     if excluded is not None:
         excluded = excluded[real]
         if (excluded == targets[:, None]).any() or label_smoothing:
-            raise ValueError("a target is excluded at its own position, or labels are smoothed over excluded items. Mend: set such targets to -1; label_smoothing=0.")
-    return _SoftmaxOfProducts.apply(wishes, items, targets, excluded, label_smoothing, max(1, max_logits // len(items)))
+            raise ValueError(
+                "a target is excluded at its own position, or labels are smoothed over excluded "
+                "items. Mend: set such targets to -1; label_smoothing=0."
+            )
+    return _SoftmaxOfProducts.apply(
+        wishes, items, targets, excluded, label_smoothing, max(1, max_logits // len(items))
+    )
 
 
 class _SoftmaxOfProducts(torch.autograd.Function):
-    """Mean cross-entropy of the scores ``wishes @ items.T``, of which no more than `n_rows` rows are ever held."""
+    """Mean cross-entropy of the scores ``wishes @ items.T``, of which no more than `n_rows` rows
+    are ever held.
+    """
 
     @staticmethod
     def forward(ctx, wishes, items, targets, excluded, label_smoothing, n_rows):
         exact = torch.promote_types(wishes.dtype, torch.float32)
-        loss, of_wishes, of_items = 0.0, torch.empty_like(wishes), torch.zeros_like(items, dtype=exact)
+        loss, of_wishes, of_items = (
+            0.0,
+            torch.empty_like(wishes),
+            torch.zeros_like(items, dtype=exact),
+        )
         for start in range(0, len(targets), n_rows):
             rows = slice(start, start + n_rows)
             scores, right = (wishes[rows] @ items.T).to(exact), targets[rows, None]
             if excluded is not None:  # a padding of -1 takes nothing away
-                scores.scatter_add_(1, excluded[rows].clamp(min=0), torch.where(excluded[rows] < 0, 0.0, -torch.inf).to(exact))
-            error = scores.softmax(1)                                         # expected ...
+                scores.scatter_add_(
+                    1,
+                    excluded[rows].clamp(min=0),
+                    torch.where(excluded[rows] < 0, 0.0, -torch.inf).to(exact),
+                )
+            error = scores.softmax(1)  # expected ...
             log_sum = scores.amax(1) - error.amax(1).log()
-            loss = loss + (log_sum - (1 - label_smoothing) * scores.gather(1, right).squeeze(1)).sum()
+            loss = (
+                loss + (log_sum - (1 - label_smoothing) * scores.gather(1, right).squeeze(1)).sum()
+            )
             if label_smoothing:
                 loss = loss - label_smoothing * scores.mean(1).sum()
                 error -= label_smoothing / len(items)
-            error.scatter_add_(1, right, torch.full_like(right, label_smoothing - 1, dtype=exact))  # ... minus what came
+            # ... minus what came
+            error.scatter_add_(1, right, torch.full_like(right, label_smoothing - 1, dtype=exact))
             error = error.to(items.dtype)
             of_wishes[rows] = error @ items
             of_items += error.T @ wishes[rows]
@@ -85,18 +113,36 @@ class _SoftmaxOfProducts(torch.autograd.Function):
 def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -> torch.Tensor:
     """Which positions are no padding, bool like `targets`; checked."""
     if wishes.shape[:-1] != targets.shape:
-        raise ValueError(f"wishes {tuple(wishes.shape)} and targets {tuple(targets.shape)} do not fit. Mend: one target a position.")
+        raise ValueError(
+            f"wishes {tuple(wishes.shape)} and targets {tuple(targets.shape)} do not fit. Mend: "
+            "one target a position."
+        )
     real = targets != IGNORED
     if not real.any():
-        raise ValueError("all positions are padding: there is nothing to learn from. Mend: pass at least one history of two items.")
+        raise ValueError(
+            "all positions are padding: there is nothing to learn from. Mend: pass at least one "
+            "history of two items."
+        )
     if targets.max() >= n_items or targets.min() < IGNORED:
-        raise ValueError(f"a target lies outside the catalogue of {n_items} items. Mend: targets are positions in the catalogue.")
+        raise ValueError(
+            f"a target lies outside the catalogue of {n_items} items. Mend: targets are positions "
+            "in the catalogue."
+        )
     return real
 
 # %% ../nbs/04_losses.ipynb #962be26f
-def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative_vectors: torch.Tensor, *, targets: torch.Tensor,
-                    negatives: torch.Tensor, log_q: torch.Tensor, excluded: torch.Tensor | None = None) -> torch.Tensor:
-    """Cross-entropy over the true item and sampled ones, corrected for how often each is sampled; mean, nats.
+def sampled_softmax(
+    wishes: torch.Tensor,
+    target_vectors: torch.Tensor,
+    negative_vectors: torch.Tensor,
+    *,
+    targets: torch.Tensor,
+    negatives: torch.Tensor,
+    log_q: torch.Tensor,
+    excluded: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Cross-entropy over the true item and sampled ones, corrected for how often each is sampled;
+    mean, nats.
 
     Parameters
     ----------
@@ -109,98 +155,156 @@ def sampled_softmax(wishes: torch.Tensor, target_vectors: torch.Tensor, negative
 
     Source: Bengio and Senécal, 2008; Jean et al., 2015.
     """
-    if not len(wishes) == len(target_vectors) == len(targets) or not len(negative_vectors) == len(negatives) == len(log_q):
-        raise ValueError(f"{len(wishes)} wishes, {len(target_vectors)} target vectors, {len(targets)} targets; {len(negative_vectors)} negative vectors, "
-                         f"{len(negatives)} negatives, {len(log_q)} log_q. Mend: one target a wish, one probability a negative.")
+    if not len(wishes) == len(target_vectors) == len(targets) or not len(negative_vectors) == len(
+        negatives
+    ) == len(log_q):
+        raise ValueError(
+            f"{len(wishes)} wishes, {len(target_vectors)} target vectors, {len(targets)} targets; "
+            f"{len(negative_vectors)} negative vectors, "
+            f"{len(negatives)} negatives, {len(log_q)} log_q. Mend: one target a wish, one "
+            "probability a negative."
+        )
     true_scores = (wishes * target_vectors).sum(-1, keepdim=True)
     false_scores = wishes @ negative_vectors.T - (log_q + torch.tensor(len(negatives)).log())
     no_candidates = targets[:, None] == negatives
-    false_scores = false_scores.masked_fill(no_candidates if excluded is None else no_candidates | excluded, -torch.inf)
-    return F.cross_entropy(torch.cat([true_scores, false_scores], dim=1), torch.zeros(len(wishes), dtype=torch.long, device=wishes.device))
+    false_scores = false_scores.masked_fill(
+        no_candidates if excluded is None else no_candidates | excluded, -torch.inf
+    )
+    return F.cross_entropy(
+        torch.cat([true_scores, false_scores], dim=1),
+        torch.zeros(len(wishes), dtype=torch.long, device=wishes.device),
+    )
 
 # %% ../nbs/04_losses.ipynb #69ea5bee
 def bce(positive_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
-    """Pointwise binary cross-entropy, nats: positives ``[n]``, negatives ``[n, n_negatives]``, mean over both."""
+    """Pointwise binary cross-entropy, nats: positives ``[n]``, negatives ``[n, n_negatives]``, mean
+    over both.
+    """
     return gbce(positive_scores, negative_scores, n_items=None, t=0.0)
 
 
-def gbce(positive_scores: torch.Tensor, negative_scores: torch.Tensor, *, n_items: int | None, t: float = 0.75) -> torch.Tensor:
+def gbce(
+    positive_scores: torch.Tensor,
+    negative_scores: torch.Tensor,
+    *,
+    n_items: int | None,
+    t: float = 0.75,
+) -> torch.Tensor:
     """Binary cross-entropy calibrated for negative sampling from `n_items`; ``t=0`` is plain `bce`.
 
     Source: Petrov and Macdonald, *gSASRec*, 2023, equations 7 to 9.
     """
     if positive_scores.shape != negative_scores.shape[:-1]:
-        raise ValueError(f"positive {tuple(positive_scores.shape)} and negative scores {tuple(negative_scores.shape)} do not fit. Mend: [n] and [n, n_negatives].")
+        raise ValueError(
+            f"positive {tuple(positive_scores.shape)} and negative scores "
+            f"{tuple(negative_scores.shape)} do not fit. Mend: [n] and [n, n_negatives]."
+        )
     alpha = 1.0 if n_items is None else negative_scores.shape[-1] / (n_items - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     return (beta * F.softplus(-positive_scores) + F.softplus(negative_scores).mean(-1)).mean()
 
 
 def bpr(positive_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
-    """Bayesian personalised ranking: mean of ``-log sigmoid(positive - negative)``, in nats, for scores of one shape.
+    """Bayesian personalised ranking: mean of ``-log sigmoid(positive - negative)``, in nats, for
+    scores of one shape.
 
-    Source: Rendle et al., *BPR: Bayesian Personalized Ranking from Implicit Feedback*, 2009, section 4.
+    Source: Rendle et al., *BPR: Bayesian Personalized Ranking from Implicit Feedback*, 2009,
+    section 4.
     """
     if positive_scores.shape != negative_scores.shape:
-        raise ValueError(f"scores of unlike shape: {tuple(positive_scores.shape)} and {tuple(negative_scores.shape)}. Mend: one negative a positive.")
+        raise ValueError(
+            f"scores of unlike shape: {tuple(positive_scores.shape)} and "
+            f"{tuple(negative_scores.shape)}. Mend: one negative a positive."
+        )
     return F.softplus(negative_scores - positive_scores).mean()
 
 # %% ../nbs/04_losses.ipynb #07c2d9fd
 def masked_token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy, nats, over the positions whose label is not -100: logits ``[batch, length, vocabulary]``, labels ``[batch, length]``.
+    """Mean cross-entropy, nats, over the positions whose label is not -100: logits ``[batch,
+    length, vocabulary]``, labels ``[batch, length]``.
 
     Source: Devlin et al., *BERT*, 2019.
     """
     chosen = labels != NOT_CHOSEN
     if logits.shape[:-1] != labels.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit. Mend: one label a token.")
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit. Mend: one "
+            "label a token."
+        )
     if not chosen.any():
-        raise ValueError("no token is hidden in this batch, so there is nothing to guess. Mend: larger batches or a larger share.")
+        raise ValueError(
+            "no token is hidden in this batch, so there is nothing to guess. Mend: larger batches "
+            "or a larger share."
+        )
     return F.cross_entropy(logits[chosen].float(), labels[chosen])
 
 # %% ../nbs/04_losses.ipynb #ac3408e4
-def info_nce(anchors: torch.Tensor, partners: torch.Tensor, *, temperature: float = 0.05) -> torch.Tensor:
-    """Mean loss, nats, of finding the partner of each row among all partners; ``[n, dim]`` each, n at least 2. Source: van den Oord et al., 2018."""
+def info_nce(
+    anchors: torch.Tensor, partners: torch.Tensor, *, temperature: float = 0.05
+) -> torch.Tensor:
+    """Mean loss, nats, of finding the partner of each row among all partners; ``[n, dim]`` each, n
+    at least 2. Source: van den Oord et al., 2018.
+    """
     if anchors.shape != partners.shape or len(anchors) < 2:
-        raise ValueError(f"anchors {tuple(anchors.shape)} and partners {tuple(partners.shape)}. Mend: the same shape, at least two rows.")
+        raise ValueError(
+            f"anchors {tuple(anchors.shape)} and partners {tuple(partners.shape)}. Mend: the same "
+            "shape, at least two rows."
+        )
     cosines = F.normalize(anchors, dim=-1) @ F.normalize(partners, dim=-1).T
     return F.cross_entropy(cosines / temperature, torch.arange(len(anchors), device=anchors.device))
 
 
-def supervised_contrastive(vectors: torch.Tensor, labels: torch.Tensor, *, temperature: float = 0.1) -> torch.Tensor:
-    """Mean loss, nats, of finding the rows of the same label, ``[n, dim]`` and ``[n]``; rows without a partner count nothing. Source: Khosla et al., 2020, equation 2."""
+def supervised_contrastive(
+    vectors: torch.Tensor, labels: torch.Tensor, *, temperature: float = 0.1
+) -> torch.Tensor:
+    """Mean loss, nats, of finding the rows of the same label, ``[n, dim]`` and ``[n]``; rows
+    without a partner count nothing. Source: Khosla et al., 2020, equation 2.
+    """
     unit = F.normalize(vectors, dim=-1)
     itself = torch.eye(len(labels), dtype=torch.bool, device=vectors.device)
     log_p = ((unit @ unit.T) / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
     partner = (labels[:, None] == labels) & ~itself
     if not partner.any():
-        raise ValueError("no two rows share a label. Mend: larger batches, or batches drawn by label.")
+        raise ValueError(
+            "no two rows share a label. Mend: larger batches, or batches drawn by label."
+        )
     counted = partner.any(1)
     return -(log_p.masked_fill(~partner, 0).sum(1)[counted] / partner.sum(1)[counted]).mean()
 
 
 def alignment(anchors: torch.Tensor, partners: torch.Tensor) -> torch.Tensor:
-    """Mean squared distance of partners on the unit sphere, 0 to 4. Source: Wang and Isola, 2020."""
+    """Mean squared distance of partners on the unit sphere, 0 to 4. Source: Wang and Isola,
+    2020.
+    """
     return (F.normalize(anchors, dim=-1) - F.normalize(partners, dim=-1)).square().sum(-1).mean()
 
 
 def uniformity(vectors: torch.Tensor) -> torch.Tensor:
-    """Log of the mean Gaussian potential of all pairs on the unit sphere; 0 if all are one point, lower is more even. Source: Wang and Isola, 2020."""
+    """Log of the mean Gaussian potential of all pairs on the unit sphere; 0 if all are one point,
+    lower is more even. Source: Wang and Isola, 2020.
+    """
     return torch.pdist(F.normalize(vectors, dim=-1)).square().mul(-2).exp().mean().log()
 
 # %% ../nbs/04_losses.ipynb #6543acac
 def l2_sp(module: nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Half the squared distance of the trainable parameters from where they started; parameters that `start` does not hold count from zero.
+    """Half the squared distance of the trainable parameters from where they started; parameters
+    that `start` does not hold count from zero.
 
-    Source: Li, Grandvalet and Davoine, *Explicit Inductive Bias for Transfer Learning*, 2018, equation 1 and its "SP" penalty for new layers.
+    Source: Li, Grandvalet and Davoine, *Explicit Inductive Bias for Transfer Learning*, 2018,
+    equation 1 and its "SP" penalty for new layers.
     """
-    penalties = [(parameter - start[name]).square().sum() if name in start else parameter.square().sum()
-                 for name, parameter in module.named_parameters() if parameter.requires_grad]
+    penalties = [
+        (parameter - start[name]).square().sum() if name in start else parameter.square().sum()
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    ]
     return 0.5 * torch.stack(penalties).sum()
 
 
 class CompositeLoss:
-    """A weighted sum of losses that remembers its terms: ``CompositeLoss(target=1.0, source=0.3)(target=..., source=...)``."""
+    """A weighted sum of losses that remembers its terms: ``CompositeLoss(target=1.0,
+    source=0.3)(target=..., source=...)``.
+    """
 
     def __init__(self, **weights: float):
         if not weights:
@@ -208,11 +312,18 @@ class CompositeLoss:
         self.weights, self.last = weights, {}
 
     def __call__(self, **terms: torch.Tensor) -> torch.Tensor:
-        """The weighted sum; every term must be there. `last` holds each term and the total as floats."""
+        """The weighted sum; every term must be there. `last` holds each term and the total as
+        floats.
+        """
         if set(terms) != set(self.weights):
-            raise ValueError(f"terms {sorted(terms)}, but the weights are for {sorted(self.weights)}. Mend: pass each term once.")
+            raise ValueError(
+                f"terms {sorted(terms)}, but the weights are for {sorted(self.weights)}. Mend: "
+                "pass each term once."
+            )
         total = sum(self.weights[name] * term for name, term in terms.items())
         self.last = {**{name: term.item() for name, term in terms.items()}, "total": total.item()}
         if not torch.isfinite(total):
-            raise ValueError(f"the loss is no number: {self.last}. Mend: look at the term that is not finite.")
+            raise ValueError(
+                f"the loss is no number: {self.last}. Mend: look at the term that is not finite."
+            )
         return total

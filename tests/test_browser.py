@@ -81,10 +81,8 @@ def visit(browser, url: str) -> dict:
     """
     from selenium.webdriver.support.ui import WebDriverWait
 
-    (
-        browser.get_log("performance"),
-        browser.get_log("browser"),
-    )  # what is there is of the page before
+    # what is there is of the page before
+    browser.get_log("performance"), browser.get_log("browser")
     browser.get(url)
     WebDriverWait(browser, 30).until(
         lambda driver: driver.execute_script("return document.readyState") == "complete"

@@ -155,11 +155,12 @@ def test_every_format_reads_the_same(tmp_path, tables, tiny, ending):
         else:
             table.to_csv(path, index=False, sep="\t" if "tsv" in ending else ",")
         paths.append(path)
+    # a CSV file does not say what is a number
     expected = (
         tiny.interactions
         if "parquet" in ending or "json" in ending
         else tiny.interactions.astype({"user_id": str})
-    )  # a CSV file does not say what is a number
+    )
     assert Dataset.from_files(*paths).interactions.equals(expected)
 
 

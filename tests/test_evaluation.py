@@ -78,9 +78,8 @@ def test_mask_taken_from_a_sorted_copy(films, split):
         [split.train.interactions, split.valid.interactions, split.test.interactions]
     ).sort_index()
     ordered = sort_by_time(log)
-    is_last = (
-        ordered["user_id"] != ordered["user_id"].shift(-1)
-    ).to_numpy()  # right for the sorted copy, used on the file's order
+    # right for the sorted copy, used on the file's order
+    is_last = (ordered["user_id"] != ordered["user_id"].shift(-1)).to_numpy()
     wrong = with_parts(split, train=log[~is_last], valid=log.iloc[:0], test=log[is_last])
     assert "rows as the protocol gives them" in leaks(wrong) and "time travel" in leaks(wrong)
     with pytest.raises(LeakError, match="Mend"):
@@ -207,9 +206,8 @@ def test_one_user_numbered_like_their_target_is_chance(films):
     split = replace(
         films, interactions=films.interactions[films.interactions["user_id"].isin(users)]
     ).split("leave_one_out")
-    assert [
-        user for user, items in split.targets("test").items() if str(user) == str(items[0])
-    ]  # there is one
+    # there is one
+    assert [user for user, items in split.targets("test").items() if str(user) == str(items[0])]
     require_no_leak(split)
 
 
@@ -415,9 +413,8 @@ def test_ridge_reads_another_catalogue(split, encoder):
         and foreign.popularity_.sum() == 0
         and np.array_equal(ridge.factors_, before)
     )
-    assert np.array_equal(
-        foreign.factors_, ridge.with_items(items.iloc[:9]).factors_
-    )  # the same texts under other ids
+    # the same texts under other ids
+    assert np.array_equal(foreign.factors_, ridge.with_items(items.iloc[:9]).factors_)
     assert set(foreign.recommend({"x": [-1, -2]}, k=3)["item_id"]) <= set(range(-9, -2))
 
 
@@ -457,9 +454,8 @@ def test_a_dataset_of_one_moment_is_still_split_by_file_order():
 
 
 def test_a_list_of_one_has_no_diversity():
-    vectors = np.random.default_rng(0).normal(
-        size=(50, 7)
-    )  # lengths that do not come out at exactly one
+    # lengths that do not come out at exactly one
+    vectors = np.random.default_rng(0).normal(size=(50, 7))
     lists = ranked_lists(
         pd.DataFrame({"user_id": range(50), "item_id": range(50), "rank": 1}),
         {user: [0] for user in range(50)},
@@ -528,9 +524,8 @@ def test_fading_lets_the_newest_event_speak(make, fading, films, encoder):
 def test_ease_with_fading_by_hand(films):
     split = films.sample_users(80).split("leave_one_out")
     system, history = EASE(100.0, fading="1/age").fit(split.train), np.array([3, 9, 3, 20])
-    weights = (
-        system.weights_[20] + system.weights_[3] / 2 + system.weights_[9] / 3
-    )  # item 3 counts at its newest place
+    # item 3 counts at its newest place
+    weights = system.weights_[20] + system.weights_[3] / 2 + system.weights_[9] / 3
     assert np.allclose(system.score([history])[0], weights, atol=1e-6)
     assert np.allclose(
         EASE(100.0).fit(split.train).score([history])[0],
@@ -550,15 +545,15 @@ def test_fading_by_time_needs_times_and_gets_them(films):
     assert system.recommend({"x": items}, k=3, times={"x": dates}).equals(top)
     zoned = [date.tz_localize("UTC").tz_convert("Asia/Shanghai") for date in dates]
     assert system.recommend({"x": items}, k=3, times={"x": zoned}).equals(top)
-    assert np.isfinite(
-        system.recommend({"x": items}, k=3, times={"x": times[::-1]})["score"]
-    ).all()  # times that fall count as now
+    # times that fall count as now
+    assert np.isfinite(system.recommend({"x": items}, k=3, times={"x": times[::-1]})["score"]).all()
     log = pd.DataFrame({"user_id": ["x"] * 2, "item_id": items, "timestamp": times})
     assert system.recommend(replace(split.train, interactions=log), k=3).equals(top)
+    # evaluate hands the times over, also to an ensemble
     assert (
         evaluate(Ensemble([system, Popular().fit(split.train)]).join(), split).loc[0, "n_users"]
         == 80
-    )  # evaluate hands the times over, also to an ensemble
+    )
     for wrong in (None, {"x": times[:1]}, {"y": times}):
         with pytest.raises(ValueError, match="Mend"):
             system.recommend({"x": items}, times=wrong)
@@ -600,9 +595,8 @@ def test_tune_chooses_the_fading_on_validation(films):
         budget=8,
         progress=False,
     )
-    assert (
-        found.best["fading"] == "1/age" and found.trials["fading"].isna().any()
-    )  # both were tried
+    # both were tried
+    assert found.best["fading"] == "1/age" and found.trials["fading"].isna().any()
     flat = found.trials.loc[found.trials["fading"].isna(), "value"].max()
     assert found.value > flat and list(found.trials.columns) == [
         "trial",

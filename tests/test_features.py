@@ -88,9 +88,8 @@ def test_precisions_agree():
         for precision in ("float32", "bfloat16")
     )
     cosines = (exact.encode(TEXTS) * fast.encode(TEXTS)).sum(1)
-    assert (
-        cosines.min() > 0.999 and exact.fingerprint == fast.fingerprint
-    )  # the same encoder, read more or less exactly
+    # the same encoder, read more or less exactly
+    assert cosines.min() > 0.999 and exact.fingerprint == fast.fingerprint
 
 
 def test_another_tokenizer_or_architecture_is_another_encoder(encoder, own_cache):
@@ -143,9 +142,8 @@ def test_an_encoder_is_saved_and_loaded(encoder, own_cache, tmp_path):
         and again.source is own.source is None
     )
     assert np.array_equal(again.encode(TEXTS), own.encode(TEXTS))
-    assert (
-        TextEncoder.from_pretrained(str(tmp_path / "mine"), pooling="mean").pooling == "mean"
-    )  # what is said counts
+    # what is said counts
+    assert TextEncoder.from_pretrained(str(tmp_path / "mine"), pooling="mean").pooling == "mean"
     with pytest.raises(FileExistsError, match=r"exists already.*Mend"):
         own.save_pretrained(tmp_path / "mine")
 
@@ -206,9 +204,8 @@ def test_a_damaged_cache_costs_time_and_nothing_else(encoder, own_cache, damage,
     with caplog.at_level(logging.WARNING):
         assert ((encoder.encode(TEXTS) * good).sum(1) > 0.999).all()
     assert not damage or "Mend: remove" in caplog.text
-    assert (
-        path.read_bytes()[: len(damage)] == damage or not damage
-    )  # a file that is not ours to mend stays
+    # a file that is not ours to mend stays
+    assert path.read_bytes()[: len(damage)] == damage or not damage
 
 
 def test_a_cut_cache(encoder, own_cache):

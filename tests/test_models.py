@@ -270,10 +270,8 @@ def test_validation_counts_each_target_once_and_never_more_than_one():
         items,
     )
     known, wanted = validation_task(train, valid)
-    assert wanted == {1: [2], 2: [2]} and known == {
-        1: [0, 1],
-        2: [1],
-    }  # a repeat counts once; who has no history is not asked
+    # a repeat counts once; who has no history is not asked
+    assert wanted == {1: [2], 2: [2]} and known == {1: [0, 1], 2: [1]}
     assert 0 <= mean_ndcg(Popular().fit(train), known, wanted) <= 1
 
 
@@ -317,9 +315,8 @@ def test_a_refit_keeps_the_schedule_and_sees_everything(kind, few, encoder, tmp_
     by_hand._start(few.train_valid)
     by_hand._train(few.train_valid, None, 6, None, last_epoch=searched.best_epoch_)
     assert same_bits(weights(by_hand), weights(shipped))
-    again = make().fit(
-        few.train, few.valid, epochs=6, refit=True, checkpoint=path
-    )  # both from their checkpoints
+    # both from their checkpoints
+    again = make().fit(few.train, few.valid, epochs=6, refit=True, checkpoint=path)
     assert same_bits(weights(again), weights(shipped))
 
 

@@ -83,9 +83,10 @@ def test_every_row_is_in_one_batch_and_batches_keep_to_the_budget():
         sorted(np.concatenate(batches)) == list(range(500))
         and max(lengths[batch].max() * len(batch) for batch in batches) <= 200
     )
+    # longer than the budget: alone
     assert [
         len(batch) for batch in batches_by_length(np.array([500, 7]), 200, np.random.default_rng(0))
-    ] == [1, 1]  # longer than the budget: alone
+    ] == [1, 1]
 
 
 def test_a_corpus_smaller_than_a_batch_trains(tokenizer):

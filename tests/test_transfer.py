@@ -118,9 +118,8 @@ def test_popularity_that_is_given_moves_with_the_catalogue(horror, encoder, tmp_
         larger.text_vectors_[:5, -1], np.log1p(counts[:5])
     )
     foreign = first.assign(item_id=-first["item_id"])
-    assert (
-        source.with_items(foreign).text_vectors_[:, -1] == 0
-    ).all()  # nothing is known of any of them
+    # nothing is known of any of them
+    assert (source.with_items(foreign).text_vectors_[:, -1] == 0).all()
     half = replace(
         horror.train, interactions=horror.train.interactions.iloc[::2].reset_index(drop=True)
     )

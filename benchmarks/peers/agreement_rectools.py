@@ -56,9 +56,8 @@ values |= {
     "serendipity": Serendipity(k).calc_per_user(lists, targets, log, catalogue),
     "diversity": IntraListDiversity(k, CosineDistance()).calc_per_user(lists),
 }
-few = (
-    targets.groupby("user_id")["item_id"].transform("size") <= k
-)  # beyond that RecTools divides MAP by all targets, also by those that no list of k can hold
+# beyond that RecTools divides MAP by all targets, also by those that no list of k can hold
+few = targets.groupby("user_id")["item_id"].transform("size") <= k
 values["map"] = MAP(k).calc_per_user(lists, targets[few]).reindex(lists["user_id"].unique())
 table = pd.DataFrame(values).assign(
     coverage=CatalogCoverage(k, normalize=True).calc(lists, catalogue)

@@ -46,9 +46,8 @@ with peer:
         train, None, verbose=False, saved=False, show_progress=False
     )
 if name != "EASE":
-    peer.write(
-        peer.users[:0], np.zeros((0, 11)), np.zeros((0, 11)), ["recbole", "torch"]
-    )  # no lists
+    # no lists
+    peer.write(peer.users[:0], np.zeros((0, 11)), np.zeros((0, 11)), ["recbole", "torch"])
     sys.exit()
 rows = torch.tensor(dataset.token2id("user_id", peer.users.astype(str)))
 scores = model.full_sort_predict({"user_id": rows}).view(len(rows), -1).detach()

@@ -24,9 +24,8 @@ for row, user in enumerate(peer.users):
 longest = int(histories.map(len).max())
 scores, items = model.predict_topk(inputs, k=min(longest + 11, len(model.item_id_mapping)))
 kept_items, kept_scores = [], []
-for row, user in enumerate(
-    peer.users
-):  # what the user has is left out here, since the model does not do it
+# what the user has is left out here, since the model does not do it
+for row, user in enumerate(peer.users):
     new = ~np.isin(items[row].numpy(), histories[user])
     kept_items.append(items[row].numpy()[new][:11])
     kept_scores.append(scores[row].numpy()[new][:11])
