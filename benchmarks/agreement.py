@@ -11,7 +11,7 @@ from run import save
 from speed import answer
 
 from llmrec import Dataset
-from llmrec.evaluation import (
+from llmrec.metrics import (
     ACCURACY,
     coverage,
     diversity,

@@ -19,15 +19,10 @@ from environments import PeerError, run_adapter
 from run import peer_lists, peer_table, save_rows
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
-from llmrec.evaluation import ndcg
-from llmrec.models import (
-    NegativeSampler,
-    Run,
-    SequentialModel,
-    TrainingConfig,
-    batch_loss,
-    training_batch,
-)
+from llmrec.metrics import ndcg
+from llmrec.models import SequentialModel, TrainingConfig
+from llmrec.sequential import NegativeSampler, batch_loss, training_batch
+from llmrec.training import Run
 
 REACHED = 0.080
 PLAIN = TrainingConfig(

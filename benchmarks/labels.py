@@ -25,7 +25,8 @@ from snownlp.classification.bayes import Bayes
 from transformers import AutoTokenizer
 
 from llmrec import TextEncoder, TransferClassifier
-from llmrec.pretraining import new_model, review_model, split_reviews
+from llmrec.masking import new_model
+from llmrec.pretraining import review_model, split_reviews
 
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
 # "very [MASK]!": the vector of what the model would put there

@@ -35,27 +35,16 @@ import torch
 from environments import PeerError, run_adapter
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
-from llmrec.data import atomic_file, sort_by_time
-from llmrec.evaluation import (
-    ALS,
-    EASE,
-    ContentKNN,
-    ItemKNN,
-    Popular,
-    RecentlyPopular,
-    RidgeFromText,
-    Tuning,
-    bootstrap_interval,
-    compare_users,
-    ease_and_content,
-    evaluate_users,
-    hit_rate,
-    ndcg,
-    ranked_lists,
-    require_no_leak,
-    tune,
-)
-from llmrec.models import TEXT_AND_ID, Ensemble, SequentialRecommender, TrainingConfig
+from llmrec.assets import atomic_file
+from llmrec.baselines import ALS, EASE, ContentKNN, ItemKNN, RidgeFromText, ease_and_content
+from llmrec.data import sort_by_time
+from llmrec.evaluation import compare_users, evaluate_users
+from llmrec.leaks import require_no_leak
+from llmrec.metrics import bootstrap_interval, hit_rate, ndcg, ranked_lists
+from llmrec.models import TEXT_AND_ID, TrainingConfig
+from llmrec.recommenders import Ensemble, Popular, RecentlyPopular
+from llmrec.sequential import SequentialRecommender
+from llmrec.tuning import Tuning, tune
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE / ".runs"

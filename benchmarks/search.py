@@ -25,7 +25,9 @@ from transfer import shop
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, sort_by_time
-from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
+from llmrec.models import TrainingConfig
+from llmrec.recommenders import Ensemble
+from llmrec.sequential import mean_ndcg, validation_task
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3

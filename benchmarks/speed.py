@@ -25,18 +25,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from llmrec import TextEncoder, load_dataset
-from llmrec.data import fetch_asset
-from llmrec.evaluation import hit_rate, ndcg, ranked_lists
-from llmrec.features import uses_bfloat16
+from llmrec.assets import fetch_asset
+from llmrec.compute import uses_bfloat16
+from llmrec.masking import new_model, token_pieces, train_tokenizer
+from llmrec.metrics import hit_rate, ndcg, ranked_lists
 from llmrec.pretraining import (
     MaskedLanguageModelTrainer,
     PretrainingConfig,
     _batches,
     _step,
-    new_model,
     split_reviews,
-    token_pieces,
-    train_tokenizer,
 )
 
 SITE_PACKAGES = next(path for path in sys.path if path.endswith("site-packages"))

@@ -20,7 +20,8 @@ from pathlib import Path
 import pandas as pd
 from run import save
 
-from llmrec import TextEncoder, features, load_dataset
+import llmrec.encoder
+from llmrec import TextEncoder, load_dataset
 
 
 def texts(n: int) -> list[str]:
@@ -31,7 +32,7 @@ def texts(n: int) -> list[str]:
 
 def work(folder: Path, n: int) -> dict:
     """Encode all, with a cache in `folder`; how many were computed, seconds, and peak memory."""
-    features.cache_folder = lambda: folder  # only the vectors: the model stays where it is
+    llmrec.encoder.cache_folder = lambda: folder  # only the vectors: the model stays where it is
     encoder, computed = TextEncoder.from_pretrained(), []
     forward = encoder._forward
     encoder._forward = lambda tokens: computed.append(len(tokens)) or forward(tokens)

@@ -20,28 +20,18 @@ import pandas as pd
 from run import HERE, RUNS, chosen_parts, machine, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
-from llmrec.data import Dataset, Split
-from llmrec.evaluation import (
-    ContentKNN,
-    RidgeFromText,
-    bootstrap_interval,
-    compare_users,
-    evaluate_users,
-    ndcg,
-    ranked_lists,
-)
-from llmrec.models import Ensemble, TrainingConfig, mean_ndcg, validation_task
+from llmrec.baselines import ContentKNN, RidgeFromText
+from llmrec.classification import taken_together, tune_encoder
+from llmrec.data import Dataset
+from llmrec.domains import CONTENT, TRANSFERABLE, some_users, transfer_report, zero_shot
+from llmrec.evaluation import compare_users, evaluate_users
+from llmrec.metrics import bootstrap_interval, ndcg, ranked_lists
+from llmrec.models import TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.transfer import (
-    CONTENT,
-    STRATEGIES,
-    TRANSFERABLE,
-    some_users,
-    taken_together,
-    transfer_report,
-    tune_encoder,
-    zero_shot,
-)
+from llmrec.recommenders import Ensemble
+from llmrec.sequential import mean_ndcg, validation_task
+from llmrec.splits import Split
+from llmrec.transfer import STRATEGIES
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 DEPARTMENTS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from llmrec.data import ASSETS, Asset, fetch_asset
+from llmrec.assets import ASSETS, Asset, fetch_asset
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT / "_proc", ROOT / "_docs"

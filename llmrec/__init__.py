@@ -1,9 +1,12 @@
-"""Transfer learning from language models to recommender systems."""
+"""Transfer learning from language models to recommender systems.
+
+Every public name of every chapter can be imported from here. Its module is loaded when the name is
+first asked for, so that a program waits for torch only if it uses a model.
+"""
+
 __version__ = "0.1.0"
 
-from llmrec.data import Dataset, Split, fetch_asset, load_dataset
-from llmrec.evaluation import compare, evaluate
-from llmrec.features import TextEncoder
-from llmrec.transfer import TransferClassifier, TransferRecommender
+import lazy_loader
 
-__all__ = ["Dataset", "Split", "TextEncoder", "TransferClassifier", "TransferRecommender", "compare", "evaluate", "fetch_asset", "load_dataset"]
+# the names and where they are: __init__.pyi, which docs/stub.py writes
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

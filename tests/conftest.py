@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from llmrec import Dataset, TextEncoder
-from llmrec.data import load_dataset
-from llmrec.transfer import TrainingConfig, TransferRecommender
+from llmrec.datasets import load_dataset
+from llmrec.models import TrainingConfig
+from llmrec.transfer import TransferRecommender
 
 
 @pytest.fixture(scope="session")

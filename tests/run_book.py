@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from llmrec.data import atomic_file
+from llmrec.assets import atomic_file
 
 # a progress bar: nothing to see once it is done
 WIDGET = "application/vnd.jupyter.widget-view+json"

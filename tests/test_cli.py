@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from llmrec.case_study import main
+from llmrec.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_installed_command_knows_its_commands():
         [
             sys.executable,
             "-c",
-            "import sys; from llmrec.case_study import main; sys.exit(main(['--help']))",
+            "import sys; from llmrec.cli import main; sys.exit(main(['--help']))",
         ],
         capture_output=True,
         text=True,

@@ -10,19 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec import Dataset, Split, load_dataset
-from llmrec.data import (
-    PROTOCOLS,
-    AssetError,
-    DataError,
-    LeakError,
-    fetch_asset,
-    normalise_title,
-    plot_activity,
-    read_amazon,
-    read_movielens,
-    read_recbole,
-    read_table,
-)
+from llmrec.assets import AssetError, fetch_asset
+from llmrec.data import DataError
+from llmrec.datasets import normalise_title, plot_activity
+from llmrec.files import read_amazon, read_movielens, read_recbole, read_table
+from llmrec.splits import PROTOCOLS, LeakError
 
 BAD_LOGS = {
     "missing column": (

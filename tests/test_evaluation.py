@@ -13,33 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec import Dataset, compare, evaluate
-from llmrec.data import DataError, LeakError, sort_by_time
+from llmrec.baselines import ALS, EASE, ContentKNN, ItemKNN, RidgeFromText
+from llmrec.classification import evaluate_classifier
+from llmrec.data import DataError, sort_by_time
 from llmrec.evaluation import (
-    ACCURACY,
-    ALS,
-    EASE,
-    ContentKNN,
-    ItemKNN,
-    Popular,
-    RidgeFromText,
-    auc,
-    audit,
-    choose,
     compare_users,
-    diversity,
-    evaluate_classifier,
     evaluate_groups,
     evaluate_users,
-    ranked_lists,
-    require_no_leak,
     shuffle_test,
     side_by_side,
-    tune,
-    tuned_baselines,
     user_groups,
-    wilson_interval,
 )
-from llmrec.models import Ensemble
+from llmrec.leaks import audit, require_no_leak
+from llmrec.metrics import ACCURACY, auc, diversity, ranked_lists, wilson_interval
+from llmrec.recommenders import Ensemble, Popular
+from llmrec.splits import LeakError
+from llmrec.tuning import choose, tune, tuned_baselines
 
 
 @pytest.fixture(scope="module")
@@ -623,7 +612,8 @@ def test_a_catalogue_too_large_for_pairs_is_named_and_the_rest_goes_on(
     films, encoder, monkeypatch, caplog
 ):
     split = films.sample_users(40).split("leave_one_out")
-    monkeypatch.setattr("llmrec.evaluation.MOST_ITEMS", 1_000)
+    for room in ("baselines", "tuning"):
+        monkeypatch.setattr(f"llmrec.{room}.MOST_ITEMS", 1_000)
     for system in (EASE(), ItemKNN()):
         with pytest.raises(ValueError, match=r"1,682 x 1,682 pairs of items.*GB.*Mend"):
             system.fit(split.train)

@@ -14,17 +14,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from llmrec import TextEncoder
-from llmrec.features import (
-    OPTIONS_FILE,
-    EncodingError,
-    FeatureExtractor,
-    VectorCache,
-    clean_text,
-    fuse,
-    keyphrases,
-    preprocess,
-    vader_sentiment,
-)
+from llmrec.encoder import OPTIONS_FILE, VectorCache
+from llmrec.features import FeatureExtractor, fuse
+from llmrec.text import EncodingError, clean_text, keyphrases, preprocess, vader_sentiment
 
 TEXTS = [
     "Alien (1979), Horror Sci-Fi",
@@ -38,7 +30,7 @@ TEXTS = [
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """A cache that no other test has filled; returns the file of an encoder."""
-    monkeypatch.setattr("llmrec.features.cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("llmrec.encoder.cache_folder", lambda: tmp_path)
     return lambda encoder: tmp_path / "vectors" / f"{encoder.fingerprint[:12]}.sqlite"
 
 
@@ -262,9 +254,9 @@ def test_preprocess_keeps_order_and_mixed_languages():
 def test_a_missing_extra_is_named(monkeypatch, module, text):
     import sys
 
-    from llmrec import features
+    from llmrec import text as texts_room
 
-    for pipeline in (features._english_pipeline, features._chinese_tagger):
+    for pipeline in (texts_room._english_pipeline, texts_room._chinese_tagger):
         pipeline.cache_clear()
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=r"llmrec\[words\]"):

@@ -10,14 +10,10 @@ import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
+from llmrec.classification import TransferClassifier
+from llmrec.masking import new_model, train_tokenizer
 from llmrec.models import TrainingConfig
-from llmrec.pretraining import (
-    MaskedLanguageModelTrainer,
-    PretrainingConfig,
-    new_model,
-    train_tokenizer,
-)
-from llmrec.transfer import TransferClassifier
+from llmrec.pretraining import MaskedLanguageModelTrainer, PretrainingConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

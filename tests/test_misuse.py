@@ -14,11 +14,13 @@ import pytest
 from sklearn.exceptions import NotFittedError
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
-from llmrec.case_study import main
+from llmrec.baselines import EASE
+from llmrec.cli import main
 from llmrec.data import DataError, as_dates, time_unit
-from llmrec.evaluation import EASE, Popular
-from llmrec.features import EncodingError, clean_text
-from llmrec.models import SequentialRecommender, TrainingConfig
+from llmrec.models import TrainingConfig
+from llmrec.recommenders import Popular
+from llmrec.sequential import SequentialRecommender
+from llmrec.text import EncodingError, clean_text
 
 SMALL = TrainingConfig(fusion="id", dim=8, n_layers=1)
 

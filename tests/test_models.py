@@ -9,22 +9,18 @@ import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
-from llmrec.evaluation import Popular
 from llmrec.losses import full_softmax, sampled_softmax
-from llmrec.models import (
-    Dropout,
-    Ensemble,
-    ItemTower,
+from llmrec.models import Dropout, ItemTower, SequentialModel, TrainingConfig
+from llmrec.recommenders import Ensemble, Popular
+from llmrec.sequential import (
     NegativeSampler,
-    SequentialModel,
     SequentialRecommender,
-    TrainingConfig,
     batch_loss,
     mean_ndcg,
     train,
     validation_task,
 )
-from llmrec.pretraining import CheckpointError
+from llmrec.training import CheckpointError
 
 SMALL = TrainingConfig(
     fusion="id", profile_dim=4, dim=8, n_layers=1, batch_size=16, warmup_epochs=1
@@ -46,7 +42,7 @@ def same_bits(one, other):
 
 @pytest.mark.parametrize("killed_after", [1, 2])
 def test_killed_and_resumed_is_bit_identical(few, tmp_path, monkeypatch, killed_after):
-    import llmrec.models as models
+    import llmrec.sequential as models
 
     whole = SequentialRecommender(config=SMALL, seed=3, progress=False).fit(
         few.train, few.valid, epochs=4
@@ -97,7 +93,7 @@ def test_checkpoints_of_other_runs_and_damaged_ones_are_refused_and_kept(few, tm
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(few, tmp_path, monkeypatch):
-    import llmrec.pretraining as pretraining
+    import llmrec.training as training
 
     path = tmp_path / "run"
     SequentialRecommender(config=SMALL, progress=False).fit(few.train, epochs=1, checkpoint=path)
@@ -106,7 +102,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(few, tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pretraining, "save_file", full)
+    monkeypatch.setattr(training, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         SequentialRecommender(config=SMALL, progress=False).fit(
             few.train, epochs=1, checkpoint=tmp_path / "other"

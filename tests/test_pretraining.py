@@ -10,17 +10,9 @@ import torch
 from transformers import AutoModel
 
 from llmrec import TextEncoder, pretraining
-from llmrec.pretraining import (
-    CheckpointError,
-    CorpusError,
-    MaskedLanguageModelTrainer,
-    PretrainingConfig,
-    batches_by_length,
-    new_model,
-    pretrain,
-    token_pieces,
-    train_tokenizer,
-)
+from llmrec.masking import CorpusError, new_model, token_pieces, train_tokenizer
+from llmrec.pretraining import MaskedLanguageModelTrainer, PretrainingConfig, pretrain
+from llmrec.training import CheckpointError, batches_by_length
 
 TEXTS = [
     f"这本书的第{number}章很好看 great book" for number in range(30)
@@ -98,7 +90,8 @@ def test_accumulated_batches_are_one_batch(tokenizer):
     """Without dropout the gradient of several batches is that of their union: compare with a mean
     over all chosen positions.
     """
-    from llmrec.pretraining import _step, masked_loss
+    from llmrec.masking import masked_loss
+    from llmrec.pretraining import _step
 
     one = trainer(tokenizer)
     batches = [token_pieces(tokenizer, TEXTS[:4]), token_pieces(tokenizer, TEXTS[4:14])]
@@ -169,9 +162,9 @@ def test_saving_onto_what_is_there_is_an_error(tokenizer, tmp_path):
 def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkeypatch):
     path, calls = tmp_path / "run.safetensors", []
     straight = parameters(trainer(tokenizer).fit(TEXTS))
-    from llmrec import pretraining
+    from llmrec import training
 
-    save_file = pretraining.save_file
+    save_file = training.save_file
 
     def full(*args, **options):
         calls.append(1)
@@ -179,7 +172,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tokenizer, tmp_path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         save_file(*args, **options)
 
-    monkeypatch.setattr(pretraining, "save_file", full)
+    monkeypatch.setattr(training, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         trainer(tokenizer).fit(TEXTS, checkpoint=path)
     monkeypatch.undo()

@@ -10,10 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmrec import TransferClassifier, TransferRecommender, compare, evaluate
-from llmrec.evaluation import EASE, ContentKNN, ItemKNN, Popular, RecentlyPopular
-from llmrec.features import EncodingError, TextEncoder
-from llmrec.models import Recommender
-from llmrec.transfer import ModelError, TrainingConfig
+from llmrec.baselines import EASE, ContentKNN, ItemKNN
+from llmrec.encoder import TextEncoder
+from llmrec.models import TrainingConfig
+from llmrec.recommenders import Popular, RecentlyPopular, Recommender
+from llmrec.text import EncodingError
+from llmrec.transfer import ModelError
 
 
 @settings(

@@ -11,19 +11,12 @@ import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder
-from llmrec.evaluation import RidgeFromText
+from llmrec.baselines import RidgeFromText
+from llmrec.classification import TransferClassifier, tune_encoder
+from llmrec.domains import catalogue_overlap, transfer_report, zero_shot
+from llmrec.masking import new_model, train_tokenizer
 from llmrec.models import TrainingConfig
-from llmrec.pretraining import new_model, train_tokenizer
-from llmrec.transfer import (
-    STRATEGIES,
-    ModelError,
-    TransferClassifier,
-    TransferRecommender,
-    catalogue_overlap,
-    transfer_report,
-    tune_encoder,
-    zero_shot,
-)
+from llmrec.transfer import STRATEGIES, ModelError, TransferRecommender
 
 REVIEWS = [
     f"{start} {thing}"

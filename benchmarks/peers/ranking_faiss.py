@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from llmrec.models import Recommender
+from llmrec.recommenders import Recommender
 
 n_users, n_items, dim = int(sys.argv[2]), int(sys.argv[3]), 64
 random = np.random.default_rng(0)
