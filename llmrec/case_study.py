@@ -26,7 +26,7 @@ from .compute import Cost
 from .data import Dataset
 from .datasets import load_dataset, plot_activity, plot_long_tail, plot_text_lengths
 from .encoder import TextEncoder
-from .evaluation import compare_users, copy_of, evaluate_users, summarise
+from .evaluation import compare_users, copy_histories, evaluate_users, summarise
 from .metrics import bootstrap_interval, coverage, hit_rate, ndcg, ranked_lists
 from .models import TEXT_AND_ID
 from .plots import BLUE, new_figure
@@ -37,8 +37,8 @@ from .tuning import choose, tuned_baselines
 
 # %% auto #0
 __all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'build_systems', 'Study', 'study_dataset', 'what_to_ship',
-           'cost_row', 'for_reading', 'show_people', 'score_lists', 'new_products', 'opened_department', 'write_page',
-           'run_case_study']
+           'cost_row', 'format_table', 'example_users', 'score_lists', 'new_products', 'opened_department',
+           'write_page', 'run_case_study']
 
 # %% ../nbs/25_case_study.ipynb #4abe2eb9
 OURS, OURS_WITH_IDS, OURS_TOGETHER, OURS_AND_EASE = (
@@ -75,7 +75,7 @@ def build_systems(
 class Study:
     """What came out for one dataset.
 
-    `table` (numbers, a row a system; see `for_reading`), `comparison`, `verdict`, `examples`, how
+    `table` (numbers, a row a system; see `format_table`), `comparison`, `verdict`, `examples`, how
     it was made, and `more` tables by title.
     """
 
@@ -88,7 +88,7 @@ class Study:
     recommender: TransferRecommender
     more: dict[str, pd.DataFrame] = field(default_factory=dict)
 
-
+# %% ../nbs/25_case_study.ipynb #b8d00358
 def study_dataset(
     dataset: Dataset,
     split: Split,
@@ -137,11 +137,11 @@ def study_dataset(
         pd.DataFrame.from_dict(rows, orient="index"),
         compare_users(values, seed=seed),
         what_to_ship(values, costs, seed=seed),
-        show_people(systems, split, seed=seed),
+        example_users(systems, split, seed=seed),
         systems[OURS],
     )
 
-
+# %% ../nbs/25_case_study.ipynb #0d5557dd
 def what_to_ship(
     values: Mapping[str, pd.Series], costs: Mapping[str, Cost], *, seed: int = 0
 ) -> str:
@@ -205,8 +205,8 @@ def _cost_of_all(costs: Sequence[Cost]) -> Cost:
         seconds=sum(cost.seconds for cost in costs), peak_mb=max(cost.peak_mb for cost in costs)
     )
 
-
-def for_reading(table: pd.DataFrame) -> pd.DataFrame:
+# %% ../nbs/25_case_study.ipynb #783d483b
+def format_table(table: pd.DataFrame) -> pd.DataFrame:
     """A table of numbers as one would print it: a measure with its interval in one cell, ``0.0813
     [0.0701, 0.0925]``.
     """
@@ -235,7 +235,7 @@ def _n_numbers(system: Recommender) -> int:
     )
 
 # %% ../nbs/25_case_study.ipynb #77762cdf
-def show_people(
+def example_users(
     systems: Mapping, split: Split, *, n_people: int = 5, k: int = 5, seed: int = 0
 ) -> list[dict]:
     """For `n_people` test users drawn with `seed`: last items of the history, what came next, and
@@ -248,7 +248,9 @@ def show_people(
         len(candidates), min(n_people, len(candidates)), replace=False
     )
     chosen = {candidates[row]: histories[candidates[row]] for row in people}
-    lists = {name: system.recommend(copy_of(chosen), k=k) for name, system in systems.items()}
+    lists = {
+        name: system.recommend(copy_histories(chosen), k=k) for name, system in systems.items()
+    }
     return [
         {
             "user": user,
@@ -280,7 +282,7 @@ def score_lists(
     rows = {}
     for name, system in systems.items():
         lists = ranked_lists(
-            system.recommend(copy_of(histories), k=10, candidates=list(candidates)),
+            system.recommend(copy_histories(histories), k=10, candidates=list(candidates)),
             targets,
             k=10,
             items=candidates,
@@ -294,7 +296,7 @@ def score_lists(
         } | {"coverage@10": coverage(lists)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
-
+# %% ../nbs/25_case_study.ipynb #8fb114f1
 def new_products(
     recommender: TransferRecommender,
     split: Split,
@@ -321,7 +323,7 @@ def new_products(
     if not targets:
         raise ValueError(
             f"no user of the split bought a product that was first sold in the last {days} days. "
-            "Mend: a larger number of days."
+            "Pass a larger number of days."
         )
     new = pd.DataFrame({"text": sorted(set(arrived["text"]))}).assign(
         item_id=lambda table: "new: " + table["text"]
@@ -371,11 +373,11 @@ def opened_department(
     """
     if department not in set(everything.items["department"]):
         raise ValueError(
-            f"department={department!r} is not in the items. Mend: use one of "
+            f"department={department!r} is not in the items. Use one of "
             f"{sorted(set(everything.items['department']))}."
         )
-    moments = everything.first_interactions().split("temporal").manifest
-    opened, tested = pd.Timestamp(moments["valid_from"]), pd.Timestamp(moments["test_from"])
+    timestamps = everything.first_interactions().split("temporal").manifest
+    opened, tested = pd.Timestamp(timestamps["valid_from"]), pd.Timestamp(timestamps["test_from"])
     inside = everything.items.loc[everything.items["department"] == department, "item_id"].tolist()
     log = everything.interactions
     log = (
@@ -445,7 +447,8 @@ def opened_department(
     )
 
 # %% ../nbs/25_case_study.ipynb #cc6a2217
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;
+margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;font-size:14px;margin:1em 0;display:block;overflow-x:auto}
 th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}
 img{max-width:100%}.hit{font-weight:bold;color:#1f4e79}small{color:#666}"""
@@ -463,7 +466,7 @@ def write_page(studies: Sequence[Study], path: Path) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
-
+# %% ../nbs/25_case_study.ipynb #954c1622
 def _study_section(study: Study) -> str:
     manifest, n_users = study.split.manifest, len(study.split.targets())
     return (
@@ -471,14 +474,14 @@ def _study_section(study: Study) -> str:
         f"{n_users:,} test users, {manifest['n_items']:,} items ranked for each; "
         "95 % bootstrap intervals over users. One seed for ours; split "
         f"{manifest['content_hash'][:12]}.</p>"
-        + for_reading(study.table).to_html(border=0)
+        + format_table(study.table).to_html(border=0)
         + f"<p><strong>{html.escape(study.verdict)}</strong></p><h3>Ours against each, on the "
         "same users (NDCG@10)</h3>"
         + study.comparison.round(4).to_html(border=0, index=False)
         + _picture(_plot_data, study, "long tail, activity over time and text lengths")
         + _picture(_plot_result, study, "NDCG@10 of each system, and training over epochs")
         + "".join(
-            f"<h3>{html.escape(title)}</h3>{for_reading(table).to_html(border=0)}"
+            f"<h3>{html.escape(title)}</h3>{format_table(table).to_html(border=0)}"
             for title, table in study.more.items()
         )
         + "<h3>Five people</h3><p><small>Bold: what the person really took next.</small></p>"
@@ -496,7 +499,8 @@ def _person(person: Mapping) -> str:
     return (
         f"<h4>User {html.escape(str(person['user']))}</h4><p>Last taken: "
         f"{html.escape('; '.join(person['history']))}.<br>"
-        f"Really took next: {html.escape('; '.join(person['next']))}.</p><table><tr>{columns}</tr><tr>{cells}</tr></table>"
+        f"Really took next: {html.escape('; '.join(person['next']))}.</p>"
+        f"<table><tr>{columns}</tr><tr>{cells}</tr></table>"
     )
 
 # %% ../nbs/25_case_study.ipynb #346a632a

@@ -40,7 +40,7 @@ from llmrec.transfer import (
 )
 
 # %% auto #0
-__all__ = ['TransferClassifier', 'taken_together', 'tune_encoder', 'evaluate_classifier', 'plot_calibration']
+__all__ = ['TransferClassifier', 'co_occurring_items', 'tune_encoder', 'evaluate_classifier', 'plot_calibration']
 
 # %% ../nbs/23_classification.ipynb #a63c6711
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -106,16 +106,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         """Learn from texts and labels of equal number, at least two classes. Returns self."""
         strategies = ["probe", *(name for name in STRATEGIES if name != "zero_shot")]
         if self.strategy not in strategies:
-            raise ValueError(
-                f"strategy={self.strategy!r} is not known. Mend: use one of {strategies}."
-            )
+            raise ValueError(f"strategy={self.strategy!r} is not known. Use one of {strategies}.")
         if len(texts) != len(labels):
             raise ValueError(
-                f"{len(texts)} texts and {len(labels)} labels. Mend: one label a text."
+                f"{len(texts)} texts and {len(labels)} labels. Pass one label for each text."
             )
         if len(set(labels)) < 2:
             raise ValueError(
-                f"only one class in the labels: {set(labels)}. Mend: pass examples of at least two."
+                f"only one class in the labels: {set(labels)}. Pass examples of at least two."
             )
         texts = check_texts(texts)
         with Cost() as self.cost_:
@@ -232,12 +230,12 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
         side.detach().cpu().double().numpy() for side in (network.head.weight, network.head.bias)
     )
 
-
+# %% ../nbs/23_classification.ipynb #1879fcce
 def _descend(loss: torch.Tensor, optimizer: torch.optim.Optimizer, step: int) -> None:
     """One step down a loss, with gradients clipped at length 1."""
     if not torch.isfinite(loss):
         raise ValueError(
-            f"the loss is {loss.item()} in step {step}; what was given is as it was. Mend: a "
+            f"the loss is {loss.item()} in step {step}; what was given is as it was. A "
             "lower learning_rate."
         )
     optimizer.zero_grad()
@@ -256,7 +254,7 @@ def _stack_of(model: nn.Module) -> str:
     if not stacks:
         raise ValueError(
             f"{type(model).__name__} has no list of layers, so no layer of it can be told from "
-            "another. Mend: use strategy='probe'."
+            "another. Use strategy='probe'."
         )
     return max(stacks, key=lambda name: len(stacks[name]))
 
@@ -272,7 +270,7 @@ def _with_model(encoder: TextEncoder, model: nn.Module) -> TextEncoder:
         device=str(encoder.device),
     )
 
-
+# %% ../nbs/23_classification.ipynb #3843b345
 def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder:
     """The encoder after `reshape_layers`; itself, if there is nothing to do."""
     if not any(surgery.values()):
@@ -284,7 +282,9 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
     return _with_model(encoder, model)
 
 # %% ../nbs/23_classification.ipynb #e05880b1
-def taken_together(train: Dataset, n_pairs: int, *, window: int = 3, seed: int = 0) -> pd.DataFrame:
+def co_occurring_items(
+    train: Dataset, n_pairs: int, *, window: int = 3, seed: int = 0
+) -> pd.DataFrame:
     """Pairs of items that one user took at most `window` events apart, drawn at random, ``item_id,
     partner_id``; a popular item is drawn no more often than its share.
     """
@@ -328,8 +328,8 @@ def tune_encoder(
     texts, partners = check_texts(texts), check_texts(partners or texts)
     if len(texts) != len(partners) or len(texts) < 2:
         raise ValueError(
-            f"{len(texts)} texts and {len(partners)} partners. Mend: as many of one as of the "
-            "other, two at least."
+            f"{len(texts)} texts and {len(partners)} partners. Pass as many of one "
+            "as of the other, at least two."
         )
     model, random = copy.deepcopy(encoder.model).float(), np.random.default_rng(seed)
     optimizer, bfloat16 = (
@@ -388,8 +388,8 @@ def evaluate_classifier(
     actual, guessed = np.asarray(labels) == positive, np.asarray(predicted) == positive
     if len(actual) != len(guessed) or len(actual) == 0:
         raise ValueError(
-            f"{len(actual)} labels and {len(guessed)} predictions. Mend: one prediction a label, "
-            "at least one."
+            f"{len(actual)} labels and {len(guessed)} predictions. Pass one prediction "
+            "for each label, and at least one."
         )
     shares = {
         "accuracy": (actual == guessed, np.ones(len(actual), dtype=bool)),
@@ -416,7 +416,7 @@ def evaluate_classifier(
         rows.append((metric, function(np.arange(len(actual))), low, high, len(actual)))
     return pd.DataFrame(rows, columns=["metric", "value", "ci_low", "ci_high", "n"])
 
-
+# %% ../nbs/23_classification.ipynb #13270d4a
 def _f1(actual: np.ndarray, guessed: np.ndarray) -> float:
     total = actual.sum() + guessed.sum()
     return 2 * (actual & guessed).sum() / total if total else np.nan
@@ -434,7 +434,7 @@ def _auc_of_scores(actual: np.ndarray, scores: np.ndarray) -> float:
         else np.nan
     )
 
-
+# %% ../nbs/23_classification.ipynb #7936bab7
 def plot_calibration(
     labels: Sequence, probabilities: Sequence, ax, *, positive=1, n_bins: int = 10
 ) -> None:

@@ -33,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = (
             error.args[0]
             if isinstance(error, KeyError) and error.args
-            else f"{error or 'the memory does not suffice. Mend: fewer items or users'}"
+            else f"{error or 'the memory does not suffice. Fewer items or users'}"
         )
         print(f"llmrec: error: {message}", file=sys.stderr)
         return 2
     return 0
 
-
+# %% ../nbs/A4_cli.ipynb #1d4eb5b0
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llmrec",
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 # %% ../nbs/A4_cli.ipynb #f054ee51
 def _run_case_study(options: argparse.Namespace) -> None:
-    from llmrec import for_reading, run_case_study
+    from llmrec import format_table, run_case_study
 
     for study in run_case_study(options.out, seed=options.seed).values():
         manifest = study.split.manifest
@@ -99,10 +99,10 @@ def _run_case_study(options: argparse.Namespace) -> None:
             f"\n{study.dataset.name}: {manifest['protocol']}, {len(study.split.targets()):,} test "
             f"users, {manifest['n_items']:,} items, seed {options.seed}\n"
         )
-        print(for_reading(study.table).to_string())
+        print(format_table(study.table).to_string())
         print(f"\n{study.verdict}")
         for title, table in study.more.items():
-            print(f"\n{title}\n{for_reading(table).to_string()}")
+            print(f"\n{title}\n{format_table(table).to_string()}")
         for person in study.examples:
             print(
                 f"\nuser {person['user']}\n  {'last taken':28} {_brief(person['history'])}\n  "
@@ -128,13 +128,13 @@ def _read_dataset(options: argparse.Namespace) -> Dataset:
 
     return Dataset.from_files(options.interactions, options.items, text=options.text.split(","))
 
-
+# %% ../nbs/A4_cli.ipynb #225a1aa0
 def _run_fit(options: argparse.Namespace) -> None:
     from llmrec import TransferRecommender
 
     if options.model.exists():
         raise ValueError(
-            f"{options.model} exists already and is left as it is. Mend: choose a new folder."
+            f"{options.model} exists already and is left as it is. Choose a new folder."
         )
     # what cannot be written to is known before training
     options.model.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _run_recommend(options: argparse.Namespace) -> None:
     dataset = Dataset.from_frames(log, recommender.items_)
     _write_table(recommender.recommend(dataset, k=options.k), options.out)
 
-
+# %% ../nbs/A4_cli.ipynb #e1a323ba
 def _run_evaluate(options: argparse.Namespace) -> None:
     from llmrec import TextEncoder, study_dataset
 

@@ -48,7 +48,7 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """
     if precision not in ("auto", "float32", "bfloat16"):
         raise ValueError(
-            f"precision={precision!r} is not known. Mend: use 'auto', 'float32' or 'bfloat16'."
+            f"precision={precision!r} is not known. Use 'auto', 'float32' or 'bfloat16'."
         )
     if precision != "auto":
         return precision == "bfloat16"

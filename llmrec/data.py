@@ -29,17 +29,16 @@ def _require_columns(frame: pd.DataFrame, required: Sequence[str], source: str) 
     duplicated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if duplicated:
         raise DataError(
-            f"{source}: column {duplicated} stands there more than once. Mend: keep one of each "
-            "name."
+            f"{source}: column {duplicated} stands there more than once. Keep one of each name."
         )
     missing = [column for column in required if column not in frame.columns]
     if missing:
         raise DataError(
             f"{source}: column {missing} is missing; there are {list(frame.columns)}. "
-            f"Mend: rename yours, for example frame.rename(columns={{'yours': {missing[0]!r}}})."
+            f"Rename yours, for example frame.rename(columns={{'yours': {missing[0]!r}}})."
         )
     if frame.empty:
-        raise DataError(f"{source}: no rows. Mend: pass at least one.")
+        raise DataError(f"{source}: no rows. Pass at least one.")
 
 
 def _first_bad(mask: np.ndarray, values: pd.Series) -> str:
@@ -53,7 +52,7 @@ def _first_bad(mask: np.ndarray, values: pd.Series) -> str:
 # %% ../nbs/01_data.ipynb #bb1fb09f
 def require_choice(option: str, value, choices: Sequence) -> None:
     if value not in choices:
-        raise DataError(f"{option}={value!r} is not known. Mend: use one of {list(choices)}.")
+        raise DataError(f"{option}={value!r} is not known. Use one of {list(choices)}.")
 
 # %% ../nbs/01_data.ipynb #6d1c46ef
 def _clean_ids(values: pd.Series, source: str) -> pd.Series:
@@ -62,7 +61,7 @@ def _clean_ids(values: pd.Series, source: str) -> pd.Series:
     missing = values.isna().to_numpy()
     if missing.any():
         raise DataError(
-            f"{where}: missing id: {_first_bad(missing, values)}. Mend: drop these rows or give "
+            f"{where}: missing id: {_first_bad(missing, values)}. Drop these rows or give "
             "them an id."
         )
     if pd.api.types.is_integer_dtype(values):
@@ -76,18 +75,16 @@ def _clean_ids(values: pd.Series, source: str) -> pd.Series:
         raise DataError(
             f"{where}: ids of mixed type ({kinds.iloc[0].__name__} first, then "
             f"{_first_bad(mixed, values)}). "
-            f"Mend: make them one type, for example frame[{values.name!r}].astype(str)."
+            f"Make them one type, for example frame[{values.name!r}].astype(str)."
         )
     if kinds.iloc[0] is not str:
         raise DataError(
-            f"{where}: ids must be integers or strings, not {kinds.iloc[0].__name__}. Mend: "
-            "convert them."
+            f"{where}: ids must be integers or strings, not {kinds.iloc[0].__name__}. Convert them."
         )
     empty = (values.str.strip() == "").to_numpy()
     if empty.any():
         raise DataError(
-            f"{where}: empty id: {_first_bad(empty, values)}. Mend: drop these rows or give them "
-            "an id."
+            f"{where}: empty id: {_first_bad(empty, values)}. Drop these rows or give them an id."
         )
     return values.astype("str")
 
@@ -96,7 +93,7 @@ def _exact_up_to(values: pd.Series) -> int:
     """The largest whole number up to which floats of this kind tell all whole numbers apart."""
     return 2 ** (np.finfo(values.to_numpy().dtype).nmant + 1) - 1
 
-
+# %% ../nbs/01_data.ipynb #5b56284f
 def _refuse_above(largest: int, values: pd.Series, where: str) -> None:
     """No id is changed in silence: one that its kind of number cannot hold may be another one by
     now.
@@ -107,7 +104,7 @@ def _refuse_above(largest: int, values: pd.Series, where: str) -> None:
     ).any():
         raise DataError(
             f"{where}: a number that {values.dtype} does not hold exactly, or that is above "
-            f"{largest:,}: {_first_bad(beyond, values)}. Mend: read these ids "
+            f"{largest:,}: {_first_bad(beyond, values)}. Read these ids "
             f"as text, for example with dtype={{{values.name!r}: str}}."
         )
 
@@ -119,16 +116,14 @@ def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
     where = f"{source}: column {values.name!r}"
     if (missing := values.isna().to_numpy()).any():
         raise DataError(
-            f"{where}: missing time: {_first_bad(missing, values)}. Mend: drop these rows or fill "
+            f"{where}: missing time: {_first_bad(missing, values)}. Drop these rows or fill "
             "them in."
         )
     if pd.api.types.is_bool_dtype(values):
-        raise DataError(f"{where}: true/false is not a time. Mend: pass seconds or dates.")
+        raise DataError(f"{where}: true/false is not a time. Pass seconds or dates.")
     if pd.api.types.is_numeric_dtype(values):
         if (bad := ~np.isfinite(values.to_numpy(dtype=float))).any():
-            raise DataError(
-                f"{where}: infinite time: {_first_bad(bad, values)}. Mend: drop these rows."
-            )
+            raise DataError(f"{where}: infinite time: {_first_bad(bad, values)}. Drop these rows.")
         if (
             pd.api.types.is_float_dtype(values)
             and values.to_numpy().itemsize < 8
@@ -138,7 +133,7 @@ def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
             raise DataError(
                 f"{where}: {values.dtype} cannot hold seconds of this size, moments are {gap:g} "
                 f"apart: {_first_bad(bad, values)}. "
-                "Events have lost their order. Mend: read the column again as int64 or float64."
+                "Events have lost their order. Read the column again as int64 or float64."
             )
         return values
     if isinstance(values.dtype, pd.DatetimeTZDtype):
@@ -147,7 +142,7 @@ def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
         return values
     return _parse_timestamps(values, where)
 
-
+# %% ../nbs/01_data.ipynb #e2a2f6e7
 def _parse_timestamps(values: pd.Series, where: str) -> pd.Series:
     is_number = pd.to_numeric(values, errors="coerce").notna().to_numpy()
     if is_number.all():
@@ -155,12 +150,12 @@ def _parse_timestamps(values: pd.Series, where: str) -> pd.Series:
     if is_number.any():
         raise DataError(
             f"{where}: numbers and dates mixed: {_first_bad(is_number != is_number[0], values)}, "
-            f"while row 0 holds {values.iloc[0]!r}. Mend: bring all to one form."
+            f"while row 0 holds {values.iloc[0]!r}. Bring all to one form."
         )
     dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
     if (bad := dates.isna().to_numpy()).any():
         raise DataError(
-            f"{where}: not a time: {_first_bad(bad, values)}. Mend: use seconds or ISO dates "
+            f"{where}: not a time: {_first_bad(bad, values)}. Use seconds or ISO dates "
             "(2026-01-31 18:00), "
             "or parse them first with pandas.to_datetime(..., format=...)."
         )
@@ -177,7 +172,7 @@ def _join_text(items: pd.DataFrame, columns: Sequence[str], source: str) -> pd.S
             raise DataError(
                 f"{source}: column {column!r}: text must be a string: "
                 f"{_first_bad(wrong, items[column])}. "
-                f"Mend: items[{column!r}].astype(str), or leave the column out of text=."
+                f"Items[{column!r}].astype(str), or leave the column out of text=."
             )
     parts = [
         items[column].astype(object).where(items[column].notna(), "").str.strip().tolist()
@@ -191,7 +186,7 @@ def _join_text(items: pd.DataFrame, columns: Sequence[str], source: str) -> pd.S
         raise DataError(
             f"{source}: no text in column(s) {list(columns)}: item "
             f"{items['item_id'].iloc[int(empty.argmax())]!r}: "
-            f"{_first_bad(empty, joined)}. Mend: give these items a text, or drop them with their "
+            f"{_first_bad(empty, joined)}. Give these items a text, or drop them with their "
             "interactions."
         )
     return joined.astype("str").rename("text")
@@ -206,14 +201,14 @@ def clean_items(
     if (repeated := item_ids.duplicated().to_numpy()).any():
         raise DataError(
             f"{source}: column 'item_id': the same item twice: {_first_bad(repeated, item_ids)}. "
-            "Mend: keep one row an item, for example items.drop_duplicates('item_id')."
+            "Keep one row an item, for example items.drop_duplicates('item_id')."
         )
     others = items.drop(columns=["item_id", "text"], errors="ignore")
     return pd.concat([item_ids, _join_text(items, columns, source), others], axis=1).reset_index(
         drop=True
     )
 
-
+# %% ../nbs/01_data.ipynb #cf377605
 def _clean_interactions(
     interactions: pd.DataFrame, items: pd.DataFrame, source: str = "interactions"
 ) -> pd.DataFrame:
@@ -231,7 +226,7 @@ def _clean_interactions(
         if wrong.any():
             raise DataError(
                 f"{source}: column 'rating': not a number: {_first_bad(wrong, clean['rating'])}. "
-                "Mend: drop or fill."
+                "Drop or fill."
             )
         clean["rating"] = pd.to_numeric(clean["rating"])
     _check_known_items(clean["item_id"], items["item_id"], source)
@@ -247,8 +242,8 @@ def _check_known_items(used: pd.Series, known: pd.Series, source: str) -> None:
             else f" (ids are {used.dtype} here and {known.dtype} in items)"
         )
         raise DataError(
-            f"{source}: column 'item_id': not in items{kinds}: {_first_bad(unknown, used)}. Mend: "
-            "add these items, or "
+            f"{source}: column 'item_id': not in items{kinds}: {_first_bad(unknown, used)}. "
+            "Add these items, or "
             "drop the rows: interactions[interactions.item_id.isin(items.item_id)]."
         )
 
@@ -407,7 +402,7 @@ def _k_core(dataset: Dataset, k: int) -> Dataset:
         for column in ("user_id", "item_id"):
             kept = kept[kept[column].map(kept[column].value_counts()) >= k]
     if kept.empty:
-        raise DataError(f"k_core: nothing is left at k={k}. Mend: choose a smaller k.")
+        raise DataError(f"k_core: nothing is left at k={k}. Choose a smaller k.")
     items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())].reset_index(
         drop=True
     )
@@ -432,8 +427,7 @@ def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Datas
         )
     if not mask.any():
         raise DataError(
-            f"domain: no item matches {dict(columns) or 'the condition'}. Mend: look at "
-            "dataset.items."
+            f"domain: no item matches {dict(columns) or 'the condition'}. Look at dataset.items."
         )
     items = dataset.items[mask].reset_index(drop=True)
     kept = dataset.interactions[dataset.interactions["item_id"].isin(items["item_id"])]
@@ -445,7 +439,7 @@ def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
     users = np.sort(dataset.interactions["user_id"].unique())
     if not 1 <= n_users <= len(users):
         raise DataError(
-            f"sample_users: {n_users} users wanted, there are {len(users)}. Mend: ask for 1 to "
+            f"sample_users: {n_users} users wanted, there are {len(users)}. Ask for 1 to "
             f"{len(users)}."
         )
     chosen = np.random.default_rng(seed).choice(users, n_users, replace=False)
@@ -489,7 +483,7 @@ def item_counts(dataset: Dataset) -> np.ndarray:
         .to_numpy(dtype=int)
     )
 
-
+# %% ../nbs/01_data.ipynb #0449de61
 def _describe(dataset: Dataset) -> pd.Series:
     log, per_user, per_item = (
         dataset.interactions,
@@ -523,7 +517,7 @@ def _describe(dataset: Dataset) -> pd.Series:
         dtype=object,
     )
 
-
+# %% ../nbs/01_data.ipynb #86c1fce8
 def time_unit(times: pd.Series) -> str | None:
     """What numbers count since 1970, by the size of the largest: ``"s"``, ``"ms"``, ``"us"`` or
     ``"ns"`` if that is a moment after 1973.

@@ -63,7 +63,7 @@ def _film_facts(progress: bool) -> pd.DataFrame:
         columns={"Year": "fact_year", **_FACTS}
     )
 
-
+# %% ../nbs/03_datasets.ipynb #b8c83754
 def _join_film_facts(films: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
     """Add the facts of the film with the same title and the nearest year (at most one apart)."""
     keyed = films[["item_id", "title", "year"]].assign(key=films["title"].map(normalise_title))
@@ -95,7 +95,7 @@ def _load_movielens(progress: bool, text: Sequence[str] = ("title_year", "genre_
 # %% ../nbs/03_datasets.ipynb #c65c05ea
 _TYPE_COLUMNS = ["department", "product_category", "product_type"]
 
-
+# %% ../nbs/03_datasets.ipynb #42d67108
 def _load_complete_journey(
     progress: bool, item: str = "product_type", purchases: str = "first"
 ) -> Dataset:
@@ -169,7 +169,7 @@ _PRODUCTS = {
     216: "Creative Zen music player",
 }
 
-
+# %% ../nbs/03_datasets.ipynb #a5d941f5
 def _load_english_reviews(progress: bool) -> pd.DataFrame:
     with tarfile.open(
         fetch_asset("english-reviews", progress=progress) / "hutto_ICWSM_2014.tar.gz"
@@ -208,7 +208,7 @@ _LOADERS = {
     "english-reviews": _load_english_reviews,
 }
 
-
+# %% ../nbs/03_datasets.ipynb #e392ff04
 def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd.DataFrame:
     """A real dataset by name, fetched once.
 
@@ -229,7 +229,7 @@ def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd
     """
     if name not in _LOADERS:
         raise KeyError(
-            f"no dataset named {name!r}. Mend: use one of {sorted(_LOADERS)}, or "
+            f"no dataset named {name!r}. Use one of {sorted(_LOADERS)}, or "
             "Dataset.from_files for your own."
         )
     return _LOADERS[name](progress, **options)

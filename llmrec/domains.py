@@ -19,7 +19,7 @@ from .baselines import ContentKNN, RidgeFromText
 from .compute import Cost
 from .data import Dataset
 from .encoder import TextEncoder
-from .evaluation import compare_users, copy_of
+from .evaluation import compare_users, copy_histories
 from .metrics import bootstrap_interval, ndcg, ranked_lists
 from .models import TrainingConfig
 from .plots import BLUE, GREY, ORANGE
@@ -32,11 +32,13 @@ from .whitening import Whitening
 
 # %% auto #0
 __all__ = ['TRANSFERABLE', 'CONTENT', 'TOGETHER', 'catalogue_overlap', 'zero_shot', 'TransferReport', 'transfer_report',
-           'some_users']
+           'sample_target_users']
 
 # %% ../nbs/22_domains.ipynb #461da74c
 # for a target with people; without any, no prior
 TRANSFERABLE = TrainingConfig(shrinkage=10.0, popularity_prior=True)
+
+
 # of content where nothing of the target's people is known
 CONTENT = {"fading": "1/age", "half_life": 3.0}
 
@@ -68,7 +70,7 @@ def catalogue_overlap(
     share = float((nearest < len(source)).sum()) / (len(new) * n_neighbors)
     return 1.0 - len(new) / len(target) * (1.0 - min(1.0, share * (len(vectors) - 1) / len(source)))
 
-
+# %% ../nbs/22_domains.ipynb #db05323c
 def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:
     """Fitted models and plain content together, over a catalogue that none of them has learned
     from.
@@ -176,15 +178,15 @@ def transfer_report(
     n_users, known = target.train.interactions["user_id"].nunique(), target.histories("test")
     if not sources or n_users < 2:
         raise ValueError(
-            f"{len(sources)} source(s) and {n_users} target user(s). Mend: at least one fitted "
-            "source, and a target with several users."
+            f"{len(sources)} source(s) and {n_users} target user(s). Pass at least one "
+            "fitted source, and a target with several users."
         )
     wanted, values, rows = target.targets("test"), {}, []
 
     def note(
         system: str, share: float, n_users: int, recommender: Recommender, seconds: float
     ) -> None:
-        lists = ranked_lists(recommender.recommend(copy_of(known), k=10), wanted, k=10)
+        lists = ranked_lists(recommender.recommend(copy_histories(known), k=10), wanted, k=10)
         values.setdefault((system, share), []).append(pd.Series(ndcg(lists), index=lists.users))
         rows.append({"system": system, "share": share, "n_users": n_users, "seconds": seconds})
 
@@ -198,7 +200,7 @@ def transfer_report(
             note("zero-shot", 0.0, 0, source.with_items(target.train.items), 0.0)
             bar.update()
             for share in shares:
-                train, valid, n_chosen = some_users(target, share, source.seed)
+                train, valid, n_chosen = sample_target_users(target, share, source.seed)
                 fitted, seconds = {}, {}
                 for name, fit in _rung(source, train, valid, strategy).items():
                     with Cost() as cost:
@@ -219,13 +221,13 @@ def transfer_report(
     means = {key: pd.concat(some, axis=1).mean(axis=1) for key, some in values.items()}
     return _report(means, pd.DataFrame(rows), max(shares))
 
-
+# %% ../nbs/22_domains.ipynb #9ddb085e
 # a rung of its own: what the source knows, and what the closed form makes of the target, each
 # scored on one scale
 TOGETHER = ("adapted", "EASE + content, both fading")
 
 # %% ../nbs/22_domains.ipynb #4af336e8
-def some_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
+def sample_target_users(target: Split, share: float, seed: int) -> tuple[Dataset, Dataset, int]:
     """Train and validation events of a share of the users, at least two, over the whole catalogue;
     and their number.
     """
@@ -259,7 +261,7 @@ def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy:
         if name in ("popular", "EASE", "EASE, fading", TOGETHER[1])
     }
 
-
+# %% ../nbs/22_domains.ipynb #ccf4f73b
 def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recommender:
     """The best of raw and whitened content similarity, whole histories or fading ones."""
     fitted = (
@@ -269,7 +271,7 @@ def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recom
     )
     return choose((one for content in fitted for one in content.fadings()), train, valid)
 
-
+# %% ../nbs/22_domains.ipynb #9c08f406
 def _report(means: Mapping[tuple, pd.Series], rows: pd.DataFrame, full: float) -> TransferReport:
     table = rows.groupby(["system", "share"], sort=False, as_index=False)[
         ["n_users", "seconds"]

@@ -43,7 +43,7 @@ def pool(
     ``"last"``.
     """
     if pooling not in POOLINGS:
-        raise ValueError(f"pooling={pooling!r} is not known. Mend: use one of {list(POOLINGS)}.")
+        raise ValueError(f"pooling={pooling!r} is not known. Use one of {list(POOLINGS)}.")
     mask = attention_mask.unsqueeze(-1)
     return torch.nn.functional.normalize(POOLINGS[pooling](hidden_states.float(), mask), dim=-1)
 
@@ -199,21 +199,21 @@ class TextEncoder:
     ):
         if pooling not in (*POOLINGS, "mask") or template.count("{}") != 1:
             raise ValueError(
-                f"pooling={pooling!r}, template={template!r}. Mend: pooling is one of "
+                f"pooling={pooling!r}, template={template!r}. Pooling is one of "
                 f"{[*POOLINGS, 'mask']}, and template holds '{{}}' once."
             )
         longest = getattr(model.config, "max_position_embeddings", None) or max_tokens
         if not 3 <= max_tokens <= longest:
             raise ValueError(
                 f"max_tokens={max_tokens}: this model takes 3 to {longest}, its own start and end "
-                f"included. Mend: max_tokens={min(128, longest)}."
+                f"included. Max_tokens={min(128, longest)}."
             )
         if pooling == "mask" and (
             tokenizer.mask_token is None or tokenizer.mask_token not in template.partition("{}")[0]
         ):
             raise ValueError(
                 f"template={template!r} holds no mask token before the text, where nothing can "
-                "cut it off. Mend: '[MASK]: {}', or another pooling."
+                "cut it off. Use '[MASK]: {}', or another pooling."
             )
         self.device, self.source = torch.device(device or default_device()), None
         self.exact_model, self.tokenizer, self.name, self.max_tokens = (
@@ -337,7 +337,7 @@ class TextEncoder:
                 return self._in_precision("float32")
         return rounded, "bfloat16"
 
-
+# %% ../nbs/06_encoder.ipynb #978d093e
 PROBES = (
     "Alien (1979), Horror Sci-Fi",
     "shredded cheese",
@@ -368,7 +368,7 @@ def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
         raise EncodingError(
-            f"no encoder at {name!r}: {error}. Mend: pass a folder with config.json, "
+            f"no encoder at {name!r}: {error}. Pass a folder with config.json, "
             "model.safetensors and a "
             "tokenizer, or a hub name when there is a network."
         ) from error
@@ -382,7 +382,7 @@ def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return model, tokenizer
 
-
+# %% ../nbs/06_encoder.ipynb #42f6479e
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Keep transformers from printing its own report of a load; errors still come through."""
@@ -417,11 +417,11 @@ def _saved_options(path: Path) -> dict:
         }
     except (ValueError, TypeError, OSError) as error:
         raise EncodingError(
-            f"{path}: no options of an encoder: {error}. Mend: remove the file and name the "
+            f"{path}: no options of an encoder: {error}. Remove the file and name the "
             "options, or save the encoder again."
         ) from error
 
-
+# %% ../nbs/06_encoder.ipynb #565c912c
 def _fingerprint(model, tokenizer, **options) -> str:
     """Hash of what makes the vectors: weights as float32, what the configuration adds to its kind's
     defaults, the tokenizer's rules and the options.
@@ -483,7 +483,7 @@ def _encode(
                     bar.update(len(batch))
     if n_cut:
         logger.warning(
-            "%d of %d texts are longer than %d tokens and were cut. Mend, if it matters: a larger "
+            "%d of %d texts are longer than %d tokens and were cut. If that matters, raise "
             "max_tokens",
             n_cut,
             len(missing),
@@ -491,7 +491,7 @@ def _encode(
         )
     return vectors[places]
 
-
+# %% ../nbs/06_encoder.ipynb #d1c7dbd7
 CHUNK = 2_048  # texts that are looked up, tokenised and sorted together
 
 
@@ -514,7 +514,7 @@ def _quietly(action: Callable):
         return action()
     except (sqlite3.Error, OSError) as error:
         logger.warning(
-            "the cache of vectors cannot be used (%s); they are computed. Mend: remove %s",
+            "the cache of vectors cannot be used (%s); they are computed. Remove %s",
             error,
             cache_folder() / "vectors",
         )

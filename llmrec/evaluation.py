@@ -15,7 +15,7 @@ from .data import DataError
 from .leaks import require_no_leak
 from llmrec.metrics import (
     ACCURACY,
-    Lists,
+    RankedLists,
     bootstrap_interval,
     check_cutoffs,
     coverage,
@@ -34,21 +34,28 @@ from .recommenders import Recommender
 from .splits import Split
 
 # %% auto #0
-__all__ = ['METRICS', 'BEYOND', 'WHOLE', 'TIE_RULE', 'copy_of', 'evaluate_users', 'evaluate', 'summarise', 'side_by_side',
-           'compare', 'compare_users', 'plot_differences', 'user_groups', 'evaluate_groups', 'shuffle_test']
+__all__ = ['METRICS', 'BEYOND_ACCURACY', 'CATALOGUE_METRICS', 'TIE_RULE', 'copy_histories', 'evaluate_users', 'evaluate',
+           'summarise', 'side_by_side', 'compare', 'compare_users', 'plot_differences', 'user_groups',
+           'evaluate_groups', 'shuffle_test']
 
 # %% ../nbs/18_evaluation.ipynb #3751400e
-def copy_of(histories: Mapping) -> dict:
+def copy_histories(histories: Mapping) -> dict:
     """Histories in lists of their own: what one system does to them, no other one sees."""
     return {user: list(items) for user, items in histories.items()}
 
 # %% ../nbs/18_evaluation.ipynb #038e20b9
 METRICS = ("hr", "recall", "ndcg", "mrr", "coverage")
-BEYOND = ("novelty", "popularity", "serendipity", "diversity")
-WHOLE = {"coverage": coverage, "gini": exposure_gini}
+
+
+BEYOND_ACCURACY = ("novelty", "popularity", "serendipity", "diversity")
+
+
+CATALOGUE_METRICS = {"coverage": coverage, "gini": exposure_gini}
+
+
 TIE_RULE = "higher score first, then the order of the catalogue"
 
-
+# %% ../nbs/18_evaluation.ipynb #17c13cab
 def evaluate_users(
     recommender,
     split: Split,
@@ -72,8 +79,8 @@ def evaluate_users(
     for k in ks:
         cut = lists.top(k)
         for metric in metrics:
-            if metric in WHOLE:
-                whole[f"{metric}@{k}"] = WHOLE[metric](
+            if metric in CATALOGUE_METRICS:
+                whole[f"{metric}@{k}"] = CATALOGUE_METRICS[metric](
                     _over_candidates(cut, split.candidates(part))
                 )
             else:
@@ -91,8 +98,10 @@ def evaluate_users(
     }
     return table
 
-
-def _per_user(metric: str, lists: Lists, split: Split, vectors: np.ndarray | None) -> np.ndarray:
+# %% ../nbs/18_evaluation.ipynb #ceca808f
+def _per_user(
+    metric: str, lists: RankedLists, split: Split, vectors: np.ndarray | None
+) -> np.ndarray:
     if metric in ACCURACY:
         return ACCURACY[metric](lists)
     if metric == "diversity":
@@ -102,7 +111,7 @@ def _per_user(metric: str, lists: Lists, split: Split, vectors: np.ndarray | Non
     )
 
 # %% ../nbs/18_evaluation.ipynb #64099c0e
-def _over_candidates(lists: Lists, candidates: Sequence | None) -> Lists:
+def _over_candidates(lists: RankedLists, candidates: Sequence | None) -> RankedLists:
     """The same lists over the catalogue of what could be ranked at all; `candidates` None leaves
     them as they are.
     """
@@ -110,7 +119,7 @@ def _over_candidates(lists: Lists, candidates: Sequence | None) -> Lists:
         return lists
     rankable = pd.Index(candidates)
     new_position = rankable.get_indexer(lists.items)
-    return Lists(
+    return RankedLists(
         lists.users,
         rankable,
         np.where(lists.positions >= 0, new_position[lists.positions], -1),
@@ -120,26 +129,31 @@ def _over_candidates(lists: Lists, candidates: Sequence | None) -> Lists:
 
 
 def _check_metrics(metrics: Sequence[str], vectors: np.ndarray | None) -> None:
-    if unknown := [metric for metric in metrics if metric not in (*ACCURACY, *BEYOND, *WHOLE)]:
+    if unknown := [
+        metric
+        for metric in metrics
+        if metric not in (*ACCURACY, *BEYOND_ACCURACY, *CATALOGUE_METRICS)
+    ]:
         raise ValueError(
-            f"metrics={unknown} not known. Mend: use some of {[*ACCURACY, *BEYOND, *WHOLE]}."
+            f"metrics={unknown} not known. Use some of "
+            f"{[*ACCURACY, *BEYOND_ACCURACY, *CATALOGUE_METRICS]}."
         )
     if "diversity" in metrics and vectors is None:
         raise ValueError(
-            "diversity needs vectors=, one a row of split.train.items. Mend: pass "
+            "diversity needs vectors=, one a row of split.train.items. Pass "
             "encoder.encode(split.train.items['text'])."
         )
 
-
+# %% ../nbs/18_evaluation.ipynb #549906b8
 def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFrame, dict]:
-    histories, targets = _known_and_wanted(split, part)
+    histories, targets = _histories_and_targets(split, part)
     if not targets:
         raise DataError(
-            f"{part}: no user has a target that is new to her. Mend: choose another protocol or "
+            f"{part}: no user has a target that is new to her. Choose another protocol or "
             "larger fractions."
         )
     return recommender.recommend(
-        copy_of(histories),
+        copy_histories(histories),
         k=k,
         candidates=split.candidates(part),
         **_times_for(recommender, split, part),
@@ -155,14 +169,14 @@ def _times_for(recommender, split: Split, part: str) -> dict:
     tasks = _TASKS.setdefault(split, {})
     if (part, "times") not in tasks:
         tasks[part, "times"] = split.times(part)
-    return {"times": copy_of(tasks[part, "times"])}
+    return {"times": copy_histories(tasks[part, "times"])}
 
 
 # by split and part: made once, however many systems are judged
 _TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()
 
 
-def _known_and_wanted(split: Split, part: str) -> tuple[dict, dict]:
+def _histories_and_targets(split: Split, part: str) -> tuple[dict, dict]:
     """The histories of the users who have a target in `part`, and their targets."""
     tasks = _TASKS.setdefault(split, {})
     if part not in tasks:
@@ -170,7 +184,7 @@ def _known_and_wanted(split: Split, part: str) -> tuple[dict, dict]:
         tasks[part] = {user: histories[user] for user in targets}, targets
     return tasks[part]
 
-
+# %% ../nbs/18_evaluation.ipynb #0ddcdb91
 def _users_with_ties(recommendations: pd.DataFrame) -> int:
     if "score" not in recommendations.columns or recommendations.empty:
         return 0
@@ -197,7 +211,8 @@ def evaluate(
     recommender
         Anything with ``recommend(histories, k=, candidates=)``.
     metrics : sequence of str
-        Of `ACCURACY`, `BEYOND` ("diversity" needs `vectors`, ``[n_items, dim]``) and `WHOLE`.
+        Of `ACCURACY`, `BEYOND_ACCURACY` ("diversity" needs `vectors`, ``[n_items, dim]``) and
+        `CATALOGUE_METRICS`.
 
     Returns
     -------
@@ -216,7 +231,7 @@ def evaluate(
     )
     return summarise(per_user, seed=seed)
 
-
+# %% ../nbs/18_evaluation.ipynb #fe1a7bdd
 def summarise(per_user: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """The report of `evaluate` from the values of `evaluate_users`."""
     rows, n_users = [], len(per_user)
@@ -242,7 +257,7 @@ def summarise(per_user: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     }
     return report
 
-
+# %% ../nbs/18_evaluation.ipynb #a2b25c04
 def side_by_side(reports: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Values of several reports, a row a system; refuses reports of different splits."""
     hashes = {name: report.attrs.get("split") for name, report in reports.items()}
@@ -250,7 +265,7 @@ def side_by_side(reports: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         raise DataError(
             "these reports are of different splits and cannot stand in one table: "
             f"{ {name: str(found)[:12] for name, found in hashes.items()} }. "
-            "Mend: evaluate all systems on one split."
+            "Evaluate all systems on one split."
         )
     return pd.DataFrame(
         {
@@ -279,16 +294,14 @@ def compare(
         after Holm's correction, and the smallest difference that these users could show.
     """
     if len(recommenders) < 2:
-        raise ValueError(
-            "compare needs at least two systems. Mend: pass {'ours': ..., 'other': ...}."
-        )
+        raise ValueError("compare needs at least two systems. Pass {'ours': ..., 'other': ...}.")
     values = {
         name: evaluate_users(system, split, ks=(k,), part=part, metrics=(metric,))[metric, k]
         for name, system in recommenders.items()
     }
     return compare_users(values, seed=seed)
 
-
+# %% ../nbs/18_evaluation.ipynb #0a667ad8
 def compare_users(values: Mapping[str, pd.Series], *, seed: int = 0) -> pd.DataFrame:
     """`compare` for values per user that are already there, ``{system: Series over users}``."""
     first, *others = values
@@ -296,7 +309,7 @@ def compare_users(values: Mapping[str, pd.Series], *, seed: int = 0) -> pd.DataF
     for other in others:
         if not values[other].index.equals(values[first].index):
             raise DataError(
-                f"{first!r} and {other!r} were not evaluated on the same users. Mend: use one "
+                f"{first!r} and {other!r} were not evaluated on the same users. Use one "
                 "split and one part."
             )
         difference = (values[first] - values[other]).to_numpy()
@@ -319,7 +332,7 @@ def compare_users(values: Mapping[str, pd.Series], *, seed: int = 0) -> pd.DataF
     table.insert(6, "p_holm", holm(table["p_value"]))
     return table
 
-
+# %% ../nbs/18_evaluation.ipynb #3de7629e
 def plot_differences(comparison: pd.DataFrame, ax) -> None:
     """The result of `compare`: difference and interval against each other system; right of zero the
     first is better.
@@ -347,7 +360,7 @@ def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) ->
     `head_share` most popular items of training, "tail" if none is, else "mixed"; ``items``: "cold"
     if no target has a training event, else "warm".
     """
-    histories, targets = _known_and_wanted(split, part)
+    histories, targets = _histories_and_targets(split, part)
     counts = (
         split.train.interactions["item_id"]
         .value_counts()
@@ -371,7 +384,7 @@ def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) ->
         index=lengths.index,
     )
 
-
+# %% ../nbs/18_evaluation.ipynb #4e8df93c
 def evaluate_groups(
     per_user: pd.DataFrame,
     groups: pd.DataFrame,
@@ -421,7 +434,7 @@ def shuffle_test(
     )
 
     def values(known: Mapping) -> np.ndarray:
-        own = copy_of({user: known[user] for user in targets})
+        own = copy_histories({user: known[user] for user in targets})
         recommendations = recommender.recommend(
             own, k=k, candidates=split.candidates(part), **_times_for(recommender, split, part)
         )

@@ -94,7 +94,7 @@ class ItemColumns:
     def _column(self, items: pd.DataFrame, column: str) -> pd.Series:
         if column not in items.columns:
             raise KeyError(
-                f"items: column {column!r} is missing; there are {list(items.columns)}. Mend: add "
+                f"items: column {column!r} is missing; there are {list(items.columns)}. Add "
                 "it, or leave it out of the columns."
             )
         return items[column]
@@ -180,7 +180,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _described(self, items: pd.DataFrame) -> pd.DataFrame:
         if "text" not in items.columns:
             raise KeyError(
-                f"items: column 'text' is missing; there are {list(items.columns)}. Mend: add it."
+                f"items: column 'text' is missing; there are {list(items.columns)}. Add it."
             )
         described = items.reset_index(drop=True)
         if self.entities:
@@ -218,7 +218,7 @@ def fuse(
     parts = [np.asarray(part, dtype=np.float64) for part in parts]
     if how not in ("concat", "sum", "gated") or scaling not in ("standard", "pca", "whiten", None):
         raise ValueError(
-            f"how={how!r}, scaling={scaling!r}. Mend: 'concat', 'sum' or 'gated'; 'standard', "
+            f"how={how!r}, scaling={scaling!r}. Use 'concat', 'sum' or 'gated', and 'standard', "
             "'pca', 'whiten' or None."
         )
     if not parts or any(
@@ -227,7 +227,7 @@ def fuse(
     ):
         shapes = [part.shape for part in parts]
         raise ValueError(
-            f"parts of shapes {shapes} cannot be fused. Mend: matrices with a row an item, as "
+            f"parts of shapes {shapes} cannot be fused. Matrices with a row an item, as "
             "many rows each, and no missing value."
         )
     fit_rows = (
@@ -239,8 +239,8 @@ def fuse(
     if len({part.shape[1] for part in parts}) > 1:
         widths = [part.shape[1] for part in parts]
         raise ValueError(
-            f"parts are {widths} wide after scaling; a sum needs equal widths. Mend: "
-            "scaling='pca' with n_components, or how='concat'."
+            f"parts are {widths} wide after scaling; a sum needs equal widths. "
+            "Scaling='pca' with n_components, or how='concat'."
         )
     lengths = np.stack([np.linalg.norm(part, axis=1) for part in parts])
     relative = lengths / np.maximum(lengths[:, fit_rows].mean(axis=1, keepdims=True), 1e-12)
@@ -250,7 +250,7 @@ def fuse(
         for part, length, weight in zip(parts, lengths, weights, strict=True)
     ).astype(np.float32)
 
-
+# %% ../nbs/08_features.ipynb #a1581cab
 def _scaled(
     part: np.ndarray, scaling: str | None, n_components: int | None, fit_rows: np.ndarray
 ) -> np.ndarray:

@@ -38,7 +38,7 @@ def read_table(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}. Mend: check the path.")
+        raise FileNotFoundError(f"no such file: {path}. Check the path.")
     kind = Path(path.name.removesuffix(".gz")).suffix.lower()
     readers = {
         ".csv": lambda p: _read_csv(p, as_text),
@@ -50,7 +50,7 @@ def read_table(
     }
     if kind not in readers:
         raise DataError(
-            f"{path.name}: unknown ending {kind!r}. Mend: use one of {sorted(readers)}, with or "
+            f"{path.name}: unknown ending {kind!r}. Use one of {sorted(readers)}, with or "
             "without .gz."
         )
     try:
@@ -59,12 +59,12 @@ def read_table(
         raise
     except Exception as error:
         raise DataError(
-            f"{path.name}: cannot be read as {kind}: {error}. Mend: check that the file is whole "
+            f"{path.name}: cannot be read as {kind}: {error}. Check that the file is whole "
             "and that its "
             "content fits its ending."
         ) from error
 
-
+# %% ../nbs/02_files.ipynb #d00bf33c
 # in a column of numbers
 _MISSING = [
     "",
@@ -94,7 +94,7 @@ def _read_csv(path: Path, as_text: Sequence[str], **options) -> pd.DataFrame:
         **options,
     )
 
-
+# %% ../nbs/02_files.ipynb #b816240b
 def _read_json_lines(path: Path) -> pd.DataFrame:
     opener = gzip.open if path.suffix == ".gz" else open
     rows = []
@@ -105,7 +105,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                     rows.append(json.loads(line))
                 except json.JSONDecodeError as error:
                     raise DataError(
-                        f"{path.name}, line {number}: not JSON ({error}). Mend: correct or remove "
+                        f"{path.name}, line {number}: not JSON ({error}). Correct or remove "
                         "the line."
                     ) from error
     return pd.DataFrame(rows)
@@ -126,7 +126,7 @@ def dataset_from_files(interactions: Path, items: Path, *, text, columns, name) 
     except DataError as error:
         raise DataError(f"in {interactions.name} and {items.name}: {error}") from error
 
-
+# %% ../nbs/02_files.ipynb #a350a101
 def _item_ids_of_one_kind(
     log: pd.DataFrame, items: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -174,13 +174,13 @@ def read_movielens(folder: str | Path) -> Dataset:
             )
             return replace(dataset, items=dataset.items.drop(columns="genre_text"))
     raise FileNotFoundError(
-        f"{folder}: none of {list(layouts)} is there. Mend: pass the folder that holds one of them."
+        f"{folder}: none of {list(layouts)} is there. Pass the folder that holds one of them."
     )
 
 
 _RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
-
+# %% ../nbs/02_files.ipynb #5a6c7b74
 def _movielens_100k_tables(folder: Path):
     interactions = pd.read_csv(folder / "u.data", sep="\t", names=_RATING_COLUMNS)
     raw = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None)
@@ -223,7 +223,7 @@ def read_recbole(prefix: str | Path, *, text: str | Sequence[str]) -> Dataset:
         path = prefix.with_name(f"{prefix.name}.{kind}")
         if not path.is_file():
             raise FileNotFoundError(
-                f"no such file: {path}. Mend: pass the path of the files without .inter and .item."
+                f"no such file: {path}. Pass the path of the files without .inter and .item."
             )
         table = pd.read_csv(
             path, sep="\t", quoting=3, dtype=str, keep_default_na=False, na_values=[""]
@@ -242,7 +242,7 @@ _AMAZON_NAMES = {
     "store": "brand",
 }
 
-
+# %% ../nbs/02_files.ipynb #b33798cf
 def read_amazon(reviews: str | Path, metadata: str | Path) -> Dataset:
     """Dataset from an Amazon review dump of 2018 or 2023, as JSON lines; text is title, brand and
     category.

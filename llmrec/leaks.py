@@ -59,7 +59,7 @@ def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
 # splits without a leak: each is looked at once, however many systems it judges
 _SOUND: weakref.WeakSet[Split] = weakref.WeakSet()
 
-
+# %% ../nbs/17_leaks.ipynb #88b2a4b6
 def require_no_leak(split: Split) -> None:
     """Raise `LeakError` with the first leak that `audit` finds."""
     if split in _SOUND:
@@ -90,7 +90,7 @@ def _in_two_parts(split: Split) -> tuple:
         "events in two parts",
         repeated.sum(),
         f"{repeated.sum():,} event(s) stand in more than one part. "
-        "Mend: drop duplicates before splitting, for example with first_interactions().",
+        "Drop duplicates before splitting, for example with first_interactions().",
     )
 
 
@@ -101,7 +101,7 @@ def _known_before(split: Split, part: str) -> pd.DataFrame:
     )
     return pd.concat(frames)
 
-
+# %% ../nbs/17_leaks.ipynb #dc1d2fc0
 def _time_travel(split: Split) -> tuple:
     if split.manifest.get("protocol") == "cold_items":
         return _verdict(
@@ -127,10 +127,10 @@ def _time_travel(split: Split) -> tuple:
         "time travel",
         late,
         f"{late:,} known event(s) are later than the target they help to find. "
-        "Mend: cut each user's events by time, or all by one moment.",
+        "Cut each user's events by time, or all by one moment.",
     )
 
-
+# %% ../nbs/17_leaks.ipynb #2752a83b
 def _withheld_in_training(split: Split) -> tuple:
     protocol, n_rows = split.manifest.get("protocol"), 0
     for part in (VALID, TEST):
@@ -146,7 +146,7 @@ def _withheld_in_training(split: Split) -> tuple:
         "withheld in training",
         n_rows,
         f"{n_rows:,} training event(s) belong to what {protocol} withholds. "
-        f"Mend: withhold whole {str(protocol).removeprefix('cold_')}.",
+        f"Withhold whole {str(protocol).removeprefix('cold_')}.",
     )
 
 # %% ../nbs/17_leaks.ipynb #dc91645c
@@ -172,8 +172,8 @@ def _not_as_the_protocol_says(split: Split) -> tuple:
     return _verdict(
         check,
         n_other,
-        f"{n_other:,} row(s) stand in another part than {manifest['protocol']} puts them. Mend: "
-        "make the split with Dataset.split, "
+        f"{n_other:,} row(s) stand in another part than {manifest['protocol']} puts them. "
+        "Make the split with Dataset.split, "
         "and draw subsets with a seed, before the split.",
     )
 
@@ -182,7 +182,7 @@ def _profiles(name: str, table: pd.DataFrame) -> dict:
     if "user_id" not in table.columns:
         raise DataError(
             f"features[{name!r}]: column 'user_id' is missing; there are {list(table.columns)}. "
-            "Mend: one row a user, with user_id."
+            "One row a user, with user_id."
         )
     text = table.drop(columns="user_id").astype(str).agg(" ".join, axis=1)
     return text.groupby(table["user_id"].to_numpy()).agg(" ".join).to_dict()
@@ -208,13 +208,13 @@ def _written_into(split: Split, name: str, profiles: Mapping, *, n_shuffles: int
     meaning = (
         f"{own:,} of {len(users):,} users have their own target written into {name}; other "
         f"people's targets stand there {np.mean(others):.0f} times. "
-        "Mend: build it from training alone."
+        "Build it from training alone."
     )
     # of a hundred people one may well be numbered like a film
     is_chance = own <= 2 * max(others) or own < min(len(users), max(3, 0.01 * len(users)))
     return _verdict(f"targets in {name}", 0 if is_chance else own, meaning)
 
-
+# %% ../nbs/17_leaks.ipynb #759cc48f
 def _fitted_elsewhere(split: Split, name: str, values, refit: Callable) -> tuple:
     same = _same(values, refit(split.train))
     source = (
@@ -225,7 +225,7 @@ def _fitted_elsewhere(split: Split, name: str, values, refit: Callable) -> tuple
     return _verdict(
         f"{name} fitted on training",
         not same,
-        f"{name} was fitted {source}. Mend: fit it on split.train.",
+        f"{name} was fitted {source}. Fit it on split.train.",
     )
 
 

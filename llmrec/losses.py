@@ -19,9 +19,9 @@ __all__ = ['IGNORED', 'NOT_CHOSEN', 'full_softmax', 'sampled_softmax', 'bce', 'g
 # %% ../nbs/09_losses.ipynb #5b6cf449
 IGNORED = -1
 
-
+# %% ../nbs/09_losses.ipynb #e018c4bd
 def full_softmax(
-    wishes: torch.Tensor,
+    user_embeddings: torch.Tensor,
     items: torch.Tensor,
     targets: torch.Tensor,
     *,
@@ -49,36 +49,36 @@ def full_softmax(
         Shapes do not fit, a target lies outside the catalogue or among the excluded, or there is
         nothing to learn from.
     """
-    real = _real_positions(wishes, targets, len(items))
-    wishes, targets = wishes[real], targets[real]
+    real = _real_positions(user_embeddings, targets, len(items))
+    user_embeddings, targets = user_embeddings[real], targets[real]
     if excluded is not None:
         excluded = excluded[real]
         if (excluded == targets[:, None]).any() or label_smoothing:
             raise ValueError(
                 "a target is excluded at its own position, or labels are smoothed over excluded "
-                "items. Mend: set such targets to -1; label_smoothing=0."
+                "items. Set such targets to -1; label_smoothing=0."
             )
     return _SoftmaxOfProducts.apply(
-        wishes, items, targets, excluded, label_smoothing, max(1, max_logits // len(items))
+        user_embeddings, items, targets, excluded, label_smoothing, max(1, max_logits // len(items))
     )
 
-
+# %% ../nbs/09_losses.ipynb #94e3343d
 class _SoftmaxOfProducts(torch.autograd.Function):
     """Mean cross-entropy of the scores ``wishes @ items.T``, of which no more than `n_rows` rows
     are ever held.
     """
 
     @staticmethod
-    def forward(ctx, wishes, items, targets, excluded, label_smoothing, n_rows):
-        exact = torch.promote_types(wishes.dtype, torch.float32)
+    def forward(ctx, user_embeddings, items, targets, excluded, label_smoothing, n_rows):
+        exact = torch.promote_types(user_embeddings.dtype, torch.float32)
         loss, of_wishes, of_items = (
             0.0,
-            torch.empty_like(wishes),
+            torch.empty_like(user_embeddings),
             torch.zeros_like(items, dtype=exact),
         )
         for start in range(0, len(targets), n_rows):
             rows = slice(start, start + n_rows)
-            scores, right = (wishes[rows] @ items.T).to(exact), targets[rows, None]
+            scores, right = (user_embeddings[rows] @ items.T).to(exact), targets[rows, None]
             if excluded is not None:  # a padding of -1 takes nothing away
                 scores.scatter_add_(
                     1,
@@ -97,7 +97,7 @@ class _SoftmaxOfProducts(torch.autograd.Function):
             error.scatter_add_(1, right, torch.full_like(right, label_smoothing - 1, dtype=exact))
             error = error.to(items.dtype)
             of_wishes[rows] = error @ items
-            of_items += error.T @ wishes[rows]
+            of_items += error.T @ user_embeddings[rows]
         ctx.save_for_backward(of_wishes / len(targets), (of_items / len(targets)).to(items.dtype))
         return loss / len(targets)
 
@@ -107,30 +107,32 @@ class _SoftmaxOfProducts(torch.autograd.Function):
         of_wishes, of_items = ctx.saved_tensors
         return gradient * of_wishes, gradient * of_items, None, None, None, None
 
-
-def _real_positions(wishes: torch.Tensor, targets: torch.Tensor, n_items: int) -> torch.Tensor:
+# %% ../nbs/09_losses.ipynb #c73a1fd8
+def _real_positions(
+    user_embeddings: torch.Tensor, targets: torch.Tensor, n_items: int
+) -> torch.Tensor:
     """Which positions are no padding, bool like `targets`; checked."""
-    if wishes.shape[:-1] != targets.shape:
+    if user_embeddings.shape[:-1] != targets.shape:
         raise ValueError(
-            f"wishes {tuple(wishes.shape)} and targets {tuple(targets.shape)} do not fit. Mend: "
-            "one target a position."
+            f"wishes {tuple(user_embeddings.shape)} and targets {tuple(targets.shape)} do not fit. "
+            "Pass one target for each position."
         )
     real = targets != IGNORED
     if not real.any():
         raise ValueError(
-            "all positions are padding: there is nothing to learn from. Mend: pass at least one "
+            "all positions are padding: there is nothing to learn from. Pass at least one "
             "history of two items."
         )
     if targets.max() >= n_items or targets.min() < IGNORED:
         raise ValueError(
-            f"a target lies outside the catalogue of {n_items} items. Mend: targets are positions "
+            f"a target lies outside the catalogue of {n_items} items. Targets are positions "
             "in the catalogue."
         )
     return real
 
 # %% ../nbs/09_losses.ipynb #962be26f
 def sampled_softmax(
-    wishes: torch.Tensor,
+    user_embeddings: torch.Tensor,
     target_vectors: torch.Tensor,
     negative_vectors: torch.Tensor,
     *,
@@ -153,24 +155,28 @@ def sampled_softmax(
 
     Source: Bengio and Senécal, 2008; Jean et al., 2015.
     """
-    if not len(wishes) == len(target_vectors) == len(targets) or not len(negative_vectors) == len(
-        negatives
-    ) == len(log_q):
+    if not len(user_embeddings) == len(target_vectors) == len(targets) or not len(
+        negative_vectors
+    ) == len(negatives) == len(log_q):
         raise ValueError(
-            f"{len(wishes)} wishes, {len(target_vectors)} target vectors, {len(targets)} targets; "
+            f"{len(user_embeddings)} wishes, {len(target_vectors)} target vectors, {len(targets)} "
+            "targets; "
             f"{len(negative_vectors)} negative vectors, "
-            f"{len(negatives)} negatives, {len(log_q)} log_q. Mend: one target a wish, one "
-            "probability a negative."
+            f"{len(negatives)} negatives, {len(log_q)} log_q. Pass one target for each user "
+            "embedding "
+            "and one probability for each negative."
         )
-    true_scores = (wishes * target_vectors).sum(-1, keepdim=True)
-    false_scores = wishes @ negative_vectors.T - (log_q + torch.tensor(len(negatives)).log())
+    true_scores = (user_embeddings * target_vectors).sum(-1, keepdim=True)
+    false_scores = user_embeddings @ negative_vectors.T - (
+        log_q + torch.tensor(len(negatives)).log()
+    )
     no_candidates = targets[:, None] == negatives
     false_scores = false_scores.masked_fill(
         no_candidates if excluded is None else no_candidates | excluded, -torch.inf
     )
     return F.cross_entropy(
         torch.cat([true_scores, false_scores], dim=1),
-        torch.zeros(len(wishes), dtype=torch.long, device=wishes.device),
+        torch.zeros(len(user_embeddings), dtype=torch.long, device=user_embeddings.device),
     )
 
 # %% ../nbs/09_losses.ipynb #69ea5bee
@@ -195,13 +201,13 @@ def gbce(
     if positive_scores.shape != negative_scores.shape[:-1]:
         raise ValueError(
             f"positive {tuple(positive_scores.shape)} and negative scores "
-            f"{tuple(negative_scores.shape)} do not fit. Mend: [n] and [n, n_negatives]."
+            f"{tuple(negative_scores.shape)} do not fit. Pass [n] and [n, n_negatives]."
         )
     alpha = 1.0 if n_items is None else negative_scores.shape[-1] / (n_items - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     return (beta * F.softplus(-positive_scores) + F.softplus(negative_scores).mean(-1)).mean()
 
-
+# %% ../nbs/09_losses.ipynb #8991150d
 def bpr(positive_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.Tensor:
     """Bayesian personalised ranking: mean of ``-log sigmoid(positive - negative)``, in nats, for
     scores of one shape.
@@ -212,7 +218,7 @@ def bpr(positive_scores: torch.Tensor, negative_scores: torch.Tensor) -> torch.T
     if positive_scores.shape != negative_scores.shape:
         raise ValueError(
             f"scores of unlike shape: {tuple(positive_scores.shape)} and "
-            f"{tuple(negative_scores.shape)}. Mend: one negative a positive."
+            f"{tuple(negative_scores.shape)}. Pass one negative for each positive."
         )
     return F.softplus(negative_scores - positive_scores).mean()
 
@@ -229,13 +235,13 @@ def masked_token_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     chosen = labels != NOT_CHOSEN
     if logits.shape[:-1] != labels.shape:
         raise ValueError(
-            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit. Mend: one "
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit. One "
             "label a token."
         )
     if not chosen.any():
         raise ValueError(
-            "no token is hidden in this batch, so there is nothing to guess. Mend: larger batches "
-            "or a larger share."
+            "no token is hidden in this batch, so there is nothing to guess. Use larger "
+            "batches or hide a larger share."
         )
     return F.cross_entropy(logits[chosen].float(), labels[chosen])
 
@@ -248,8 +254,8 @@ def info_nce(
     """
     if anchors.shape != partners.shape or len(anchors) < 2:
         raise ValueError(
-            f"anchors {tuple(anchors.shape)} and partners {tuple(partners.shape)}. Mend: the same "
-            "shape, at least two rows."
+            f"anchors {tuple(anchors.shape)} and partners {tuple(partners.shape)}. Pass two "
+            "tensors of the same shape with at least two rows."
         )
     cosines = F.normalize(anchors, dim=-1) @ F.normalize(partners, dim=-1).T
     return F.cross_entropy(cosines / temperature, torch.arange(len(anchors), device=anchors.device))
@@ -266,9 +272,7 @@ def supervised_contrastive(
     log_p = ((unit @ unit.T) / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
     partner = (labels[:, None] == labels) & ~itself
     if not partner.any():
-        raise ValueError(
-            "no two rows share a label. Mend: larger batches, or batches drawn by label."
-        )
+        raise ValueError("no two rows share a label. Use larger batches, or draw them by label.")
     counted = partner.any(1)
     return -(log_p.masked_fill(~partner, 0).sum(1)[counted] / partner.sum(1)[counted]).mean()
 
@@ -279,7 +283,7 @@ def alignment(anchors: torch.Tensor, partners: torch.Tensor) -> torch.Tensor:
     """
     return (F.normalize(anchors, dim=-1) - F.normalize(partners, dim=-1)).square().sum(-1).mean()
 
-
+# %% ../nbs/09_losses.ipynb #fc3206cf
 def uniformity(vectors: torch.Tensor) -> torch.Tensor:
     """Log of the mean Gaussian potential of all pairs on the unit sphere; 0 if all are one point,
     lower is more even. Source: Wang and Isola, 2020.
@@ -301,7 +305,7 @@ def l2_sp(module: nn.Module, start: Mapping[str, torch.Tensor]) -> torch.Tensor:
     ]
     return 0.5 * torch.stack(penalties).sum()
 
-
+# %% ../nbs/09_losses.ipynb #e5db4927
 class CompositeLoss:
     """A weighted sum of losses that remembers its terms: ``CompositeLoss(target=1.0,
     source=0.3)(target=..., source=...)``.
@@ -309,7 +313,7 @@ class CompositeLoss:
 
     def __init__(self, **weights: float):
         if not weights:
-            raise ValueError("no terms. Mend: CompositeLoss(name=weight, ...).")
+            raise ValueError("no terms. Use CompositeLoss(name=weight, ...).")
         self.weights, self.last = weights, {}
 
     def __call__(self, **terms: torch.Tensor) -> torch.Tensor:
@@ -318,13 +322,13 @@ class CompositeLoss:
         """
         if set(terms) != set(self.weights):
             raise ValueError(
-                f"terms {sorted(terms)}, but the weights are for {sorted(self.weights)}. Mend: "
-                "pass each term once."
+                f"terms {sorted(terms)}, but the weights are for {sorted(self.weights)}. "
+                "Pass each term once."
             )
         total = sum(self.weights[name] * term for name, term in terms.items())
         self.last = {**{name: term.item() for name, term in terms.items()}, "total": total.item()}
         if not torch.isfinite(total):
             raise ValueError(
-                f"the loss is no number: {self.last}. Mend: look at the term that is not finite."
+                f"the loss is no number: {self.last}. Look at the term that is not finite."
             )
         return total

@@ -48,7 +48,7 @@ def mask_tokens(
     if token_ids.shape != is_special.shape:
         raise ValueError(
             f"token_ids {tuple(token_ids.shape)} and is_special {tuple(is_special.shape)} do not "
-            "fit. Mend: one flag a token."
+            "fit. Pass one flag for each token."
         )
     chosen = (torch.rand(token_ids.shape, generator=generator) < share) & ~is_special
     fate = torch.rand(token_ids.shape, generator=generator)
@@ -64,7 +64,7 @@ class CorpusError(ValueError):
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-
+# %% ../nbs/11_masking.ipynb #16be81a5
 def train_tokenizer(
     texts: Sequence[str], *, vocabulary_size: int = 4_000, min_count: int = 2
 ) -> PreTrainedTokenizerFast:
@@ -95,8 +95,8 @@ def train_tokenizer(
         raise CorpusError(
             f"{len(texts):,} texts hold {len(pieces):,} pieces that occur {min_count} times; a "
             f"vocabulary of {vocabulary_size:,} needs "
-            f"{vocabulary_size - len(SPECIAL):,}. Mend: "
-            f"vocabulary_size={len(pieces) + len(SPECIAL)}, or more texts."
+            f"{vocabulary_size - len(SPECIAL):,}. "
+            f"Vocabulary_size={len(pieces) + len(SPECIAL)}, or more texts."
         )
     vocabulary = {
         piece: number
@@ -117,13 +117,13 @@ def train_tokenizer(
         tokenizer_object=tokenizer, **dict(zip(roles, SPECIAL, strict=True))
     )
 
-
+# %% ../nbs/11_masking.ipynb #dd4b9ef9
 def _check_corpus(texts: Sequence[str]) -> list[str]:
     texts = check_texts(
         [texts] if isinstance(texts, str) else texts, allow_empty=True, error=CorpusError
     )
     if not any(map(str.strip, texts)):
-        raise CorpusError(f"a corpus of {len(texts)} texts without a word. Mend: pass texts.")
+        raise CorpusError(f"a corpus of {len(texts)} texts without a word. Pass texts.")
     return texts
 
 # %% ../nbs/11_masking.ipynb #cfaaf651
@@ -137,7 +137,7 @@ def token_pieces(tokenizer, texts: Sequence[str], max_tokens: int = 128) -> list
     tokens = tokenizer(_check_corpus(texts), add_special_tokens=False, verbose=False)["input_ids"]
     if not any(token != tokenizer.unk_token_id for some in tokens for token in some):
         raise CorpusError(
-            "the tokenizer knows none of the characters. Mend: train a tokenizer on these texts."
+            "the tokenizer knows none of the characters. Train a tokenizer on these texts."
         )
     return [
         [start, *some[first : first + room], end]
@@ -175,7 +175,7 @@ def new_model(
     with seeded(seed):
         return BertForMaskedLM(config)
 
-
+# %% ../nbs/11_masking.ipynb #b6648f7e
 def masked_loss(
     model: nn.Module, token_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:

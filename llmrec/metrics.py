@@ -18,13 +18,14 @@ import scipy.stats
 from .data import DataError, Dataset, gini
 
 # %% auto #0
-__all__ = ['ACCURACY', 'Lists', 'ranked_lists', 'check_cutoffs', 'hit_rate', 'precision', 'recall', 'ndcg', 'reciprocal_rank',
-           'average_precision', 'auc', 'novelty', 'popularity', 'diversity', 'serendipity', 'coverage', 'exposure_gini',
-           'bootstrap_interval', 'sign_flip_p_value', 'holm', 'detectable_difference', 'wilson_interval']
+__all__ = ['ACCURACY', 'RankedLists', 'ranked_lists', 'check_cutoffs', 'hit_rate', 'precision', 'recall', 'ndcg',
+           'reciprocal_rank', 'average_precision', 'auc', 'novelty', 'popularity', 'diversity', 'serendipity',
+           'coverage', 'exposure_gini', 'bootstrap_interval', 'sign_flip_p_value', 'holm', 'detectable_difference',
+           'wilson_interval']
 
 # %% ../nbs/13_metrics.ipynb #041cc658
 @dataclass(frozen=True)
-class Lists:
+class RankedLists:
     """Ranked lists and their targets as arrays; a row a user.
 
     Attributes
@@ -45,16 +46,16 @@ class Lists:
     hits: np.ndarray
     n_targets: np.ndarray
 
-    def top(self, k: int) -> Lists:
+    def top(self, k: int) -> RankedLists:
         """The same lists, cut after `k`."""
-        return Lists(
+        return RankedLists(
             self.users, self.items, self.positions[:, :k], self.hits[:, :k], self.n_targets
         )
 
 # %% ../nbs/13_metrics.ipynb #697fa248
 def ranked_lists(
     recommendations: pd.DataFrame, targets: Mapping, *, k: int = 10, items: Sequence | None = None
-) -> Lists:
+) -> RankedLists:
     """Arrays from ``user_id, rank, item_id[, score]`` (ranks from 1) and ``{user_id: [item_id,
     ...]}``.
 
@@ -98,7 +99,9 @@ def ranked_lists(
     hits = np.zeros(positions.shape, dtype=bool)
     found = positions[target_rows] == target_positions[:, None]
     np.logical_or.at(hits, target_rows[found.any(1)], found[found.any(1)])
-    return Lists(users, items, positions, hits, np.bincount(target_rows, minlength=len(users)))
+    return RankedLists(
+        users, items, positions, hits, np.bincount(target_rows, minlength=len(users))
+    )
 
 # %% ../nbs/13_metrics.ipynb #8ff4e886
 def _flat_targets(targets: Mapping) -> tuple[pd.Index, np.ndarray, np.ndarray]:
@@ -106,7 +109,7 @@ def _flat_targets(targets: Mapping) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     lengths = np.fromiter(map(len, targets.values()), dtype=np.int64, count=len(targets))
     if len(lengths) == 0 or not lengths.all():
         raise DataError(
-            "targets: there must be users, and each needs at least one target. Mend: leave users "
+            "targets: there must be users, and each needs at least one target. Leave users "
             "without targets out."
         )
     flat = list(itertools.chain.from_iterable(targets.values()))
@@ -135,11 +138,11 @@ def _look_up(items: pd.Index, wanted: Sequence, what: str) -> np.ndarray:
         raise DataError(
             f"{what} {_first(pd.Index(wanted), positions < 0)} is not in the catalogue of "
             f"{len(items):,} items. "
-            "Mend: recommend from the split's own catalogue."
+            "Recommend from the split's own catalogue."
         )
     return positions
 
-
+# %% ../nbs/13_metrics.ipynb #0e35a7e3
 def _user_rows(user_ids: np.ndarray, users: pd.Index) -> np.ndarray:
     """The row of each entry's user, looked up once a run of equal ids."""
     starts = (
@@ -150,8 +153,8 @@ def _user_rows(user_ids: np.ndarray, users: pd.Index) -> np.ndarray:
     rows = users.get_indexer(pd.Index(user_ids[starts]))
     if (rows < 0).any():
         raise DataError(
-            f"recommendations: user {_first(user_ids[starts], rows < 0)} has no target. Mend: "
-            "recommend to the users of the targets only."
+            f"recommendations: user {_first(user_ids[starts], rows < 0)} has no target. "
+            "Recommend to the users of the targets only."
         )
     return np.repeat(rows, np.diff(np.r_[starts, len(user_ids)]))
 
@@ -162,40 +165,42 @@ def _check_lists(recommendations: pd.DataFrame, targets: Mapping, k: int) -> Non
         column for column in ("user_id", "rank", "item_id") if column not in recommendations.columns
     ]:
         raise DataError(
-            f"recommendations: column {missing} is missing. Mend: pass what recommend() returns."
+            f"recommendations: column {missing} is missing. Pass what recommend() returns."
         )
     if len(recommendations) and (
         not pd.api.types.is_integer_dtype(recommendations["rank"])
         or recommendations["rank"].min() < 1
     ):
         raise DataError(
-            "recommendations: column 'rank' must hold whole numbers from 1. Mend: number each "
+            "recommendations: column 'rank' must hold whole numbers from 1. Number each "
             "user's list from 1."
         )
     if "score" in recommendations.columns and recommendations["score"].isna().any():
         raise DataError(
             "recommendations: column 'score': NaN in row "
-            f"{int(np.argmax(recommendations['score'].isna()))}. Mend: the model is damaged; fit "
+            f"{int(np.argmax(recommendations['score'].isna()))}. The model is damaged; fit "
             "it again."
         )
 
-
+# %% ../nbs/13_metrics.ipynb #814379d8
 def _check_matrix(positions: np.ndarray, n_rows: int, users: pd.Index, items: pd.Index) -> None:
     filled = positions >= 0
     if filled.sum() != n_rows:
-        raise DataError("recommendations: a user has the same rank twice. Mend: one item a rank.")
+        raise DataError(
+            "recommendations: a user has the same rank twice. Give each rank to one item."
+        )
     if (gaps := (filled[:, 1:] > filled[:, :-1]).any(1)).any():
         raise DataError(
-            f"recommendations: the list of user {_first(users, gaps)} leaves a rank out. Mend: "
-            "number each list 1, 2, 3, ..."
+            f"recommendations: the list of user {_first(users, gaps)} leaves a rank out. "
+            "Number each list 1, 2, 3, ..."
         )
     ordered = np.sort(positions, axis=1)
     repeated = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     if repeated.any():
         item = _first(items[ordered[:, 1:][repeated]], np.ones(repeated.sum(), dtype=bool))
         raise DataError(
-            f"recommendations: item {item} twice for user {_first(users, repeated.any(1))}. Mend: "
-            "an item may stand once in a list."
+            f"recommendations: item {item} twice for user {_first(users, repeated.any(1))}. "
+            "An item may stand once in a list."
         )
 
 
@@ -212,22 +217,22 @@ def check_cutoffs(ks: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(k) for k in ks)
 
 # %% ../nbs/13_metrics.ipynb #4d30243b
-def hit_rate(lists: Lists) -> np.ndarray:
+def hit_rate(lists: RankedLists) -> np.ndarray:
     """1 where any of the list is a target, ``[n_users]``."""
     return lists.hits.any(1).astype(float)
 
 
-def precision(lists: Lists) -> np.ndarray:
+def precision(lists: RankedLists) -> np.ndarray:
     """Share of the k places that hold a target, ``[n_users]``; a missing place is a miss."""
     return lists.hits.mean(1)
 
 
-def recall(lists: Lists) -> np.ndarray:
+def recall(lists: RankedLists) -> np.ndarray:
     """Share of the targets that are in the list, ``[n_users]``."""
     return lists.hits.sum(1) / lists.n_targets
 
 
-def ndcg(lists: Lists) -> np.ndarray:
+def ndcg(lists: RankedLists) -> np.ndarray:
     """Discounted gain over the best possible, ``[n_users]``. Source: Järvelin and Kekäläinen,
     2002.
     """
@@ -235,12 +240,12 @@ def ndcg(lists: Lists) -> np.ndarray:
     return lists.hits @ discount / discount.cumsum()[np.minimum(lists.n_targets, len(discount)) - 1]
 
 
-def reciprocal_rank(lists: Lists) -> np.ndarray:
+def reciprocal_rank(lists: RankedLists) -> np.ndarray:
     """One over the rank of the first target, 0 without one, ``[n_users]``; its mean is MRR."""
     return (lists.hits / _ranks(lists)).max(1)
 
 
-def average_precision(lists: Lists) -> np.ndarray:
+def average_precision(lists: RankedLists) -> np.ndarray:
     """Mean over targets of the precision at their ranks, ``[n_users]``; its mean is MAP."""
     precision_at_rank = lists.hits.cumsum(1) / _ranks(lists)
     return (lists.hits * precision_at_rank).sum(1) / np.minimum(
@@ -248,10 +253,10 @@ def average_precision(lists: Lists) -> np.ndarray:
     )
 
 
-def _ranks(lists: Lists) -> np.ndarray:
+def _ranks(lists: RankedLists) -> np.ndarray:
     return np.arange(1, lists.hits.shape[1] + 1)
 
-
+# %% ../nbs/13_metrics.ipynb #2b6d5e21
 ACCURACY = {
     "hr": hit_rate,
     "precision": precision,
@@ -262,7 +267,7 @@ ACCURACY = {
 }
 
 # %% ../nbs/13_metrics.ipynb #c542519d
-def auc(lists: Lists) -> np.ndarray:
+def auc(lists: RankedLists) -> np.ndarray:
     """Share of pairs (target, other item) in the right order, ``[n_users]``; the lists must rank
     every candidate.
 
@@ -271,20 +276,20 @@ def auc(lists: Lists) -> np.ndarray:
     n_ranked, n_hits = (lists.positions >= 0).sum(1), lists.hits.sum(1)
     if (cut := n_hits < lists.n_targets).any():
         raise DataError(
-            f"auc: a target of user {_first(lists.users, cut)} is not in the list. Mend: "
-            "recommend with k as large as the catalogue."
+            f"auc: a target of user {_first(lists.users, cut)} is not in the list. "
+            "Recommend with k as large as the catalogue."
         )
     n_others_above = (lists.hits * (_ranks(lists) - lists.hits.cumsum(1))).sum(1)
     return 1 - n_others_above / np.maximum(1, lists.n_targets * (n_ranked - n_hits))
 
 # %% ../nbs/13_metrics.ipynb #47546a94
-def novelty(lists: Lists, train: Dataset) -> np.ndarray:
+def novelty(lists: RankedLists, train: Dataset) -> np.ndarray:
     """Mean surprise of the items shown, bits, ``[n_users]``. Source: Zhou et al., 2010."""
     share = np.maximum(_users_of_items(lists, train), 1) / train.interactions["user_id"].nunique()
     return _mean_over_list(lists, -np.log2(share)[lists.positions])
 
 
-def popularity(lists: Lists, train: Dataset) -> np.ndarray:
+def popularity(lists: RankedLists, train: Dataset) -> np.ndarray:
     """Mean share of the training events that the items shown have, ``[n_users]``. Source: Yin et
     al., 2012.
     """
@@ -292,7 +297,7 @@ def popularity(lists: Lists, train: Dataset) -> np.ndarray:
     return _mean_over_list(lists, (counts / counts.sum())[lists.positions])
 
 
-def diversity(lists: Lists, vectors: np.ndarray) -> np.ndarray:
+def diversity(lists: RankedLists, vectors: np.ndarray) -> np.ndarray:
     """One minus the mean cosine of the list's items, ``[n_users]``; NaN for lists of one. `vectors`
     ``[n_items, dim]``.
     """
@@ -304,8 +309,8 @@ def diversity(lists: Lists, vectors: np.ndarray) -> np.ndarray:
     n_shown = np.where(shown.sum(1) > 1, shown.sum(1), np.nan)
     return 1 - ((total**2).sum(1) - n_shown) / (n_shown * (n_shown - 1))
 
-
-def serendipity(lists: Lists, train: Dataset) -> np.ndarray:
+# %% ../nbs/13_metrics.ipynb #b2120972
+def serendipity(lists: RankedLists, train: Dataset) -> np.ndarray:
     """Hits by how much higher they stand than popularity puts them, mean over the items shown, 0 to
     1, ``[n_users]``. As in RecTools, after Ge et al., 2010.
     """
@@ -320,25 +325,25 @@ def serendipity(lists: Lists, train: Dataset) -> np.ndarray:
     )
 
 
-def _users_of_items(lists: Lists, train: Dataset) -> np.ndarray:
+def _users_of_items(lists: RankedLists, train: Dataset) -> np.ndarray:
     """Number of training users who have each item of the catalogue."""
     distinct = train.interactions[["user_id", "item_id"]].drop_duplicates()
     return distinct["item_id"].value_counts().reindex(lists.items).fillna(0).to_numpy()
 
 
-def _mean_over_list(lists: Lists, values: np.ndarray) -> np.ndarray:
+def _mean_over_list(lists: RankedLists, values: np.ndarray) -> np.ndarray:
     """Mean of ``[n_users, k]`` over the places that are filled; NaN for an empty list."""
     shown = lists.positions >= 0
     with np.errstate(invalid="ignore"):
         return (values * shown).sum(1) / shown.sum(1)
 
 # %% ../nbs/13_metrics.ipynb #10e5dc66
-def coverage(lists: Lists) -> float:
+def coverage(lists: RankedLists) -> float:
     """Share of the catalogue that is shown to anybody."""
     return len(np.unique(lists.positions[lists.positions >= 0])) / len(lists.items)
 
 
-def exposure_gini(lists: Lists) -> float:
+def exposure_gini(lists: RankedLists) -> float:
     """Gini coefficient of how often each item of the catalogue is shown: 0 all alike, towards 1 one
     for everybody.
     """
@@ -406,6 +411,10 @@ def detectable_difference(
 def wilson_interval(n_right: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Interval of a share. Source: Wilson, 1927 (computed by SciPy)."""
     if not 0 <= n_right <= n or n < 1:
-        raise ValueError(f"{n_right} right of {n}: no share. Mend: 0 to n of at least one.")
+        raise ValueError(
+            f"{n_right} right of {n}: no share. "
+            "Pass 0 to n successes of n trials, with n at "
+            "least 1."
+        )
     interval = scipy.stats.binomtest(int(n_right), int(n)).proportion_ci(level, method="wilson")
     return float(interval.low), float(interval.high)

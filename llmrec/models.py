@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 # %% auto #0
 __all__ = ['FUSIONS', 'TEXT_AND_ID', 'Dropout', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
-           'MeanTower', 'FadingMean', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
+           'MeanTower', 'ExponentialMovingAverage', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
            'pad_histories']
 
 # %% ../nbs/15_models.ipynb #88e8fc02
@@ -40,7 +40,7 @@ class Dropout(nn.Dropout):
 # %% ../nbs/15_models.ipynb #45dface6
 FUSIONS = ("text", "experts", "id", "sum", "concat", "gate")
 
-
+# %% ../nbs/15_models.ipynb #dc1ad216
 class ItemTower(nn.Module):
     """Text vectors ``[n, text_dim]`` and item numbers to item embeddings ``[n, dim]``.
 
@@ -64,7 +64,7 @@ class ItemTower(nn.Module):
     ):
         super().__init__()
         if fusion not in FUSIONS:
-            raise ValueError(f"fusion={fusion!r} is not known. Mend: use one of {list(FUSIONS)}.")
+            raise ValueError(f"fusion={fusion!r} is not known. Use one of {list(FUSIONS)}.")
         self.fusion = fusion
         if fusion == "experts":
             self.text = WhiteningExperts(text_dim, dim)
@@ -95,7 +95,7 @@ class ItemTower(nn.Module):
             return self.mix(torch.cat([text, ids], dim=-1))
         return text + torch.sigmoid(self.gate(text)) * ids
 
-
+# %% ../nbs/15_models.ipynb #3a6f8f9b
 class WhiteningExperts(nn.Module):
     """A gated mixture of linear maps, each around its own centre. Source: Hou et al., *UniSRec*,
     2022, equations 2 and 3 (without the gate's noise).
@@ -149,7 +149,7 @@ class Block(nn.Module):
         )
         return x + self.residual_dropout(self.feed_forward(x))
 
-
+# %% ../nbs/15_models.ipynb #66c7c548
 class SequenceTower(nn.Module):
     """Embeddings of a history ``[batch, length, dim]`` to one wish a position, ``[batch, length,
     dim]``. Source: Kang and McAuley, *SASRec*, 2018.
@@ -218,7 +218,7 @@ class MeanTower(nn.Module):
         return self.layers(embeddings.cumsum(1) / n_so_far)
 
 # %% ../nbs/15_models.ipynb #8e18ee07
-class FadingMean(nn.Module):
+class ExponentialMovingAverage(nn.Module):
     """Vectors of a history ``[batch, length, dim]`` to their fading mean at every position, the
     same shape.
     """
@@ -256,7 +256,7 @@ class ContentProfile(nn.Module):
     def __init__(self, text_dim: int, dim: int = 64):
         super().__init__()
         self.dim = dim
-        self.project, self.fading = nn.Linear(text_dim, dim, bias=False), FadingMean()
+        self.project, self.fading = nn.Linear(text_dim, dim, bias=False), ExponentialMovingAverage()
         self.log_scale = nn.Parameter(torch.tensor(1.0))
 
     def items(self, text_vectors: torch.Tensor) -> torch.Tensor:
@@ -266,7 +266,7 @@ class ContentProfile(nn.Module):
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
         return self.log_scale.exp() * self.fading(steps)
 
-
+# %% ../nbs/15_models.ipynb #b8d6e48f
 class IdProfile(nn.Module):
     """The item vectors of a history ``[batch, length, dim]`` to profiles of the same shape; the
     item vectors are two learned tables.
@@ -281,7 +281,7 @@ class IdProfile(nn.Module):
         self.makes_likely, self.is_likely, self.fading = (
             nn.Embedding(n_items, dim),
             nn.Embedding(n_items, dim),
-            FadingMean(),
+            ExponentialMovingAverage(),
         )
         nn.init.normal_(self.makes_likely.weight, std=0.1)
         nn.init.normal_(self.is_likely.weight, std=0.01)
@@ -345,7 +345,7 @@ class TrainingConfig:
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
 
-
+# %% ../nbs/15_models.ipynb #36a3b4c7
 TEXT_AND_ID = TrainingConfig(fusion="sum")  # a learned vector beside the text
 
 # %% ../nbs/15_models.ipynb #91d6b978
@@ -401,25 +401,34 @@ class SequentialModel(nn.Module):
             parts.append((self.content.items(text_vectors),) * 2)
         if self.id_profile is not None:
             parts.append(self.id_profile.items(rows))
-        read, scored_by = (torch.cat(vectors, dim=-1) for vectors in zip(*parts, strict=True))
-        return read, scored_by if self.popularity_weight is None else torch.cat(
-            [scored_by, popularity.to(scored_by.dtype)], dim=-1
+        input_embeddings, output_embeddings = (
+            torch.cat(vectors, dim=-1) for vectors in zip(*parts, strict=True)
+        )
+        return input_embeddings, output_embeddings if self.popularity_weight is None else torch.cat(
+            [output_embeddings, popularity.to(output_embeddings.dtype)], dim=-1
         )
 
-    def wishes(self, read: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def user_embeddings(
+        self, input_embeddings: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
         """One wish a position, ``[batch, length, d]``, for histories that are rows of `read`, int64
         ``[batch, length]``, padded with -1 at the end.
         """
         profiles = [profile for profile in (self.content, self.id_profile) if profile is not None]
-        steps, *rest = _look_up(read, positions).split(
+        steps, *rest = _look_up(input_embeddings, positions).split(
             [self.dim, *(profile.dim for profile in profiles)], dim=-1
         )
-        wish = self.sequence_tower(steps * self.dim**0.5 if self.cosine else steps)
+        user_embedding = self.sequence_tower(steps * self.dim**0.5 if self.cosine else steps)
         if self.cosine:
-            wish = F.normalize(wish, dim=-1) / self.log_temperature.exp()
-        parts = [wish, *(profile(part) for profile, part in zip(profiles, rest, strict=True))]
+            user_embedding = F.normalize(user_embedding, dim=-1) / self.log_temperature.exp()
+        parts = [
+            user_embedding,
+            *(profile(part) for profile, part in zip(profiles, rest, strict=True)),
+        ]
         if self.popularity_weight is not None:  # everybody wishes for what is popular alike
-            parts.append(self.popularity_weight.to(wish.dtype).expand(*wish.shape[:2], 1))
+            parts.append(
+                self.popularity_weight.to(user_embedding.dtype).expand(*user_embedding.shape[:2], 1)
+            )
         return torch.cat(parts, dim=-1)
 
     def forward(
@@ -428,8 +437,8 @@ class SequentialModel(nn.Module):
         """Wishes ``[batch, length, d]`` and item vectors ``[n_items, d]`` whose dot products are
         the scores.
         """
-        read, scored_by = self.items(text_vectors, rows)
-        return self.wishes(read, positions), scored_by
+        input_embeddings, output_embeddings = self.items(text_vectors, rows)
+        return self.user_embeddings(input_embeddings, positions), output_embeddings
 
     def id_tables(self) -> dict[str, nn.Embedding]:
         """The tables with a row an item, by their name in the network; empty for a network of
@@ -441,7 +450,7 @@ class SequentialModel(nn.Module):
             if isinstance(module, nn.Embedding) and name != "sequence_tower.positions"
         }
 
-
+# %% ../nbs/15_models.ipynb #a3241425
 def _history_tower(config: TrainingConfig) -> nn.Module:
     if config.history == "transformer":
         return SequenceTower(
@@ -453,7 +462,7 @@ def _history_tower(config: TrainingConfig) -> nn.Module:
         )
     if config.history not in ("gru", "mean"):
         raise ValueError(
-            f"history={config.history!r} is not known. Mend: use 'transformer', 'gru' or 'mean'."
+            f"history={config.history!r} is not known. Use 'transformer', 'gru' or 'mean'."
         )
     return (
         GRUTower(config.dim, dropout=config.dropout)

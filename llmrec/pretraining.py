@@ -51,7 +51,7 @@ class PretrainingConfig:
     precision: str = "auto"  # "float32", "bfloat16", or the latter where the processor has it
     n_records: int = 20  # lines of the training record; a checkpoint is written with each
 
-
+# %% ../nbs/12_pretraining.ipynb #8b9b32fb
 class MaskedLanguageModelTrainer:
     """Trains a masked language model on raw texts.
 
@@ -84,7 +84,7 @@ class MaskedLanguageModelTrainer:
     ):
         if tokenizer.mask_token_id is None:
             raise ValueError(
-                f"the tokenizer {type(tokenizer).__name__} has no mask token. Mend: use the "
+                f"the tokenizer {type(tokenizer).__name__} has no mask token. Use the "
                 "tokenizer of a masked language model, such as BERT's."
             )
         self.config, self.seed, self.progress, self.device = (
@@ -186,7 +186,7 @@ def _batches(
     )
     return [[pieces[row] for row in batch] for batch in rows]
 
-
+# %% ../nbs/12_pretraining.ipynb #311ba7f4
 def _fit(
     trainer: MaskedLanguageModelTrainer,
     texts: Sequence[str],
@@ -296,14 +296,14 @@ def _step(
         total += loss.item()
     if not np.isfinite(total):
         raise ValueError(
-            f"the loss is {total} in step {number}. Mend: a lower learning_rate; the last "
+            f"the loss is {total} in step {number}. Lower learning_rate; the last "
             "checkpoint, if there is one, is good."
         )
     nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
     optimizer.step()
     return total, n_chosen, sum(int(mask.sum()) for _, mask, _ in corrupted)
 
-
+# %% ../nbs/12_pretraining.ipynb #8ab1d451
 class _Since:
     """Sums since the last record."""
 
@@ -396,9 +396,7 @@ def pretrain(
         The folder is there already.
     """
     if Path(folder).exists():
-        raise FileExistsError(
-            f"{folder} exists already and is left as it is. Mend: choose a new folder."
-        )
+        raise FileExistsError(f"{folder} exists already and is left as it is. Choose a new folder.")
     if start is None:
         tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
         model = new_model(

@@ -72,7 +72,7 @@ def top_k_of_products(
     groups = top_k(maxima, min(k, n_groups))[1].sort(dim=1).values
     return _top_k_in_groups(users, items, k, groups, group, (rows, columns))
 
-
+# %% ../nbs/14_recommenders.ipynb #6be5794b
 def _top_k_in_groups(
     users: torch.Tensor,
     items: torch.Tensor,
@@ -177,17 +177,17 @@ class Recommender:
     def _require_fitted(self) -> None:
         if not hasattr(self, "items_"):
             raise NotFittedError(
-                f"this {type(self).__name__} has learned nothing yet. Mend: call fit first."
+                f"this {type(self).__name__} has learned nothing yet. Call fit first."
             )
 
     def _remember(self, train: Dataset) -> None:
         if train.interactions.empty:
             raise ValueError(
-                "there are no interactions to learn from. Mend: pass a Dataset with at least one."
+                "there are no interactions to learn from. Pass a Dataset with at least one."
             )
         self.items_ = train.items.reset_index(drop=True)
         self.popularity_ = np.bincount(
-            self._positions(train.interactions["item_id"]), minlength=len(self.items_)
+            self._item_indices(train.interactions["item_id"]), minlength=len(self.items_)
         )
 
     def _exchange(self, items: pd.DataFrame) -> None:
@@ -200,7 +200,7 @@ class Recommender:
             counts.reindex(self.items_["item_id"].to_numpy()).fillna(0).to_numpy(dtype=int)
         )
 
-    def _positions(self, item_ids: Sequence, whose: str = "item") -> np.ndarray:
+    def _item_indices(self, item_ids: Sequence, whose: str = "item") -> np.ndarray:
         """Catalogue positions of item ids; an unknown one is refused by name."""
         positions = (
             pd.Index(self.items_["item_id"]).get_indexer(pd.Index(item_ids))
@@ -210,8 +210,8 @@ class Recommender:
         if (positions < 0).any():
             unknown = list(item_ids)[int(np.argmax(positions < 0))]
             raise KeyError(
-                f"{whose}: {unknown!r} is not in the catalogue of {len(self.items_)} items. Mend: "
-                "leave it out, or add it with "
+                f"{whose}: {unknown!r} is not in the catalogue of {len(self.items_)} items. "
+                "Leave it out, or add it with "
                 "with_items (models that read text can take it)."
             )
         return positions
@@ -223,13 +223,13 @@ def _recommend(
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k={k!r}: must be a whole number of at least 1.")
     recommender._require_fitted()
-    histories, times = _as_mapping(histories, times)
+    histories, times = _as_histories(histories, times)
     users, known = list(histories), history_indices(recommender, histories)
-    days = _days_of(recommender, histories, times) if recommender.needs_times else None
+    days = _event_days(recommender, histories, times) if recommender.needs_times else None
     allowed = (
         np.arange(len(recommender.items_))
         if candidates is None
-        else np.unique(recommender._positions(list(candidates), whose="candidates"))
+        else np.unique(recommender._item_indices(list(candidates), whose="candidates"))
     )
     # only `score` was implemented
     holds_all_scores = (
@@ -274,8 +274,8 @@ def _recommend(
         result.attrs["answered_by_popularity"] = empty
     return result
 
-
-def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | None]:
+# %% ../nbs/14_recommenders.ipynb #d7da7452
+def _as_histories(histories, times: Mapping | None) -> tuple[Mapping, Mapping | None]:
     """Histories as a mapping, and their times where they are known."""
     if isinstance(histories, pd.DataFrame):
         if missing := [
@@ -283,7 +283,7 @@ def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | No
         ]:
             raise DataError(
                 f"histories: column {missing} is missing; there are {list(histories.columns)}. "
-                "Mend: a table user_id, item_id[, timestamp]."
+                "Pass a table user_id, item_id[, timestamp]."
             )
         has_times = "timestamp" in histories.columns
         log = histories if has_times else histories.assign(timestamp=range(len(histories)))
@@ -293,7 +293,7 @@ def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | No
         return histories.histories(), histories.times()
     if not isinstance(histories, Mapping):
         raise DataError(
-            f"histories: {type(histories).__name__} is no mapping. Mend: {{user_id: [item_id, "
+            f"histories: {type(histories).__name__} is no mapping. Pass {{user_id: [item_id, "
             "...]}, a Dataset, or a table user_id, item_id[, timestamp]."
         )
     if wrong := [
@@ -303,24 +303,24 @@ def _as_mapping(histories, times: Mapping | None) -> tuple[Mapping, Mapping | No
     ]:
         raise DataError(
             f"histories: user {wrong[0]!r} has {histories[wrong[0]]!r:.40}, which is no list of "
-            "items. Mend: {user_id: [item_id, ...]}."
+            "items. Pass {user_id: [item_id, ...]}."
         )
     return histories, times
 
-
+# %% ../nbs/14_recommenders.ipynb #ef3baff2
 def history_indices(recommender: Recommender, histories: Mapping) -> list[np.ndarray]:
     lengths = [len(items) for items in histories.values()]
     flat = [item for items in histories.values() for item in items]
     try:
-        positions = recommender._positions(flat)
+        positions = recommender._item_indices(flat)
     except KeyError:
         for user, items in histories.items():  # only to name the user
-            recommender._positions(items, whose=f"history of user {user!r}")
+            recommender._item_indices(items, whose=f"history of user {user!r}")
         raise
     return np.split(positions, np.cumsum(lengths)[:-1]) if lengths else []
 
-
-def _days_of(
+# %% ../nbs/14_recommenders.ipynb #ad26e570
+def _event_days(
     recommender: Recommender, histories: Mapping, times: Mapping | None
 ) -> list[np.ndarray]:
     """When each event of each history was, float64 days."""
@@ -328,13 +328,13 @@ def _days_of(
         raise ValueError(
             f"this {type(recommender).__name__} fades by time, and the histories come without "
             "times. "
-            "Mend: pass a Dataset, or times={user_id: [timestamp, ...]}."
+            "Pass a Dataset, or times={user_id: [timestamp, ...]}."
         )
     for user, items in histories.items():
         if len(items) != len(times.get(user, ())):
             raise ValueError(
                 f"times: user {user!r} has {len(items)} event(s) and {len(times.get(user, ()))} "
-                "time(s). Mend: one time an event."
+                "time(s). Pass one time for each event."
             )
     flat = as_dates(pd.Series([moment for user in histories for moment in times[user]]))
     seconds = (
@@ -398,7 +398,7 @@ def _ranked(
         )
     if not (values < torch.inf).all():  # NaN sorts first, so it cannot hide further down
         raise ValueError(
-            f"{type(recommender).__name__} gave a score that is no number. Mend: the model is "
+            f"{type(recommender).__name__} gave a score that is no number. The model is "
             "damaged; fit or load it again."
         )
     return values.numpy(), columns.numpy()
@@ -427,7 +427,7 @@ class RecentlyPopular(Popular):
         log = train.interactions.sort_values("timestamp", kind="stable")
         recent = log.iloc[-max(1, round(len(log) * self.share)) :]
         self.weights_ = np.bincount(
-            self._positions(recent["item_id"]), minlength=len(self.items_)
+            self._item_indices(recent["item_id"]), minlength=len(self.items_)
         ).astype(np.float32)
         return self
 
@@ -469,13 +469,13 @@ class Ensemble(Recommender):
         weights = [1.0] * len(self.members) if self.weights is None else list(self.weights)
         if not self.members or len(weights) != len(self.members):
             raise ValueError(
-                f"{len(self.members)} member(s) and {len(weights)} weight(s). Mend: at least one "
-                "member, and a weight for each or none at all."
+                f"{len(self.members)} member(s) and {len(weights)} weight(s). Pass at least one "
+                "member, and a weight for each of them or none at all."
             )
         first, *others = self.members
         if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
             raise ValueError(
-                "the members have learned over different catalogues. Mend: fit them on datasets "
+                "the members have learned over different catalogues. Fit them on datasets "
                 "with the same items."
             )
         self.items_, self.popularity_, self.weights_ = first.items_, first.popularity_, weights
@@ -528,7 +528,7 @@ class Ensemble(Recommender):
             ]
         return sum(own * weight for own, weight in zip(scores, self.weights_, strict=True))
 
-
+# %% ../nbs/14_recommenders.ipynb #e050d938
 def _needs_times(member) -> bool:
     """Whether a member asks for times; one of another make, which knows nothing of them, does
     not.

@@ -25,7 +25,7 @@ from .training import FineTuning, Run, best_epoch, random_batches
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'training_batch', 'NegativeSampler', 'already_taken', 'batch_loss', 'train', 'mean_ndcg', 'validation_task',
+__all__ = ['logger', 'training_batch', 'NegativeSampler', 'seen_items', 'batch_loss', 'train', 'mean_ndcg', 'validation_task',
            'SequentialRecommender']
 
 # %% ../nbs/16_sequential.ipynb #cfb581f1
@@ -33,12 +33,12 @@ def training_batch(
     histories: Sequence[np.ndarray],
     max_length: int,
     random: np.random.Generator,
-    moments: Sequence[np.ndarray] | None = None,
+    timestamps: Sequence[np.ndarray] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one
     step ahead, -1 for padding.
 
-    `moments` says when, a number an event that never falls; events of one moment then come in
+    `timestamps` says when, a number an event that never falls; events of one moment then come in
     random order.
     """
     starts = (
@@ -50,9 +50,9 @@ def training_batch(
         [history[window] for history, window in zip(histories, windows, strict=True)],
         max_length + 1,
     )
-    if moments is not None:
+    if timestamps is not None:
         when = pad_histories(
-            [moment[window] for moment, window in zip(moments, windows, strict=True)],
+            [moment[window] for moment, window in zip(timestamps, windows, strict=True)],
             max_length + 1,
         ).numpy()
         when[when < 0] = np.iinfo(np.int64).max  # padding stays at the end
@@ -74,7 +74,7 @@ class NegativeSampler:
         return torch.from_numpy(np.minimum(drawn, len(self.cumulative) - 1))
 
 
-def already_taken(inputs: torch.Tensor) -> torch.Tensor:
+def seen_items(inputs: torch.Tensor) -> torch.Tensor:
     """What a history holds up to each of its positions: int64 ``[batch, length, length]``, padded
     with -1, for `inputs` ``[batch, length]``, padded alike.
     """
@@ -83,7 +83,7 @@ def already_taken(inputs: torch.Tensor) -> torch.Tensor:
     ).tril()
     return inputs[:, None].masked_fill(~up_to_it, IGNORED)
 
-
+# %% ../nbs/16_sequential.ipynb #1385b653
 def batch_loss(
     model: SequentialModel,
     text_vectors: torch.Tensor,
@@ -116,21 +116,23 @@ def batch_loss(
         )
         text_vectors = text_vectors[rows]
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        wishes, items = model(text_vectors, inputs, rows)
-    wishes, items = wishes.float(), items.float()
+        user_embeddings, items = model(text_vectors, inputs, rows)
+    user_embeddings, items = user_embeddings.float(), items.float()
     if exclude_history:
-        taken = already_taken(inputs)
+        taken = seen_items(inputs)
         new = targets.masked_fill((taken == targets[..., None]).any(2), IGNORED)
         if (targets != IGNORED).any() and not (new != IGNORED).any():
             # all of it was taken before: nothing to learn, and no mistake
-            return wishes.sum() * 0.0
+            return user_embeddings.sum() * 0.0
         targets = new
     if sampler is None:
         products = torch.bfloat16 if bfloat16 else torch.float32
-        return full_softmax(wishes.to(products), items.to(products), targets, excluded=taken)
+        return full_softmax(
+            user_embeddings.to(products), items.to(products), targets, excluded=taken
+        )
     real = targets != IGNORED
     return sampled_softmax(
-        wishes[real],
+        user_embeddings[real],
         items[targets[real]],
         items[drawn],
         targets=targets[real],
@@ -139,7 +141,7 @@ def batch_loss(
         excluded=_marked(taken[real], len(items))[:, drawn] if exclude_history else None,
     )
 
-
+# %% ../nbs/16_sequential.ipynb #899a16d5
 def _marked(numbers: torch.Tensor, n: int) -> torch.Tensor:
     """True where a row of `numbers`, padded with -1, holds the column's: bool ``[n_rows, n]``."""
     # -1 goes to the spare column
@@ -156,13 +158,13 @@ def train(
     *,
     epochs: int,
     last_epoch: int | None = None,
-    moments: Sequence[np.ndarray] | None = None,
+    timestamps: Sequence[np.ndarray] | None = None,
     seed: int = 0,
     validate: Callable[[SequentialModel], float] | None = None,
     sampler: NegativeSampler | None = None,
     fine_tuning: FineTuning | None = None,
     checkpoint: str | Path | None = None,
-    judged_on=None,
+    validation_data=None,
     progress: bool = True,
 ) -> tuple[SequentialModel, list[dict]]:
     """Train `model` on histories of catalogue positions; return the averaged network with the best
@@ -205,8 +207,8 @@ def train(
             "start weights": model.state_dict(),
             "text vectors": text_vectors,
             "histories": histories,
-            "moments": moments,
-            "validation": judged_on,
+            "moments": timestamps,
+            "validation": validation_data,
             "sampler": None if sampler is None else sampler.log_q,
         }
         identity = settings | {name: content_digest(content) for name, content in contents.items()}
@@ -231,7 +233,7 @@ def train(
                     [histories[row] for row in rows],
                     config.max_length,
                     random,
-                    None if moments is None else [moments[row] for row in rows],
+                    None if timestamps is None else [timestamps[row] for row in rows],
                 )
                 inputs, targets = (part.to(device) for part in training_batch(*batch))
                 loss = batch_loss(
@@ -246,7 +248,7 @@ def train(
                 )
                 if not torch.isfinite(loss):
                     raise ValueError(
-                        f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Mend: lower "
+                        f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Lower "
                         "learning_rate, or look at the text vectors."
                     )
                 run.step(
@@ -262,7 +264,7 @@ def train(
             )
     return run.best_model(), run.records
 
-
+# %% ../nbs/16_sequential.ipynb #3f2a29d3
 def _new_run(
     model: SequentialModel,
     config: TrainingConfig,
@@ -313,7 +315,7 @@ def mean_ndcg(
     )
     return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
 
-
+# %% ../nbs/16_sequential.ipynb #8ecb9d7b
 def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
     """What is known and what is wanted when validation is scored: train histories, and new items of
     valid, each once.
@@ -439,11 +441,11 @@ class SequentialRecommender(Recommender):
         fine_tuning: FineTuning | None = None,
         last_epoch: int | None = None,
     ) -> None:
-        histories, moments = _sequences(train_data, self._positions)
-        moments = moments if self.config.shuffle_ties else None
+        histories, timestamps = _sequences(train_data, self._item_indices)
+        timestamps = timestamps if self.config.shuffle_ties else None
         if not histories:
             raise DataError(
-                "no user has two events, so there is no sequence to learn from. Mend: pass users "
+                "no user has two events, so there is no sequence to learn from. Pass users "
                 "with longer histories."
             )
         known, targets = validation_task(train_data, valid)
@@ -470,13 +472,13 @@ class SequentialRecommender(Recommender):
             self.config,
             epochs=int(epochs),
             last_epoch=last_epoch,
-            moments=moments,
+            timestamps=timestamps,
             seed=self.seed,
             sampler=sampler,
             validate=validate if targets else None,
             fine_tuning=fine_tuning,
             checkpoint=checkpoint,
-            judged_on=[known, targets, self.items_["item_id"].tolist(), self.popularity_],
+            validation_data=[known, targets, self.items_["item_id"].tolist(), self.popularity_],
             progress=self.progress,
         )
         self._use(network)
@@ -487,7 +489,7 @@ class SequentialRecommender(Recommender):
     def _use(self, network: SequentialModel) -> None:
         """Take over a network; its item vectors are computed once, here."""
         self.network_ = network.eval()
-        self._read, self._scored_by = network.items(self.text_vectors_)
+        self._input_embeddings, self._output_embeddings = network.items(self.text_vectors_)
 
     @torch.inference_mode()
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -495,15 +497,15 @@ class SequentialRecommender(Recommender):
         lengths = (padded >= 0).sum(1).clamp(min=1)
         # short histories together, and few enough for the caches of a processor
         order = lengths.argsort()
-        wishes = [
-            self.network_.wishes(self._read, padded[rows, : lengths[rows[-1]]])[
-                torch.arange(len(rows)), lengths[rows] - 1
-            ]
+        user_embeddings = [
+            self.network_.user_embeddings(
+                self._input_embeddings, padded[rows, : lengths[rows[-1]]]
+            )[torch.arange(len(rows)), lengths[rows] - 1]
             for rows in order.split(128)
         ]
-        return torch.cat(wishes)[order.argsort()], self._scored_by
+        return torch.cat(user_embeddings)[order.argsort()], self._output_embeddings
 
-
+# %% ../nbs/16_sequential.ipynb #12917e4b
 def _sequences(
     dataset: Dataset, positions_of: Callable
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:

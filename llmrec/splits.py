@@ -26,7 +26,7 @@ __all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'Split
 class LeakError(DataError):
     """A split in which something from validation or test could reach training."""
 
-
+# %% ../nbs/04_splits.ipynb #5e5118a8
 @dataclass(frozen=True, eq=False)
 class Split:
     """Train, validation and test over one catalogue, with the record of how they were made.
@@ -60,7 +60,7 @@ class Split:
             raise LeakError(
                 f"{int(repeated.sum())} interaction(s) stand in two parts, the first is row "
                 f"{rows[repeated][0]}. "
-                "Mend: make the parts disjoint."
+                "Make the parts disjoint."
             )
 
     @property
@@ -159,14 +159,14 @@ def temporal(
     events lie after them.
     """
     _require_fractions(valid_fraction, test_fraction)
-    moments = dataset.interactions["timestamp"]
-    ordered = np.sort(moments.to_numpy())
+    timestamps = dataset.interactions["timestamp"]
+    ordered = np.sort(timestamps.to_numpy())
     cuts = [
         ordered[min(len(ordered) - 1, round(len(ordered) * share))]
         for share in (1 - valid_fraction - test_fraction, 1 - test_fraction)
     ]
-    labels = np.select([moments < cuts[0], moments < cuts[1]], [TRAIN, VALID], TEST)
-    return pd.Series(labels, index=moments.index), {
+    labels = np.select([timestamps < cuts[0], timestamps < cuts[1]], [TRAIN, VALID], TEST)
+    return pd.Series(labels, index=timestamps.index), {
         "valid_from": str(cuts[0]),
         "test_from": str(cuts[1]),
     }
@@ -176,7 +176,7 @@ def _require_fractions(*fractions: float) -> None:
     if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
         raise DataError(
             f"fractions {fractions}: each must lie between 0 and 1, and training must keep a "
-            "share. Mend: for example 0.1 and 0.1."
+            "share. Take 0.1 and 0.1, for example."
         )
 
 # %% ../nbs/04_splits.ipynb #409fde3c
@@ -208,7 +208,7 @@ def cold_items(
         "candidates": {VALID: valid_items.tolist(), TEST: test_items.tolist()}
     }
 
-
+# %% ../nbs/04_splits.ipynb #7ffb959e
 def cold_users(
     dataset: Dataset,
     *,
@@ -242,7 +242,7 @@ def cold_users(
     )
     return pd.Series(labels, index=ordered.index).reindex(dataset.interactions.index), {}
 
-
+# %% ../nbs/04_splits.ipynb #fb122dc5
 PROTOCOLS = {
     "leave_one_out": leave_one_out,
     "temporal": temporal,
@@ -269,7 +269,7 @@ def split_dataset(dataset: Dataset, protocol: str, options: Mapping) -> Split:
     }
     if parts[TRAIN].interactions.empty or parts[TEST].interactions.empty:
         raise DataError(
-            f"{protocol}: nothing is left to train on or to test. Mend: give each user at least "
+            f"{protocol}: nothing is left to train on or to test. Give each user at least "
             "three events, "
             "or choose another protocol or other fractions."
         )
@@ -290,7 +290,7 @@ def split_dataset(dataset: Dataset, protocol: str, options: Mapping) -> Split:
     manifest["content_hash"] = _split_hash(parts, candidates)
     return Split(**parts, manifest=manifest, candidate_ids=candidates)
 
-
+# %% ../nbs/04_splits.ipynb #f21c4ed7
 def _split_hash(parts: Mapping[str, Dataset], candidates: Mapping) -> str:
     tables = [parts[part].interactions for part in (TRAIN, VALID, TEST, CONTEXT)]
     lists = [pd.DataFrame({"item_id": candidates[part]}) for part in sorted(candidates)]
@@ -299,7 +299,7 @@ def _split_hash(parts: Mapping[str, Dataset], candidates: Mapping) -> str:
 # %% ../nbs/04_splits.ipynb #9b760769
 def _save_split(split: Split, folder: Path) -> None:
     if folder.exists():
-        raise DataError(f"{folder} exists already and is left as it is. Mend: choose a new folder.")
+        raise DataError(f"{folder} exists already and is left as it is. Choose a new folder.")
     with staged(folder) as staging:
         for part in (TRAIN, VALID, TEST, CONTEXT):
             getattr(split, part).interactions.to_parquet(staging / f"{part}.parquet")
@@ -316,9 +316,7 @@ def _save_split(split: Split, folder: Path) -> None:
 
 def _load_split(folder: Path) -> Split:
     if not (folder / "split.json").is_file():
-        raise FileNotFoundError(
-            f"{folder}: no split.json. Mend: pass a folder written by Split.save."
-        )
+        raise FileNotFoundError(f"{folder}: no split.json. Pass a folder written by Split.save.")
     record = json.loads((folder / "split.json").read_text(encoding="utf-8"))
     items, steps = pd.read_parquet(folder / "items.parquet"), tuple(record["manifest"]["steps"])
     parts = {
@@ -327,8 +325,8 @@ def _load_split(folder: Path) -> Split:
     }
     if _split_hash(parts, record["candidate_ids"]) != record["manifest"]["content_hash"]:
         raise DataError(
-            f"{folder}: the tables do not fit the hash in split.json: they were changed. Mend: "
-            "make the split again."
+            f"{folder}: the tables do not fit the hash in split.json: they were changed. "
+            "Make the split again."
         )
     return Split(**parts, manifest=record["manifest"], candidate_ids=record["candidate_ids"])
 

@@ -35,10 +35,10 @@ def check_texts(
     texts: Sequence[str], *, allow_empty: bool = False, error: type[ValueError] = EncodingError
 ) -> list[str]:
     if isinstance(texts, (str, bytes)):
-        raise error("a list of texts is expected, not one string. Mend: [text].")
+        raise error("a list of texts is expected, not one string. Pass [text].")
     if isinstance(texts, (pd.DataFrame, Mapping)) or not isinstance(texts, Iterable):
         raise error(
-            f"a list of texts is expected, not {type(texts).__name__}. Mend: pass one column, for "
+            f"a list of texts is expected, not {type(texts).__name__}. Pass one column, for "
             "example items['text']."
         )
     texts = list(texts)
@@ -46,10 +46,10 @@ def check_texts(
         if not isinstance(text, str):
             raise error(
                 f"text {row} (counting from 0) is {type(text).__name__}, not a string: "
-                f"{text!r:.60}. Mend: convert or drop it."
+                f"{text!r:.60}. Convert or drop it."
             )
         if not allow_empty and not text.strip():
-            raise error(f"text {row} (counting from 0) is empty. Mend: give it words, or drop it.")
+            raise error(f"text {row} (counting from 0) is empty. Give it words, or drop it.")
     # a lone surrogate becomes "?"
     return [text.encode("utf-8", "replace").decode() for text in texts]
 
@@ -87,7 +87,7 @@ def _without_comments(text: str) -> str:
 # them
 INVISIBLE = "\u200b\u2060\ufeff\u00ad"
 
-
+# %% ../nbs/05_text.ipynb #274022a7
 def language_of(text: str) -> str:
     """``"zh"`` where a fifth or more of the letters are Chinese characters, else ``"en"``."""
     letters = [character for character in text if character.isalpha()]
@@ -120,7 +120,7 @@ def preprocess(texts: Sequence[str], lang: str = "auto", *, progress: bool = Fal
         A text is no string; the message names its row. (An empty one is allowed: it has no tokens.)
     """
     if lang not in ("auto", "en", "zh"):
-        raise ValueError(f"lang={lang!r} is not known. Mend: use 'auto', 'en' or 'zh'.")
+        raise ValueError(f"lang={lang!r} is not known. Use 'auto', 'en' or 'zh'.")
     cleaned = [clean_text(text) for text in check_texts(texts, allow_empty=True)]
     table = pd.DataFrame(
         {
@@ -141,7 +141,7 @@ def preprocess(texts: Sequence[str], lang: str = "auto", *, progress: bool = Fal
                 bar.update()
     return table
 
-
+# %% ../nbs/05_text.ipynb #2c46a771
 def _analyse_english(texts: Sequence[str]):
     pipeline = _english_pipeline()
     pipeline.max_length = max([1_000_000, *map(len, texts)])
@@ -171,11 +171,11 @@ def _english_pipeline():
         import spacy  # an extra, and slow to import
     except ImportError as error:
         raise ImportError(
-            "English words need the library spacy. Mend: pip install llmrec[words]."
+            "English words need the library spacy. Pip install llmrec[words]."
         ) from error
     return spacy.load(fetch_asset("en-core-web-sm"), exclude=["parser", "lemmatizer", "senter"])
 
-
+# %% ../nbs/05_text.ipynb #6578d68c
 @functools.cache
 def _chinese_tagger():
     try:
@@ -185,7 +185,7 @@ def _chinese_tagger():
             import jieba.posseg  # an extra
     except ImportError as error:
         raise ImportError(
-            "Chinese words need the library jieba. Mend: pip install llmrec[words]."
+            "Chinese words need the library jieba. Pip install llmrec[words]."
         ) from error
     jieba.setLogLevel(logging.WARNING)
     tokenizer = jieba.Tokenizer()
@@ -202,7 +202,7 @@ def vader_sentiment(texts: Sequence[str]) -> np.ndarray:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # an extra
     except ImportError as error:
         raise ImportError(
-            "Sentiment needs the library vaderSentiment. Mend: pip install llmrec[words]."
+            "Sentiment needs the library vaderSentiment. Pip install llmrec[words]."
         ) from error
     analyser = SentimentIntensityAnalyzer()
     return np.array(
@@ -242,8 +242,8 @@ def keyphrases(
     """
     if len(texts) != len(groups) or sentiment is not None and len(sentiment) != len(texts):
         raise ValueError(
-            f"{len(texts)} texts and {len(groups)} groups. Mend: one group (and one sentiment, if "
-            "any) a text."
+            f"{len(texts)} texts and {len(groups)} groups. Each text needs one group (and one "
+            "sentiment, if there are any)."
         )
     words = preprocess(texts, lang)
     found = (

@@ -138,7 +138,7 @@ def optimizer_tensors(
         for key, value in optimizer.state[parameter].items()
     }
 
-
+# %% ../nbs/10_training.ipynb #96eaa19c
 def restore_optimizer(
     optimizer: torch.optim.Optimizer,
     parameters: Iterable[tuple[str, nn.Parameter]],
@@ -159,7 +159,7 @@ def restore_optimizer(
             for key in keys
         }
 
-
+# %% ../nbs/10_training.ipynb #18d5c6d6
 def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
     """Note and tensors of a checkpoint; raises `CheckpointError` if it is damaged, or if its
     identity is not the one given.
@@ -168,16 +168,16 @@ def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
         with safe_open(path, framework="pt") as file:
             note, tensors = (
                 json.loads(file.metadata()["run"]),
-                {name: file.get_tensor(name) for name in file.keys()},
-            )  # noqa: SIM118 (no dict)
+                {name: file.get_tensor(name) for name in list(file.keys())},
+            )
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path}: not a checkpoint, or cut short: {error}. Mend: remove it to start again."
+            f"{path}: not a checkpoint, or cut short: {error}. Remove it to start again."
         ) from error
     if other := [key for key, value in identity.items() if note["identity"].get(key) != value]:
         raise CheckpointError(
             f"{path}: a checkpoint of another run ({', '.join(other)} differ). It is left as it "
-            "is. Mend: name another file, or remove it."
+            "is. Name another file, or remove it."
         )
     return note, tensors
 

@@ -202,7 +202,7 @@ def layers_of(network: nn.Module, stack: str | None, head: Sequence[str]) -> lis
         ].append(name)
     return layers
 
-
+# %% ../nbs/21_transfer.ipynb #82748df0
 def fine_tuning_for(strategy: str, layers: Sequence[Sequence[str]]) -> FineTuning:
     """What a strategy of `STRATEGIES` (but ``"zero_shot"``) means for a network of these layers.
 
@@ -240,7 +240,7 @@ def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: in
         from peft import LoraConfig, inject_adapter_in_model  # an extra
     except ImportError as error:
         raise ImportError(
-            "The strategy 'lora' needs the library peft. Mend: pip install llmrec[lora]."
+            "The strategy 'lora' needs the library peft. Pip install llmrec[lora]."
         ) from error
     matrices = [
         name
@@ -249,8 +249,8 @@ def add_lora(network: nn.Module, head: Sequence[str], *, rank: int = 8, seed: in
     ]
     if not matrices:
         raise ValueError(
-            "the strategy 'lora' does not fit a network without matrices below its head. Mend: "
-            "use 'full'."
+            "the strategy 'lora' does not fit a network without matrices below its head. "
+            "Use 'full'."
         )
     with seeded(seed):
         inject_adapter_in_model(
@@ -281,7 +281,7 @@ def reshape_layers(
         raise ValueError(
             f"of {len(blocks)} layers {drop} cannot be dropped, {reinit} of the rest started anew "
             f"and {new} added. "
-            "Mend: smaller numbers; one layer must remain."
+            "Smaller numbers; one layer must remain."
         )
     fresh = [copy.deepcopy(blocks[-1]) for _ in range(new)]
     layers = [*copy.deepcopy(blocks[:kept]), *fresh]
@@ -307,7 +307,7 @@ HEAD = (
     "popularity_weight",
 )
 
-
+# %% ../nbs/21_transfer.ipynb #a79d1533
 def _adapt(
     source: TransferRecommender,
     train: Dataset,
@@ -318,9 +318,7 @@ def _adapt(
 ) -> TransferRecommender:
     source._require_fitted()
     if strategy not in STRATEGIES:
-        raise ValueError(
-            f"strategy={strategy!r} is not known. Mend: use one of {list(STRATEGIES)}."
-        )
+        raise ValueError(f"strategy={strategy!r} is not known. Use one of {list(STRATEGIES)}.")
     with Cost() as cost:
         target = copy.copy(source)
         target._remember(train)
@@ -333,7 +331,7 @@ def _adapt(
             if stack is None:
                 raise ValueError(
                     f"a history tower of kind {source.config.history!r} has no layers to drop or "
-                    "add. Mend: history='transformer'."
+                    "add. History='transformer'."
                 )
             network.sequence_tower.blocks = reshape_layers(
                 network.sequence_tower.blocks, **surgery, seed=source.seed
@@ -362,15 +360,15 @@ class ModelError(ValueError):
 
 
 _KIND, _FORMAT = "llmrec.TransferRecommender", 4
+
+
 _FILES = ("config.json", "model.safetensors", "items.parquet")
 
-
+# %% ../nbs/21_transfer.ipynb #f19aa671
 def _save(recommender: TransferRecommender, folder: Path) -> None:
     recommender._require_fitted()
     if folder.exists():
-        raise ModelError(
-            f"{folder} exists already and is left as it is. Mend: choose a new folder."
-        )
+        raise ModelError(f"{folder} exists already and is left as it is. Choose a new folder.")
     weights = {
         f"network.{name}": tensor.contiguous().cpu()
         for name, tensor in recommender.network_.state_dict().items()
@@ -417,7 +415,7 @@ def _load(
         if name != "config.json" and file_sha256(folder / name) != noted.get(name)
     ]:
         raise ModelError(
-            f"{folder}: {other} damaged, or not what was saved with config.json. Mend: copy the "
+            f"{folder}: {other} damaged, or not what was saved with config.json. Copy the "
             "whole folder again, or save it again from a fitted model."
         )
     try:
@@ -459,36 +457,36 @@ def _load(
         )
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
         raise ModelError(
-            f"{folder}: the model is damaged or of another make: {error}. Mend: save it again "
+            f"{folder}: the model is damaged or of another make: {error}. Save it again "
             "from a fitted model."
         ) from error
     if loaded.encoder.fingerprint != settings.get("encoder_fingerprint"):
         raise ModelError(
             f"{folder}: the encoder {loaded.encoder.name!r} is not the one it was trained with: "
             "its weights, tokenizer or options are others. "
-            "Mend: leave encoder= out, or pass the original one."
+            "Leave encoder= out, or pass the original one."
         )
     return loaded
 
-
+# %% ../nbs/21_transfer.ipynb #dbecbe10
 def _read_settings(folder: Path) -> dict:
     if not folder.is_dir():
         raise ModelError(
             f"{folder} is not a folder. A model is a folder with {', '.join(_FILES)}; pickles and "
             "single files are never read. "
-            "Mend: pass a folder written by save_pretrained."
+            "Pass a folder written by save_pretrained."
         )
     missing = [name for name in _FILES if not (folder / name).is_file()]
     if missing:
         raise ModelError(
-            f"{folder}: {missing} missing. Pickles (.bin, .pkl, .pt) are never read. Mend: pass a "
+            f"{folder}: {missing} missing. Pickles (.bin, .pkl, .pt) are never read. Pass a "
             "folder written by save_pretrained."
         )
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(
-            f"{folder / 'config.json'}: not JSON: {error}. Mend: save the model again."
+            f"{folder / 'config.json'}: not JSON: {error}. Save the model again."
         ) from error
     if (
         not isinstance(settings, dict)
@@ -496,7 +494,7 @@ def _read_settings(folder: Path) -> dict:
         or settings.get("format") != _FORMAT
     ):
         raise ModelError(
-            f"{folder}: not a TransferRecommender of this version. Mend: pass a folder written by "
+            f"{folder}: not a TransferRecommender of this version. Pass a folder written by "
             "save_pretrained."
         )
     return settings

@@ -40,7 +40,7 @@ class Tuning:
     value: float
     trials: pd.DataFrame
 
-
+# %% ../nbs/20_tuning.ipynb #ab2b409e
 def tune(
     recommender: Callable[..., Recommender],
     split: Split,
@@ -75,7 +75,7 @@ def tune(
     if budget < 1 or not space:
         raise ValueError(
             f"budget={budget}, {len(space)} parameter(s) in space: there is nothing to search. "
-            "Mend: at least one of each."
+            "Pass at least one of each."
         )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -113,7 +113,7 @@ def tune(
         study.best_params, study.best_value, trials[["trial", "value", "seconds", *space]]
     )
 
-
+# %% ../nbs/20_tuning.ipynb #b9cfe860
 def _suggest(trial, name: str, choices):
     if isinstance(choices, list):
         return trial.suggest_categorical(name, choices)
@@ -154,7 +154,7 @@ def choose(
         key=lambda recommender: mean_ndcg(recommender, known, wanted, candidates=candidates),
     )
 
-
+# %% ../nbs/20_tuning.ipynb #dded9eef
 def tuned_baselines(
     encoder: TextEncoder, train: Dataset, valid: Dataset | None
 ) -> dict[str, Callable[[], Recommender]]:
@@ -215,7 +215,7 @@ def tuned_baselines(
         "EASE + content, both fading": ease_and_its_content,
     }
 
-
+# %% ../nbs/20_tuning.ipynb #5130192f
 def _best_flat_and_fading(
     fitted: Iterable[FadingRecommender], train: Dataset, valid: Dataset | None
 ) -> tuple[FadingRecommender, FadingRecommender]:

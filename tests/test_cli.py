@@ -1,5 +1,6 @@
 """The command line on files, as a user would run it."""
 
+import re
 import subprocess
 import sys
 
@@ -136,7 +137,11 @@ def test_evaluate_writes_a_table(files):
 def test_errors_are_one_line_with_a_mend(files, capsys):
     assert main(["recommend", "--interactions", str(files / "log.csv"), "--model", str(files)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("llmrec: error:") and "Mend" in error and "Traceback" not in error
+    assert (
+        error.startswith("llmrec: error:")
+        and re.search(r"[.!] [A-Z]", error)
+        and "Traceback" not in error
+    )
 
 
 def test_installed_command_knows_its_commands():

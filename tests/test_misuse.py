@@ -47,7 +47,7 @@ def test_a_table_of_histories_is_taken(times, tiny):
     ],
 )
 def test_histories_of_another_form_are_refused(histories, tiny):
-    with pytest.raises(DataError, match=r"histories: .*Mend"):
+    with pytest.raises(DataError, match=r"histories: .*\. [A-Z]"):
         Popular().fit(tiny).recommend(histories)
 
 
@@ -77,7 +77,7 @@ def test_the_command_line_trains_for_no_epochs_in_no_silence(tables, tmp_path, c
 
 @pytest.mark.parametrize("texts", [pd.DataFrame({"text": ["a"]}), {"text": "a"}, None, 5])
 def test_a_table_is_no_list_of_texts(texts, encoder):
-    with pytest.raises(EncodingError, match=r"a list of texts is expected, not .*Mend"):
+    with pytest.raises(EncodingError, match=r"a list of texts is expected, not .*\. [A-Z]"):
         encoder.encode(texts)
 
 
@@ -91,7 +91,7 @@ def test_a_table_is_no_list_of_texts(texts, encoder):
     ],
 )
 def test_what_has_learned_nothing_says_so(use):
-    with pytest.raises(NotFittedError, match=r"learned nothing yet.*Mend: call fit first"):
+    with pytest.raises(NotFittedError, match=r"learned nothing yet.*Call fit first"):
         use(TransferRecommender())
 
 
@@ -115,7 +115,7 @@ def test_numpy_numbers_as_settings_train_and_are_saved(tiny, encoder, tmp_path):
 @pytest.mark.parametrize("max_tokens", [-1, 0, 2, 513, 10**6])
 def test_more_tokens_than_the_model_takes_are_refused_at_once(max_tokens, encoder):
     with pytest.raises(
-        ValueError, match=rf"max_tokens={max_tokens}: this model takes 3 to 512.*Mend"
+        ValueError, match=rf"max_tokens={max_tokens}: this model takes 3 to 512.*\. [A-Z]"
     ):
         TextEncoder(encoder.exact_model, encoder.tokenizer, name="MiniLM", max_tokens=max_tokens)
 
