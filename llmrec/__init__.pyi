@@ -211,6 +211,7 @@ from .plots import (
     ORANGE as ORANGE,
     PLOT_STYLE as PLOT_STYLE,
     new_figure as new_figure,
+    plot_intervals as plot_intervals,
 )
 from .pretraining import (
     MaskedLanguageModelTrainer as MaskedLanguageModelTrainer,

@@ -24,7 +24,7 @@ BAD_LOGS = {
     ),
     "duplicate column": (
         lambda log: pd.concat([log, log[["item_id"]]], axis=1),
-        r"\['item_id'\] stands there more than once",
+        r"\['item_id'\] occurs more than once",
     ),
     "unparsable time": (
         lambda log: log.assign(timestamp=["2026-01-01"] * 7 + ["soon"]),
