@@ -161,7 +161,6 @@ from .masking import (
     mask_tokens as mask_tokens,
     masked_loss as masked_loss,
     new_model as new_model,
-    token_pieces as token_pieces,
     train_tokenizer as train_tokenizer,
 )
 from .metrics import (
@@ -277,7 +276,7 @@ from .training import (
     random_batches as random_batches,
     read_checkpoint as read_checkpoint,
     restore_optimizer as restore_optimizer,
-    warmup_then_cosine as warmup_then_cosine,
+    warmup_then_linear as warmup_then_linear,
     write_checkpoint as write_checkpoint,
 )
 from .transfer import (

@@ -29,7 +29,7 @@ from .losses import info_nce, l2_sp
 from .metrics import wilson_interval
 from .plots import BLUE, GREY
 from .text import check_texts
-from .training import batches_by_length, random_batches, warmup_then_cosine
+from .training import batches_by_length, random_batches, warmup_then_linear
 from llmrec.transfer import (
     STRATEGIES,
     add_lora,
@@ -212,7 +212,7 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
             rows = batches.pop()
             fine_tuning.schedule(
                 optimizer,
-                classifier.learning_rate * warmup_then_cosine(step, n_steps, 0.1),
+                classifier.learning_rate * warmup_then_linear(step, n_steps, 0.1),
                 step / n_steps,
             )
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -356,7 +356,7 @@ def tune_encoder(
         for step, rows in enumerate(
             tqdm(batches, desc="tune encoder", unit="step", disable=not progress)
         ):
-            optimizer.param_groups[0]["lr"] = learning_rate * warmup_then_cosine(
+            optimizer.param_groups[0]["lr"] = learning_rate * warmup_then_linear(
                 step, len(batches), 0.1
             )
             anchors, others = (vectors([side[row] for row in rows]) for side in (texts, partners))

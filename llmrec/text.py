@@ -223,7 +223,7 @@ def keyphrases(
     min_count: int = 3,
     lang: str = "auto",
 ) -> pd.DataFrame:
-    """The phrases that set each group of texts (the reviews of an item) apart from the others.
+    """The phrases that set each group of texts (such as the reviews of an item) apart.
 
     Parameters
     ----------
@@ -246,9 +246,8 @@ def keyphrases(
             "sentiment, if there are any)."
         )
     table = _phrase_scores(_phrases_of(texts, groups, sentiment, lang))
-    best = table[table["count"] >= min_count].sort_values(
-        ["group", "score"], ascending=[True, False], kind="stable"
-    )
+    order = {"by": ["group", "score"], "ascending": [True, False], "kind": "stable"}
+    best = table[table["count"] >= min_count].sort_values(**order)
     columns = [
         "group",
         "phrase",

@@ -21,8 +21,8 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     n_components : int
         Directions to keep, those of largest variance; at most ``n_texts - 1`` and ``dim``.
     shrinkage : float
-        Stop short: this many mean variances are added to each variance before it is divided out, so
-        that weak directions stay weak. The mean variance is 1 all the same.
+        This many mean variances are added to each variance before it is divided out, so that weak
+        directions stay weak. The mean variance is 1 all the same.
 
     Source: Su et al., *Whitening Sentence Representations*, 2021; without shrinkage.
     """
@@ -51,5 +51,5 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return ((vectors - self.mean_) @ self.projection_).astype(np.float32)
 
     @property
-    def _n_features_out(self) -> int:  # what scikit-learn makes whitening0, whitening1, ... of
+    def _n_features_out(self) -> int:
         return self.projection_.shape[1]
