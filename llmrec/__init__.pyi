@@ -161,6 +161,7 @@ from .masking import (
     mask_tokens as mask_tokens,
     masked_loss as masked_loss,
     new_model as new_model,
+    token_pieces as token_pieces,
     train_tokenizer as train_tokenizer,
 )
 from .metrics import (
@@ -232,6 +233,7 @@ from .recommenders import (
 from .sequential import (
     NegativeSampler as NegativeSampler,
     SequentialRecommender as SequentialRecommender,
+    TrainingOptions as TrainingOptions,
     batch_loss as batch_loss,
     logger as logger,
     mean_ndcg as mean_ndcg,

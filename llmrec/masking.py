@@ -19,7 +19,7 @@ from .losses import NOT_CHOSEN
 from .text import check_texts
 
 # %% auto #0
-__all__ = ['SPECIAL', 'mask_tokens', 'CorpusError', 'train_tokenizer', 'new_model', 'masked_loss']
+__all__ = ['SPECIAL', 'mask_tokens', 'CorpusError', 'train_tokenizer', 'token_pieces', 'new_model', 'masked_loss']
 
 # %% ../nbs/11_masking.ipynb #951fa7d0
 def mask_tokens(
@@ -114,6 +114,25 @@ def _check_corpus(texts: Sequence[str]) -> list[str]:
     if not any(map(str.strip, texts)):
         raise CorpusError(f"a corpus of {len(texts)} texts without a word. Pass texts.")
     return texts
+
+# %% ../nbs/11_masking.ipynb #dfb5245a
+def token_pieces(tokenizer, texts: Sequence[str], max_tokens: int = 128) -> list[list[int]]:
+    """Token ids of `texts`, long ones in pieces of at most `max_tokens`, start and end included; an
+    empty text gives none.
+
+    Raises `CorpusError` if no text holds a token that the tokenizer knows.
+    """
+    room, (start, end) = max_tokens - 2, (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    tokens = tokenizer(_check_corpus(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    if not any(token != tokenizer.unk_token_id for some in tokens for token in some):
+        raise CorpusError(
+            "the tokenizer knows none of the characters. Mend: train a tokenizer on these texts."
+        )
+    return [
+        [start, *some[first : first + room], end]
+        for some in tokens
+        for first in range(0, len(some), room)
+    ]
 
 # %% ../nbs/11_masking.ipynb #848415a4
 def new_model(

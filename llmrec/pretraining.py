@@ -21,7 +21,7 @@ from .assets import atomic_file, cache_folder, staged
 from .compute import architecture_of, content_digest, default_device, seeded, uses_bfloat16
 from .encoder import TextEncoder, load_language_model, write_encoder
 from .losses import NOT_CHOSEN
-from .masking import mask_tokens, masked_loss, new_model, train_tokenizer
+from .masking import mask_tokens, masked_loss, new_model, token_pieces, train_tokenizer
 from .splits import split_reviews
 from llmrec.training import (
     batches_by_length,
@@ -134,14 +134,11 @@ class MaskedLanguageModelTrainer(_MaskedGuesses):
     config : PretrainingConfig, optional
     seed : int
         Same seed, same texts, same machine: same weights.
-    device : str, optional
-        CUDA, then MPS, then CPU.
 
     Attributes
     ----------
     records_ : DataFrame
-        ``step, share, tokens, loss[, valid_loss], tokens_per_second``; losses in nats a masked
-        token, share of all steps.
+        ``step, share, tokens, loss[, valid_loss], tokens_per_second``; losses in nats.
     """
 
     def fit(
@@ -162,9 +159,7 @@ class MaskedLanguageModelTrainer(_MaskedGuesses):
         return _fit(self, texts, valid, path, on_record or (lambda record: None))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write model and tokenizer as transformers does into a new `folder`, whole or not at all;
-        `TextEncoder.from_pretrained` reads it.
-        """
+        """Write model and tokenizer for `TextEncoder.from_pretrained` into a new `folder`."""
         options = {"max_tokens": self.config.max_tokens}
         with staged(Path(folder)) as staging:
             write_encoder(staging, self.model, self.tokenizer, options)

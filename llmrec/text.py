@@ -223,7 +223,7 @@ def keyphrases(
     min_count: int = 3,
     lang: str = "auto",
 ) -> pd.DataFrame:
-    """The phrases that set each group of texts (such as the reviews of an item) apart.
+    """The phrases that a group of texts uses at least `min_count` times, and other groups do not.
 
     Parameters
     ----------
@@ -231,13 +231,11 @@ def keyphrases(
         What each text is about, such as its item; as many as texts.
     sentiment : sequence of float, optional
         Of each text; then a phrase gets the mean over its occurrences.
-    min_count : int
-        A phrase that a group uses less often is left out.
 
     Returns
     -------
     DataFrame
-        ``group, phrase, count, score`` (and ``sentiment``), at most `n` rows a group, best first.
+        ``group, phrase, count, score`` (and ``sentiment``), `n` rows a group, best first.
         Source of the score: Grootendorst, *BERTopic*, 2022, equation 2.
     """
     if len(texts) != len(groups) or sentiment is not None and len(sentiment) != len(texts):
@@ -248,13 +246,7 @@ def keyphrases(
     table = _phrase_scores(_phrases_of(texts, groups, sentiment, lang))
     order = {"by": ["group", "score"], "ascending": [True, False], "kind": "stable"}
     best = table[table["count"] >= min_count].sort_values(**order)
-    columns = [
-        "group",
-        "phrase",
-        "count",
-        "score",
-        *(["sentiment"] if sentiment is not None else []),
-    ]
+    columns = ["group", "phrase", "count", "score"] + ["sentiment"] * (sentiment is not None)
     return best.groupby("group").head(n)[columns].reset_index(drop=True)
 
 # %% ../nbs/05_text.ipynb #9fe0c5dd

@@ -14,7 +14,7 @@ __all__ = ['Whitening']
 
 # %% ../nbs/07_whitening.ipynb #ae55f305
 class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Centre vectors and give every kept direction unit variance.
+    """Centre vectors and give every kept direction unit variance. Source: Su et al., 2021.
 
     Parameters
     ----------
@@ -24,7 +24,6 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         This many mean variances are added to each variance before it is divided out, so that weak
         directions stay weak. The mean variance is 1 all the same.
 
-    Source: Su et al., *Whitening Sentence Representations*, 2021; without shrinkage.
     """
 
     def __init__(self, n_components: int = 128, *, shrinkage: float = 0.0):
