@@ -25,6 +25,7 @@ test: lint
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check nbs tests benchmarks docs setup.py
+	$(BIN)/ruff format --check nbs tests benchmarks docs setup.py
 
 book: $(VENV)/.ready
 	$(BIN)/python tests/run_book.py
@@ -46,6 +47,7 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/labels.py
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/start.py
 
 clean:
 	rm -rf $(VENV) _proc _docs out build *.egg-info

@@ -31,7 +31,7 @@ setup(
     ],
     packages=find_packages(include=["llmrec", "llmrec.*"]),
     include_package_data=True,
-    package_data={"llmrec": ["py.typed"]},
+    package_data={"llmrec": ["py.typed", "*.pyi"]},
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require=extras,

@@ -1,5 +1,6 @@
 """Build the site from the notebooks, outputs as saved, into _docs/."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,15 @@ from llmrec.assets import ASSETS, Asset, fetch_asset
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT / "_proc", ROOT / "_docs"
-MODULES = (
-    "data",
-    "features",
-    "pretraining",
-    "losses",
-    "models",
-    "transfer",
-    "evaluation",
-    "case_study",
-)
+PARTS = {
+    "I Ground": ("00", "04"),
+    "II Language": ("05", "08"),
+    "III Learning": ("09", "12"),
+    "IV Recommenders": ("13", "20"),
+    "V Transfer": ("21", "23"),
+    "VI Practice": ("24", "27"),
+    "Appendix": ("A1", "A6"),
+}
 
 ASSETS["mermaid"] = Asset(
     "nicegui==3.18.0",
@@ -39,6 +39,12 @@ def vendor_mermaid() -> None:
     (folder / "default.js").write_text(
         'import { mermaid } from "./index.js";\nexport default mermaid;\n'
     )
+
+
+def modules() -> list[str]:
+    """Names of the library's modules, in the order of the chapters that they come from."""
+    sources = (path.read_text(encoding="utf-8") for path in sorted((ROOT / "nbs").glob("*.ipynb")))
+    return [name for text in sources for name in re.findall(r"#\| default_exp (\w+)", text)]
 
 
 def write_llms_txt(chapters: list[str]) -> None:
@@ -62,32 +68,66 @@ def write_llms_txt(chapters: list[str]) -> None:
         lines += (
             [f"> {promise}", ""] if name == "index" else [f"- [{title}]({name}.html): {promise}"]
         )
-    lines += [f"- [Reference: llmrec.{module}](reference/{module}.html)" for module in MODULES]
+    lines += [f"- [Reference: llmrec.{module}](reference/{module}.html)" for module in modules()]
     (SITE / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def directive(cell: nbformat.NotebookNode, name: str) -> str | None:
+    """What follows ``#| name`` in a cell; None without such a line."""
+    found = re.search(rf"^#\| {name}\b:? *(.*)$", cell.source, re.MULTILINE)
+    return found and found[1]
+
+
 def prepare(path: Path) -> None:
-    """Copy a notebook without nbdev's directives; cells marked hide are left out."""
+    """Copy a notebook for Sphinx. Cells marked ``hide`` or ``default_exp`` are left out, those
+    marked ``fold`` wait for a click, and ``#| alt: ...`` is the text beside a figure. Without it,
+    that is the heading of the section.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
     notebook.cells = [
         cell for cell in notebook.cells if not cell.source.startswith(("#| hide", "#| default_exp"))
     ]
+    heading = path.stem
     for cell in notebook.cells:
-        cell.source = "\n".join(
-            line for line in cell.source.splitlines() if not line.startswith("#|")
-        )
+        if cell.cell_type == "markdown":
+            heading = ([heading] + re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE))[-1]
+            continue
+        if directive(cell, "fold") is not None:
+            cell.metadata["tags"] = ["hide-input"]
+        alt = directive(cell, "alt") or f"Figure: {heading}"
+        cell.metadata["mystnb"] = {"image": {"alt": alt}}
+        lines = cell.source.splitlines()
+        cell.source = "\n".join(line for line in lines if not line.startswith("#|"))
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data["text/html"] = without_row_numbers(output.data["text/html"])
     nbformat.write(notebook, SOURCE / path.name)
 
 
+def without_row_numbers(table: str) -> str:
+    """A table of pandas without its index column when that only counts the rows."""
+    numbers = re.findall(r"<tr>\s*<th>(.*?)</th>", table, re.DOTALL)
+    if numbers != [str(number) for number in range(len(numbers))]:
+        return table
+    table = re.sub(r"(<tr>\s*)<th>\d+</th>\s*", r"\1", table)
+    return re.sub(r"(<tr[^>]*>\s*)<th></th>\s*", r"\1", table, count=1)
+
+
 def write_frame(chapters: list[str]) -> None:
-    """Table of contents inside the index page, and one reference page a module."""
+    """Tables of contents inside the index page, one a part, and one reference page a module."""
     index = nbformat.read(SOURCE / "index.ipynb", as_version=4)
-    listing = "\n".join([*chapters, *(f"reference/{module}" for module in MODULES)])
-    index.cells.append(nbformat.v4.new_markdown_cell(f"```{{toctree}}\n:hidden:\n\n{listing}\n```"))
+    listings = {
+        part: [name for name in chapters if first <= name[:2] <= last]
+        for part, (first, last) in PARTS.items()
+    }
+    listings["API reference"] = [f"reference/{module}" for module in modules()]
+    for part, names in listings.items():
+        tree = "\n".join(("```{toctree}", ":hidden:", f":caption: {part}", "", *names, "```"))
+        index.cells.append(nbformat.v4.new_markdown_cell(tree))
     nbformat.write(index, SOURCE / "index.ipynb")
     (SOURCE / "reference").mkdir()
-    for module in MODULES:
+    for module in modules():
         (SOURCE / "reference" / f"{module}.md").write_text(
             f"# llmrec.{module}\n\n```{{eval-rst}}\n.. automodule:: llmrec.{module}\n   "
             ":members:\n```\n",
@@ -108,6 +148,7 @@ def main() -> int:
     vendor_mermaid()
     for name in ("conf.py", "favicon.svg"):
         shutil.copy(ROOT / "docs" / name, SOURCE / name)
+    shutil.copy(ROOT / "docs" / "site.css", SOURCE / "_static" / "site.css")
     code = subprocess.run(
         [sys.executable, "-m", "sphinx", "-b", "html", "-q", str(SOURCE), str(SITE)]
     ).returncode

@@ -20,9 +20,16 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # without a mode the theme complains on a first visit
 html_favicon, html_context = "favicon.svg", {"default_mode": "auto"}
 mermaid_use_local = "mermaid/default.js"
+mermaid_init_config = {
+    "startOnLoad": False,
+    "theme": "neutral",
+    "themeVariables": {"fontSize": "16px"},
+    "flowchart": {"useMaxWidth": False, "nodeSpacing": 24, "rankSpacing": 32, "padding": 8},
+}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 suppress_warnings = [

@@ -1,5 +1,6 @@
 """Print README.md, made from nbs/index.ipynb with its saved outputs; with --write, write it."""
 
+import base64
 import re
 import sys
 from pathlib import Path
@@ -11,17 +12,45 @@ from traitlets.config import Config
 ROOT = Path(__file__).resolve().parent.parent
 
 
+FIGURE = ROOT / "docs" / "results.png"
+
+
+def figure() -> bytes:
+    """The picture that the index notebook has saved."""
+    notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
+    pictures = [
+        output.data["image/png"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    if len(pictures) != 1:
+        raise ValueError(f"nbs/index.ipynb: one figure expected, {len(pictures)} found")
+    return base64.b64decode(pictures[0])
+
+
 def readme() -> str:
-    """The index notebook as Markdown: hidden cells and directives left out, tables as text."""
+    """The index notebook as Markdown. Hidden and folded code and directives are left out, tables
+    are text, the figure is a file, and links lead to the notebooks.
+    """
     notebook = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
     # nbdev_clean takes it out, and it names the code blocks
     notebook.metadata["language_info"] = {"name": "python"}
-    notebook.cells = [cell for cell in notebook.cells if not cell.source.startswith("#| hide")]
+    cells = []
     for cell in notebook.cells:
+        if cell.source.startswith(("#| hide", "#| fold")):
+            alt = re.search("^#[|] alt: (.+)$", cell.source, re.MULTILINE)
+            if alt:
+                picture = f"![{alt[1]}]({FIGURE.relative_to(ROOT).as_posix()})"
+                cells.append(nbformat.v4.new_markdown_cell(picture))
+            continue
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
+        cells.append(cell)
+    notebook.cells = cells
     config = Config({"NbConvertBase": {"display_data_priority": ["text/markdown", "text/plain"]}})
     text, _ = MarkdownExporter(config=config).from_notebook_node(notebook)
+    text = re.sub(r"\]\((\w+\.ipynb)", r"](nbs/\1", text)
     header = (
         "<!-- Made from nbs/index.ipynb by docs/readme.py; change the notebook, not this "
         "file. -->\n\n"
@@ -32,5 +61,6 @@ def readme() -> str:
 if __name__ == "__main__":
     if "--write" in sys.argv:
         (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+        FIGURE.write_bytes(figure())
     else:
         print(readme(), end="")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+STUB = ROOT / "llmrec" / "__init__.pyi"
 
 
 def exported(module: Path) -> list[str]:
@@ -29,6 +30,6 @@ def stub() -> str:
 
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        (ROOT / "llmrec" / "__init__.pyi").write_text(stub(), encoding="utf-8")
+        STUB.write_text(stub(), encoding="utf-8")
     else:
         print(stub(), end="")

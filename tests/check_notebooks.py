@@ -11,7 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from readme import readme
+from readme import FIGURE, figure, readme
+from stub import STUB, stub
 
 
 def out_of_step() -> list[str]:
@@ -45,6 +46,10 @@ def out_of_step() -> list[str]:
         ]
     if (ROOT / "README.md").read_text(encoding="utf-8") != readme():
         changed.append("README.md")
+    if FIGURE.read_bytes() != figure():
+        changed.append(str(FIGURE.relative_to(ROOT)))
+    if STUB.read_text(encoding="utf-8") != stub():
+        changed.append(str(STUB.relative_to(ROOT)))
     return changed
 
 
@@ -53,6 +58,6 @@ if __name__ == "__main__":
     if changed:
         sys.exit(
             f"out of step with the notebooks: {', '.join(changed)}. Nbdev_export, "
-            "nbdev_clean, python docs/readme.py --write; then commit."
+            "nbdev_clean, python docs/stub.py --write, python docs/readme.py --write; then commit."
         )
     print("module, README and notebooks are in step")

@@ -29,8 +29,10 @@ QUIET = (
     "--disable-dev-shm-usage",
 )
 MEASURES = """return {
-    headings: [...document.querySelectorAll("main h1, main h2, main h3, main h4, main h5, article h1, article h2, article h3")].map(h => +h.tagName[1]),
-    flat: [...document.querySelectorAll("math")].filter(m => m.getClientRects().length && m.getBoundingClientRect().height < 4).length,
+    headings: [...document.querySelectorAll("main h1, main h2, main h3, main h4, main h5")]
+        .map(h => +h.tagName[1]),
+    flat: [...document.querySelectorAll("math")]
+        .filter(m => m.getClientRects().length && m.getBoundingClientRect().height < 4).length,
     formulas: document.querySelectorAll("math").length,
     diagrams: document.querySelectorAll("pre.mermaid, div.mermaid").length,
     drawn: document.querySelectorAll(".mermaid svg").length,
