@@ -148,7 +148,8 @@ def main() -> int:
     vendor_mermaid()
     for name in ("conf.py", "favicon.svg"):
         shutil.copy(ROOT / "docs" / name, SOURCE / name)
-    shutil.copy(ROOT / "docs" / "site.css", SOURCE / "_static" / "site.css")
+    for name in ("site.css", "site.js"):
+        shutil.copy(ROOT / "docs" / name, SOURCE / "_static" / name)
     code = subprocess.run(
         [sys.executable, "-m", "sphinx", "-b", "html", "-q", str(SOURCE), str(SITE)]
     ).returncode

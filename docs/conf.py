@@ -14,22 +14,31 @@ extensions = [
     "sphinxcontrib.mermaid",
 ]
 html_theme, html_title = "sphinx_book_theme", "llmrec"
-html_theme_options = {"show_toc_level": 2, "use_download_button": True, "home_page_in_toc": True}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": True,
+    "home_page_in_toc": True,
+    "navbar_persistent": [],
+}
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files, html_js_files = ["site.css"], ["site.js"]
 # without a mode the theme complains on a first visit
 html_favicon, html_context = "favicon.svg", {"default_mode": "auto"}
 mermaid_use_local = "mermaid/default.js"
 mermaid_init_config = {
     "startOnLoad": False,
-    "theme": "neutral",
     "themeVariables": {"fontSize": "16px"},
     "flowchart": {"useMaxWidth": False, "nodeSpacing": 24, "rankSpacing": 32, "padding": 8},
 }
+mermaid_light_theme, mermaid_dark_theme = "neutral", "dark"
+mermaid_width = mermaid_height = "auto"
+mermaid_fullscreen = False
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 suppress_warnings = [

