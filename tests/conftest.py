@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,3 +56,11 @@ def fitted(films, encoder):
 @pytest.fixture(scope="session")
 def item_ids(films):
     return np.sort(films.items["item_id"]).tolist()
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The folder of the site, built once."""
+    root = Path(__file__).resolve().parent.parent
+    subprocess.run([sys.executable, root / "docs" / "build.py"], check=True, capture_output=True)
+    return root / "_docs"

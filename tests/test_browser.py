@@ -11,7 +11,6 @@ import time
 import zlib
 
 import pytest
-from test_site import site  # noqa: F401  (built once)
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -38,11 +37,39 @@ MEASURES = """return {
     drawn: document.querySelectorAll(".mermaid svg").length,
     without_alt: [...document.images].filter(i => !i.alt).length,
     broken: [...document.images].filter(i => i.complete && !i.naturalWidth).length,
+    letters: [...document.querySelectorAll("pre.mermaid svg")]
+        .filter(svg => svg.querySelector("foreignObject span, text")).map(svg =>
+        parseFloat(getComputedStyle(svg.querySelector("foreignObject span, text")).fontSize)
+        * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width),
+    outside: [...document.querySelectorAll(
+            "article table, article pre, article img, article .math")]
+        .filter(e => e.getClientRects().length && !e.closest("pre.mermaid"))
+        .filter(e => { for (let a = e; a; a = a.parentElement)
+            if (["auto", "scroll"].includes(getComputedStyle(a).overflowX) && a.clientWidth) {
+                e = a; break; }
+            return e.getBoundingClientRect().right > document.documentElement.clientWidth + 1; })
+        .length,
+    columns: Math.min(1000, ...[...document.querySelectorAll(".cell_input pre")]
+        .filter(pre => pre.getClientRects().length).map(pre => {
+            const style = getComputedStyle(pre), ruler = document.createElement("canvas");
+            const context = ruler.getContext("2d");
+            context.font = `${style.fontSize} ${style.fontFamily}`;
+            return (pre.clientWidth - parseFloat(style.paddingLeft)
+                - parseFloat(style.paddingRight)) / context.measureText("x").width; })),
+    searches: [...document.querySelectorAll(".search-button-field, form.bd-search input")]
+        .filter(e => e.getClientRects().length).length,
+    icons: document.querySelectorAll(".mermaid-fullscreen-btn").length,
+    counted: [...document.querySelectorAll(".cell_output table.dataframe")].filter(table => {
+        const rows = [...table.querySelectorAll("tbody tr")].map(row => row.querySelector("th"));
+        return rows.length && rows.every((th, n) => th && th.textContent.trim() === `${n}`); })
+        .length,
+    dark_figures: [...document.querySelectorAll(".cell_output img")]
+        .filter(i => getComputedStyle(i).backgroundColor !== "rgb(255, 255, 255)").length,
     too_wide: document.documentElement.scrollWidth - window.innerWidth}"""
 
 
 @pytest.fixture(scope="module")
-def address(site):  # noqa: F811
+def address(site):
     """The site on a port of this machine."""
 
     class Silent(http.server.SimpleHTTPRequestHandler):
@@ -116,13 +143,13 @@ def visit(browser, url: str) -> dict:
 
 
 @functools.cache
-def packed(site, path: str) -> int:  # noqa: F811
+def packed(site, path: str) -> int:
     """Bytes of a file as a host sends it, compressed."""
     file = site / path.lstrip("/").partition("?")[0].partition("#")[0]
     return len(zlib.compress(file.read_bytes())) if file.is_file() else 0
 
 
-def pages(site) -> list[str]:  # noqa: F811
+def pages(site) -> list[str]:
     return sorted(
         str(path.relative_to(site))
         for path in site.rglob("*.html")
@@ -130,7 +157,7 @@ def pages(site) -> list[str]:  # noqa: F811
     )
 
 
-def test_every_page_loads_and_is_drawn(site, address, browser):  # noqa: F811
+def test_every_page_loads_and_is_drawn(site, address, browser):
     n_formulas = n_diagrams = 0
     for page in pages(site):
         seen = visit(browser, f"{address}/{page}")
@@ -171,15 +198,64 @@ def test_search_finds_the_recommender(address, browser):
     assert any("transfer" in hit for hit in hits)
 
 
-def test_a_narrow_screen_scrolls_down_only(site, address, browser):  # noqa: F811
-    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_can_be_read_at_both_widths_in_light_and_dark(site, address, browser, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    faults, n_diagrams, n_figures = {}, 0, 0
     try:
-        wide = {
-            page: excess
-            for page in pages(site)
-            if (excess := visit(browser, f"{address}/{page}")["measures"]["too_wide"]) > 2
-        }
+        for page in pages(site):
+            visit(browser, f"{address}/{page}")
+            for theme in ("light", "dark"):
+                browser.execute_script(
+                    f"document.documentElement.dataset.theme = '{theme}';"
+                    f"document.documentElement.dataset.mode = '{theme}'"
+                )
+                measures = settled(browser)
+                n_diagrams += len(measures["letters"])
+                n_figures += measures["dark_figures"] if theme == "light" else 0
+                wrong = {
+                    "wider than the screen": measures["too_wide"] > 2,
+                    "does not scroll inside itself": measures["outside"] > 0,
+                    "letters of a diagram": not all(12 <= n <= 21 for n in measures["letters"]),
+                    "button on a diagram": measures["icons"] > 0,
+                    "code cut off": width == 1280 and measures["columns"] < 100,
+                    "search boxes": page == "index.html"
+                    and width == 1280
+                    and measures["searches"] != 1,
+                    "empty index column": measures["counted"] > 0,
+                    "dark ink on dark": theme == "dark" and measures["dark_figures"] > 0,
+                }
+                if found := [name for name, is_wrong in wrong.items() if is_wrong]:
+                    faults[page, theme] = found
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert not wide, wide
+    assert not faults
+    # both kinds were there to be measured
+    assert n_diagrams > 40 and n_figures > 20
+
+
+def settled(browser) -> dict:
+    """What a page measures once its diagrams are drawn and have their size."""
+    for _ in range(100):
+        measures = browser.execute_script(MEASURES)
+        is_drawn = len(measures["letters"]) == measures["diagrams"]
+        if is_drawn and all(12 <= letters <= 21 for letters in measures["letters"]):
+            break
+        time.sleep(0.05)
+    return measures
+
+
+def test_the_landing_page_shows_within_one_screen_what_it_is(address, browser):
+    size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        visit(browser, f"{address}/index.html")
+        settled(browser)
+        bottoms = browser.execute_script(
+            "return ['blockquote', 'pre.mermaid svg', '.cell_output img', '.highlight-sh pre']"
+            ".map(s => document.querySelector('article ' + s).getBoundingClientRect().bottom)"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert len(bottoms) == 4 and max(bottoms) <= 900

@@ -4,12 +4,8 @@ them.
 
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,12 +28,6 @@ class Page(HTMLParser):
         if tag == "a" and attributes.get("href"):
             self.links.append(attributes["href"])
         self.without_alt += tag == "img" and not attributes.get("alt")
-
-
-@pytest.fixture(scope="module")
-def site():
-    subprocess.run([sys.executable, ROOT / "docs" / "build.py"], check=True, capture_output=True)
-    return ROOT / "_docs"
 
 
 def test_pages_load_nothing_from_elsewhere_and_miss_nothing(site):

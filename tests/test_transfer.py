@@ -319,11 +319,11 @@ def test_a_report_needs_users(fitted, films, horror):
 
 def test_a_rate_that_breaks_the_weights_is_named(small_encoder):
     vectors = small_encoder.encode(REVIEWS)
-    with pytest.raises(ValueError, match="in step .*\. Lower learning_rate"):
+    with pytest.raises(ValueError, match=r"in step .*\. Lower learning_rate"):
         TransferClassifier(small_encoder, strategy="full", learning_rate=1e30, min_steps=20).fit(
             REVIEWS, LABELS
         )
-    with pytest.raises(ValueError, match="in step .*\. Lower learning_rate"):
+    with pytest.raises(ValueError, match=r"in step .*\. Lower learning_rate"):
         tune_encoder(
             small_encoder, REVIEWS, epochs=20, batch_size=8, learning_rate=1e30, progress=False
         )
