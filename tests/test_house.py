@@ -123,9 +123,8 @@ def test_a_cell_is_seen_whole(path):
     for source in cells(path, "code"):
         lines = source.splitlines()
         assert max(map(len, lines), default=0) <= 100, lines
-        if "#| listing" not in source:
-            code = [line for line in lines if not line.startswith("#|")]
-            assert len(code) <= 40, code[:3]
+        code = [line for line in lines if not line.startswith("#|")]
+        assert len(code) <= 40, code[:3]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
