@@ -12,6 +12,15 @@ from llmrec.assets import ASSETS, Asset, fetch_asset
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE, SITE = ROOT / "_proc", ROOT / "_docs"
+# a class shows what it has from our own bases, and nothing from these on
+FOREIGN = (
+    "BaseEstimator, TransformerMixin, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Module, "
+    "Dropout, ValueError, KeyError, FileNotFoundError, RuntimeError, Exception, dict, tuple"
+)
+NOISE = (
+    "get_metadata_routing, set_fit_request, set_score_request, set_transform_request, "
+    "set_predict_request, with_traceback, add_note"
+)
 PARTS = {
     "I Ground": ("00", "04"),
     "II Language": ("05", "08"),
@@ -130,7 +139,7 @@ def write_frame(chapters: list[str]) -> None:
     for module in modules():
         (SOURCE / "reference" / f"{module}.md").write_text(
             f"# llmrec.{module}\n\n```{{eval-rst}}\n.. automodule:: llmrec.{module}\n   "
-            ":members:\n```\n",
+            f":members:\n   :inherited-members: {FOREIGN}\n   :exclude-members: {NOISE}\n```\n",
             encoding="utf-8",
         )
 

@@ -24,7 +24,6 @@ nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 html_math_renderer = "mathml"
-html_search_language = "zh"  # words of English, and Chinese cut by jieba
 html_static_path = ["_static"]
 html_css_files, html_js_files = ["site.css"], ["site.js"]
 # without a mode the theme complains on a first visit

@@ -121,12 +121,11 @@ class Cost:
         del self._watcher, self._done  # a finished measurement can be copied and pickled
 
     def _watch(self) -> None:
-        peaks, done = np.zeros(2), self._done
-        while True:
+        peaks, done, is_over = np.zeros(2), self._done, False
+        while not is_over:  # once more when it is over, so that no block goes unseen
+            is_over = done.wait(0.01)
             peaks = np.maximum(peaks, (_memory() - self._before) / 1e6)
             self.peak_mb = float(peaks[1] or peaks[0])
-            if done.wait(0.01):
-                return
 
 # %% ../nbs/A2_compute.ipynb #083f83e6
 def _memory() -> np.ndarray:
