@@ -4,9 +4,11 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import nbformat
+from fold import directive
 
 from llmrec.assets import ASSETS, Asset, fetch_asset
 
@@ -21,17 +23,8 @@ NOISE = (
     "get_metadata_routing, set_fit_request, set_score_request, set_transform_request, "
     "set_predict_request, with_traceback, add_note"
 )
-PARTS = {
-    "I Ground": ("00", "04"),
-    "II Language": ("05", "08"),
-    "III Learning": ("09", "12"),
-    "IV Recommenders": ("13", "20"),
-    "V Transfer": ("21", "23"),
-    "VI Practice": ("24", "27"),
-    "Appendix": ("A1", "A6"),
-}
 
-ASSETS["mermaid"] = Asset(
+MERMAID = Asset(
     "nicegui==3.18.0",
     "a2bd51642312d98aab6d8b641245d796ff1b89da5829777170bcc488140c3dcd",
     8_530_801,
@@ -43,6 +36,7 @@ ASSETS["mermaid"] = Asset(
 
 def vendor_mermaid() -> None:
     """Put Mermaid beside the pages, so that diagrams are drawn without a network."""
+    ASSETS["mermaid"] = MERMAID
     folder = SOURCE / "_static" / "mermaid"
     shutil.copytree(fetch_asset("mermaid"), folder, ignore=shutil.ignore_patterns("*.map"))
     (folder / "default.js").write_text(
@@ -50,10 +44,22 @@ def vendor_mermaid() -> None:
     )
 
 
+@cache
 def modules() -> list[str]:
     """Names of the library's modules, in the order of the chapters that they come from."""
     sources = (path.read_text(encoding="utf-8") for path in sorted((ROOT / "nbs").glob("*.ipynb")))
     return [name for text in sources for name in re.findall(r"#\| default_exp (\w+)", text)]
+
+
+def parts() -> dict[str, list[str]]:
+    """The chapters of each part, as the table of the index page lists them."""
+    index = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
+    rows = re.findall(
+        r"^\| ([^|\n]+) \| (\[[^|\n]+) \|$",
+        "\n\n".join(cell.source for cell in index.cells if cell.cell_type == "markdown"),
+        re.MULTILINE,
+    )
+    return {part: re.findall(r"\]\((\w+)\.ipynb\)", chapters) for part, chapters in rows}
 
 
 def write_llms_txt(chapters: list[str]) -> None:
@@ -79,12 +85,6 @@ def write_llms_txt(chapters: list[str]) -> None:
         )
     lines += [f"- [Reference: llmrec.{module}](reference/{module}.html)" for module in modules()]
     (SITE / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def directive(cell: nbformat.NotebookNode, name: str) -> str | None:
-    """What follows ``#| name`` in a cell; None without such a line."""
-    found = re.search(rf"^#\| {name}\b:? *(.*)$", cell.source, re.MULTILINE)
-    return found and found[1]
 
 
 def prepare(path: Path) -> None:
@@ -123,14 +123,10 @@ def without_row_numbers(table: str) -> str:
     return re.sub(r"(<tr[^>]*>\s*)<th></th>\s*", r"\1", table, count=1)
 
 
-def write_frame(chapters: list[str]) -> None:
+def write_frame() -> None:
     """Tables of contents inside the index page, one a part, and one reference page a module."""
     index = nbformat.read(SOURCE / "index.ipynb", as_version=4)
-    listings = {
-        part: [name for name in chapters if first <= name[:2] <= last]
-        for part, (first, last) in PARTS.items()
-    }
-    listings["API reference"] = [f"reference/{module}" for module in modules()]
+    listings = parts() | {"API reference": [f"reference/{module}" for module in modules()]}
     for part, names in listings.items():
         tree = "\n".join(("```{toctree}", ":hidden:", f":caption: {part}", "", *names, "```"))
         index.cells.append(nbformat.v4.new_markdown_cell(tree))
@@ -153,7 +149,7 @@ def main() -> int:
     for path in notebooks:
         prepare(path)
     chapters = [path.stem for path in notebooks if path.stem != "index"]
-    write_frame(chapters)
+    write_frame()
     vendor_mermaid()
     for name in ("conf.py", "favicon.svg"):
         shutil.copy(ROOT / "docs" / name, SOURCE / name)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from fold import directive
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
@@ -39,9 +40,8 @@ def readme() -> str:
     cells = []
     for cell in notebook.cells:
         if cell.source.startswith(("#| hide", "#| fold")):
-            alt = re.search("^#[|] alt: (.+)$", cell.source, re.MULTILINE)
-            if alt:
-                picture = f"![{alt[1]}]({FIGURE.relative_to(ROOT).as_posix()})"
+            if alt := directive(cell, "alt"):
+                picture = f"![{alt}]({FIGURE.relative_to(ROOT).as_posix()})"
                 cells.append(nbformat.v4.new_markdown_cell(picture))
             continue
         if cell.cell_type == "code":

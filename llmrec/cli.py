@@ -37,14 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 # %% ../nbs/A4_cli.ipynb #1d4eb5b0
-_COMMANDS = {
-    "case-study": "the shop and the films, end to end",
-    "fit": "learn from your files and save a model",
-    "recommend": "recommend with a saved model",
-    "evaluate": "compare systems on your files",
-}
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llmrec",
@@ -52,11 +44,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llmrec {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-    runs = {"case-study": _run_case_study, "fit": _run_fit}
-    runs |= {"recommend": _run_recommend, "evaluate": _run_evaluate}
-    for name, help_text in _COMMANDS.items():
+    runs = {
+        "case-study": (_run_case_study, "the shop and the films, end to end"),
+        "fit": (_run_fit, "learn from your files and save a model"),
+        "recommend": (_run_recommend, "recommend with a saved model"),
+        "evaluate": (_run_evaluate, "compare systems on your files"),
+    }
+    for name, (run, help_text) in runs.items():
         command = commands.add_parser(name, help=help_text, description=help_text)
-        command.set_defaults(run=runs[name])
+        command.set_defaults(run=run)
         _add_options(command, name)
     return parser
 

@@ -126,7 +126,7 @@ def token_pieces(tokenizer, texts: Sequence[str], max_tokens: int = 128) -> list
     tokens = tokenizer(_check_corpus(texts), add_special_tokens=False, verbose=False)["input_ids"]
     if not any(token != tokenizer.unk_token_id for some in tokens for token in some):
         raise CorpusError(
-            "the tokenizer knows none of the characters. Mend: train a tokenizer on these texts."
+            "the tokenizer knows none of the characters. Train a tokenizer on these texts."
         )
     return [
         [start, *some[first : first + room], end]

@@ -57,7 +57,7 @@ if __name__ == "__main__":
     changed = out_of_step()
     if changed:
         sys.exit(
-            f"out of step with the notebooks: {', '.join(changed)}. Nbdev_export, "
+            f"out of step with the notebooks: {', '.join(changed)}. Run nbdev_export, "
             "nbdev_clean, python docs/stub.py --write, python docs/readme.py --write; then commit."
         )
     print("module, README and notebooks are in step")

@@ -217,7 +217,7 @@ def test_pages_can_be_read_at_both_widths_in_light_and_dark(site, address, brows
                 wrong = {
                     "wider than the screen": measures["too_wide"] > 2,
                     "does not scroll inside itself": measures["outside"] > 0,
-                    "letters of a diagram": not all(12 <= n <= 21 for n in measures["letters"]),
+                    "letters of a diagram": not has_legible_diagrams(measures),
                     "button on a diagram": measures["icons"] > 0,
                     "code cut off": width == 1280 and measures["columns"] < 100,
                     "search boxes": page == "index.html"
@@ -235,12 +235,17 @@ def test_pages_can_be_read_at_both_widths_in_light_and_dark(site, address, brows
     assert n_diagrams > 40 and n_figures > 20
 
 
+def has_legible_diagrams(measures: dict) -> bool:
+    """Letters that are neither too small to read nor blown up."""
+    return all(12 <= pixels <= 21 for pixels in measures["letters"])
+
+
 def settled(browser) -> dict:
     """What a page measures once its diagrams are drawn and have their size."""
     for _ in range(100):
         measures = browser.execute_script(MEASURES)
         is_drawn = len(measures["letters"]) == measures["diagrams"]
-        if is_drawn and all(12 <= letters <= 21 for letters in measures["letters"]):
+        if is_drawn and has_legible_diagrams(measures):
             break
         time.sleep(0.05)
     return measures

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
+from build import parts
 from fold import fold
 
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
@@ -71,6 +72,11 @@ def test_every_module_is_named_like_its_chapter():
     assert len(MODULES) > 25
     for module, path in MODULES.items():
         assert path.stem.partition("_")[2] == module
+
+
+def test_the_index_lists_every_chapter_once_and_in_order():
+    listed = [chapter for chapters in parts().values() for chapter in chapters]
+    assert listed == [path.stem for path in NOTEBOOKS if path.stem != "index"]
 
 
 def test_chapters_import_only_from_chapters_before_them():
