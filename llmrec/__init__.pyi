@@ -42,6 +42,25 @@ from .case_study import (
     what_to_ship as what_to_ship,
     write_page as write_page,
 )
+from .checks import (
+    DataError as DataError,
+    UNITS as UNITS,
+    as_dates as as_dates,
+    as_strings as as_strings,
+    clean_ids as clean_ids,
+    clean_timestamps as clean_timestamps,
+    first_bad as first_bad,
+    join_texts as join_texts,
+    logger as logger,
+    plain_values as plain_values,
+    require_choice as require_choice,
+    require_columns as require_columns,
+    require_frame as require_frame,
+    require_number as require_number,
+    require_whole as require_whole,
+    time_unit as time_unit,
+    warn_of_leftovers as warn_of_leftovers,
+)
 from .classification import (
     TransferClassifier as TransferClassifier,
     co_occurring_items as co_occurring_items,
@@ -61,18 +80,18 @@ from .compute import (
     uses_bfloat16 as uses_bfloat16,
 )
 from .data import (
-    DataError as DataError,
     Dataset as Dataset,
-    as_dates as as_dates,
+    ORDERS as ORDERS,
     clean_items as clean_items,
     concatenate as concatenate,
     first_interactions as first_interactions,
     gini as gini,
     group_by_user as group_by_user,
     item_counts as item_counts,
-    require_choice as require_choice,
+    logger as logger,
+    require_dataset as require_dataset,
     sort_by_time as sort_by_time,
-    time_unit as time_unit,
+    spread_lists as spread_lists,
     with_events as with_events,
 )
 from .datasets import (
@@ -129,11 +148,12 @@ from .features import (
 )
 from .files import (
     dataset_from_files as dataset_from_files,
+    lists_of as lists_of,
     logger as logger,
     read_amazon as read_amazon,
     read_movielens as read_movielens,
     read_recbole as read_recbole,
-    read_table as read_table,
+    read_sequences as read_sequences,
 )
 from .leaks import (
     audit as audit,
@@ -254,9 +274,20 @@ from .splits import (
     cold_users as cold_users,
     content_hash as content_hash,
     leave_one_out as leave_one_out,
+    random_events as random_events,
     split_dataset as split_dataset,
     split_reviews as split_reviews,
     temporal as temporal,
+)
+from .tables import (
+    CHUNK as CHUNK,
+    SEPARATORS as SEPARATORS,
+    TextFormat as TextFormat,
+    is_encoded as is_encoded,
+    logger as logger,
+    read_table as read_table,
+    read_text as read_text,
+    recognise_encoding as recognise_encoding,
 )
 from .text import (
     EncodingError as EncodingError,

@@ -5,6 +5,7 @@
 # %% ../nbs/01_data.ipynb #a7ff0523
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,228 +14,98 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from llmrec.checks import (
+    DataError,
+    as_dates,
+    clean_ids,
+    clean_timestamps,
+    first_bad,
+    join_texts,
+    plain_values,
+    require_choice,
+    require_columns,
+    require_frame,
+    require_whole,
+    time_unit,
+    warn_of_leftovers,
+)
+
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from llmrec.splits import Split
 
 # %% auto #0
-__all__ = ['DataError', 'require_choice', 'clean_items', 'Dataset', 'sort_by_time', 'group_by_user', 'first_interactions',
-           'with_events', 'concatenate', 'gini', 'item_counts', 'time_unit', 'as_dates']
-
-# %% ../nbs/01_data.ipynb #d922bdb7
-class DataError(ValueError):
-    """A table, column or row that cannot be used; the message says which, and what to do."""
-
-
-def _require_columns(frame: pd.DataFrame, required: Sequence[str], source: str) -> None:
-    duplicated = frame.columns[frame.columns.duplicated()].unique().tolist()
-    if duplicated:
-        raise DataError(
-            f"{source}: column {duplicated} occurs more than once. Keep one of each name."
-        )
-    missing = [column for column in required if column not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{source}: column {missing} is missing; there are {list(frame.columns)}. "
-            f"Rename yours, for example frame.rename(columns={{'yours': {missing[0]!r}}})."
-        )
-    if frame.empty:
-        raise DataError(f"{source}: no rows. Pass at least one.")
-
-
-def _first_bad(mask: np.ndarray, values: pd.Series) -> str:
-    """Words for the first row where `mask` holds, and how many rows there are."""
-    row = int(np.flatnonzero(mask)[0])
-    return (
-        f"row {row} (counting from 0) holds {values.iloc[row]!r:.80}; {int(mask.sum()):,} such "
-        "row(s)"
-    )
-
-# %% ../nbs/01_data.ipynb #bb1fb09f
-def require_choice(option: str, value, choices: Sequence) -> None:
-    """Raise `DataError` if `value` is not one of `choices`."""
-    if value not in choices:
-        raise DataError(f"{option}={value!r} is not known. Use one of {list(choices)}.")
-
-# %% ../nbs/01_data.ipynb #6d1c46ef
-def _clean_ids(values: pd.Series, source: str) -> pd.Series:
-    """Ids as int64 or as strings; missing, empty and mixed ids are refused."""
-    where = f"{source}: column {values.name!r}"
-    missing = values.isna().to_numpy()
-    if missing.any():
-        raise DataError(
-            f"{where}: missing id: {_first_bad(missing, values)}. Drop these rows or give "
-            "them an id."
-        )
-    if pd.api.types.is_integer_dtype(values):
-        _refuse_above(2**63 - 1, values, where)
-        return values.astype("int64")
-    if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
-        _refuse_above(_exact_up_to(values), values, where)
-        return values.astype("int64")
-    kinds = values.map(type)
-    if (mixed := (kinds != kinds.iloc[0]).to_numpy()).any():
-        raise DataError(
-            f"{where}: ids of mixed type ({kinds.iloc[0].__name__} first, then "
-            f"{_first_bad(mixed, values)}). "
-            f"Make them one type, for example frame[{values.name!r}].astype(str)."
-        )
-    if kinds.iloc[0] is not str:
-        raise DataError(
-            f"{where}: ids must be integers or strings, not {kinds.iloc[0].__name__}. Convert them."
-        )
-    empty = (values.str.strip() == "").to_numpy()
-    if empty.any():
-        raise DataError(
-            f"{where}: empty id: {_first_bad(empty, values)}. Drop these rows or give them an id."
-        )
-    return values.astype("str")
-
-
-def _exact_up_to(values: pd.Series) -> int:
-    """The largest whole number up to which floats of this kind tell all whole numbers apart."""
-    return 2 ** (np.finfo(values.to_numpy().dtype).nmant + 1) - 1
-
-# %% ../nbs/01_data.ipynb #5b56284f
-def _refuse_above(largest: int, values: pd.Series, where: str) -> None:
-    """Refuse ids that their number type cannot hold: they may have become other ids already."""
-    if (
-        beyond := (values.abs() if pd.api.types.is_float_dtype(values) else values).to_numpy()
-        > largest
-    ).any():
-        raise DataError(
-            f"{where}: a number that {values.dtype} does not hold exactly, or that is above "
-            f"{largest:,}: {_first_bad(beyond, values)}. Read these ids "
-            f"as text, for example with dtype={{{values.name!r}: str}}."
-        )
-
-# %% ../nbs/01_data.ipynb #8b06ce4a
-def _clean_timestamps(values: pd.Series, source: str) -> pd.Series:
-    """Timestamps as numbers (kept as they are) or as UTC datetimes without zone; anything mixed is
-    refused.
-    """
-    where = f"{source}: column {values.name!r}"
-    if (missing := values.isna().to_numpy()).any():
-        raise DataError(
-            f"{where}: missing time: {_first_bad(missing, values)}. Drop these rows or fill "
-            "them in."
-        )
-    if pd.api.types.is_bool_dtype(values):
-        raise DataError(f"{where}: true/false is not a time. Pass seconds or dates.")
-    if pd.api.types.is_numeric_dtype(values):
-        if (bad := ~np.isfinite(values.to_numpy(dtype=float))).any():
-            raise DataError(f"{where}: infinite time: {_first_bad(bad, values)}. Drop these rows.")
-        if (
-            pd.api.types.is_float_dtype(values)
-            and values.to_numpy().itemsize < 8
-            and (bad := (values.abs() > _exact_up_to(values)).to_numpy()).any()
-        ):
-            gap = np.spacing(values.to_numpy()[bad][0])
-            raise DataError(
-                f"{where}: {values.dtype} cannot hold seconds of this size, moments are {gap:g} "
-                f"apart: {_first_bad(bad, values)}. "
-                "Events have lost their order. Read the column again as int64 or float64."
-            )
-        return values
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return values.dt.tz_convert("UTC").dt.tz_localize(None)
-    if pd.api.types.is_datetime64_dtype(values):
-        return values
-    return _parse_timestamps(values, where)
-
-# %% ../nbs/01_data.ipynb #e2a2f6e7
-def _parse_timestamps(values: pd.Series, where: str) -> pd.Series:
-    is_number = pd.to_numeric(values, errors="coerce").notna().to_numpy()
-    if is_number.all():
-        return pd.to_numeric(values)
-    if is_number.any():
-        raise DataError(
-            f"{where}: numbers and dates mixed: {_first_bad(is_number != is_number[0], values)}, "
-            f"while row 0 holds {values.iloc[0]!r}. Bring all to one form."
-        )
-    dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-    if (bad := dates.isna().to_numpy()).any():
-        raise DataError(
-            f"{where}: not a time: {_first_bad(bad, values)}. Use seconds or ISO dates "
-            "(2026-01-31 18:00), "
-            "or parse them first with pandas.to_datetime(..., format=...)."
-        )
-    return dates.dt.tz_localize(None)
-
-# %% ../nbs/01_data.ipynb #c868a787
-def _join_text(items: pd.DataFrame, columns: Sequence[str], source: str) -> pd.Series:
-    """One text an item, from one or more columns; refuses non-strings and empty results."""
-    for column in columns:
-        wrong = (
-            items[column].notna() & ~items[column].map(lambda value: isinstance(value, str))
-        ).to_numpy()
-        if wrong.any():
-            raise DataError(
-                f"{source}: column {column!r}: text must be a string: "
-                f"{_first_bad(wrong, items[column])}. "
-                f"Items[{column!r}].astype(str), or leave the column out of text=."
-            )
-    parts = [
-        items[column].astype(object).where(items[column].notna(), "").str.strip().tolist()
-        for column in columns
-    ]
-    joined = pd.Series(
-        [", ".join(part for part in row if part) for row in zip(*parts, strict=True)],
-        index=items.index,
-    )
-    if (empty := (joined == "").to_numpy()).any():
-        raise DataError(
-            f"{source}: no text in column(s) {list(columns)}: item "
-            f"{items['item_id'].iloc[int(empty.argmax())]!r}: "
-            f"{_first_bad(empty, joined)}. Give these items a text, or drop them with their "
-            "interactions."
-        )
-    return joined.astype("str").rename("text")
+__all__ = ['logger', 'ORDERS', 'clean_items', 'spread_lists', 'Dataset', 'require_dataset', 'sort_by_time', 'group_by_user',
+           'first_interactions', 'with_events', 'concatenate', 'gini', 'item_counts']
 
 # %% ../nbs/01_data.ipynb #9eb26957
 def clean_items(
-    items: pd.DataFrame, text: str | Sequence[str], source: str = "items"
+    items: pd.DataFrame, text: str | Sequence[str] = "text", source: str = "items"
 ) -> pd.DataFrame:
-    """A checked copy of a catalogue: ``item_id, text`` and the other columns. Raises
-    `DataError`.
+    """A checked copy of a catalogue: ``item_id, text`` and the other columns. Raises `DataError`.
+
+    A log may be its own catalogue (it has a ``user_id``): the first row of each item is kept, and
+    the log says for how many items later rows have another text.
     """
-    columns = [text] if isinstance(text, str) else list(text)
-    _require_columns(items, ["item_id", *columns], source)
-    item_ids = _clean_ids(items["item_id"], source)
+    columns = [text] if isinstance(text, str) else list(text or [])
+    if not columns:
+        raise DataError(f"text={text!r}: no column to take the texts from. Name at least one.")
+    require_frame(items, source)
+    require_columns(items, ["item_id", *columns], source)
+    items = items.assign(item_id=clean_ids(items["item_id"], source))
+    if "user_id" in items.columns:
+        items = _first_of_each_item(items, columns)
+    item_ids = items["item_id"]
     if (repeated := item_ids.duplicated().to_numpy()).any():
         raise DataError(
-            f"{source}: column 'item_id': the same item twice: {_first_bad(repeated, item_ids)}. "
+            f"{source}: column 'item_id': the same item twice: {first_bad(repeated, item_ids)}. "
             "Keep one row an item, for example items.drop_duplicates('item_id')."
         )
+    texts = join_texts(items, columns, source)
+    warn_of_leftovers(texts, source)
     others = items.drop(columns=["item_id", "text"], errors="ignore")
-    return pd.concat([item_ids, _join_text(items, columns, source), others], axis=1).reset_index(
-        drop=True
-    )
+    return pd.concat([item_ids, texts, others], axis=1).reset_index(drop=True)
+
+
+def _first_of_each_item(log: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The catalogue that a log holds: a row an item, without what belongs to the events."""
+    told = log[["item_id", *columns]].drop_duplicates()
+    if n_other := int((told["item_id"].value_counts() > 1).sum()):
+        message = "%d of %d items have several texts in the log; the first of each is kept"
+        logger.warning(message, n_other, told["item_id"].nunique())
+    of_events = ["user_id", "timestamp", "rating"]
+    return log.drop_duplicates("item_id").drop(columns=of_events, errors="ignore")
 
 # %% ../nbs/01_data.ipynb #cf377605
+ORDERS = ("time", "file", "unknown")
+
+
 def _clean_interactions(
-    interactions: pd.DataFrame, items: pd.DataFrame, source: str = "interactions"
+    log: pd.DataFrame, items: pd.DataFrame, time_unit: str | None, time_format: str | None
 ) -> pd.DataFrame:
-    _require_columns(interactions, ["user_id", "item_id", "timestamp"], source)
-    clean = pd.DataFrame(
-        {
-            "user_id": _clean_ids(interactions["user_id"], source),
-            "item_id": _clean_ids(interactions["item_id"], source),
-            "timestamp": _clean_timestamps(interactions["timestamp"], source),
-        }
-    )
-    if "rating" in interactions.columns:
-        clean["rating"] = interactions["rating"]
-        wrong = pd.to_numeric(clean["rating"], errors="coerce").isna().to_numpy()
-        if wrong.any():
-            raise DataError(
-                f"{source}: column 'rating': not a number: {_first_bad(wrong, clean['rating'])}. "
-                "Drop or fill."
-            )
-        clean["rating"] = pd.to_numeric(clean["rating"])
+    """``user_id, item_id[, timestamp][, rating]``, checked, over the items of a catalogue."""
+    source = "interactions"
+    clean = {name: clean_ids(log[name], source) for name in ("user_id", "item_id")}
+    if "timestamp" in log.columns:
+        how = {"unit": time_unit, "format": time_format}
+        clean["timestamp"] = clean_timestamps(log["timestamp"], source, **how)
+    if "rating" in log.columns:
+        clean["rating"] = _clean_ratings(log["rating"], source)
     _check_known_items(clean["item_id"], items["item_id"], source)
-    return clean.reset_index(drop=True)
+    return pd.DataFrame(clean).reset_index(drop=True)
 
 
+def _clean_ratings(values: pd.Series, source: str) -> pd.Series:
+    numbers = pd.to_numeric(plain_values(values), errors="coerce")
+    if (wrong := ~np.isfinite(numbers.to_numpy(dtype=float, na_value=np.nan))).any():
+        raise DataError(
+            f"{source}: column 'rating': not a number: {first_bad(wrong, values)}. Drop or fill "
+            "these rows, or leave the column out."
+        )
+    return numbers
+
+# %% ../nbs/01_data.ipynb #8ffb8b6a
 def _check_known_items(used: pd.Series, known: pd.Series, source: str) -> None:
     unknown = ~used.isin(known).to_numpy()
     if unknown.any():
@@ -244,10 +115,54 @@ def _check_known_items(used: pd.Series, known: pd.Series, source: str) -> None:
             else f" (ids are {used.dtype} here and {known.dtype} in items)"
         )
         raise DataError(
-            f"{source}: column 'item_id': not in items{kinds}: {_first_bad(unknown, used)}. "
+            f"{source}: column 'item_id': not in items{kinds}: {first_bad(unknown, used)}. "
             "Add these items, or "
             "drop the rows: interactions[interactions.item_id.isin(items.item_id)]."
         )
+
+
+def _order_of(log: pd.DataFrame, order: str | None) -> str:
+    """What is known of the order of events: what was said, or what the columns tell."""
+    has_times = "timestamp" in log.columns
+    if order is None:
+        return "time" if has_times else "unknown"
+    require_choice("order", order, ORDERS)
+    if has_times != (order == "time"):
+        remedy = "Leave order= out, or drop the column" if has_times else "Say order='file'"
+        columns = "has" if has_times else "has no"
+        raise DataError(f"order={order!r}: the log {columns} column 'timestamp'. {remedy}.")
+    return order
+
+# %% ../nbs/01_data.ipynb #96d991b4
+def spread_lists(log: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """A log whose ``item_id`` holds a list for each user, spread into a row for each event; and
+    whether there was anything to spread. Other columns of lists must be as long.
+    """
+    values = plain_values(log["item_id"])
+    lists = (list, tuple, np.ndarray)
+    is_list = values.map(lambda value: isinstance(value, lists)) if values.dtype == object else None
+    if is_list is None or not is_list.any():
+        return log, False
+    if not is_list.all():
+        raise DataError(
+            "interactions: column 'item_id': lists and single items mixed: "
+            f"{first_bad(~is_list.to_numpy(), values)}. Pass one row for each user, or one for "
+            "each event."
+        )
+    log = log.assign(item_id=values.map(list))
+    names = [name for name in log.columns if isinstance(log[name].iloc[0], lists)]
+    try:
+        spread = log.explode(names, ignore_index=True)
+    except ValueError as error:
+        raise DataError(
+            f"interactions: the lists of {names} are not equally long. Give each item of a list "
+            "its time."
+        ) from error
+    empty = log["item_id"].map(len) == 0
+    if empty.any():
+        logger.warning("%d user(s) with an empty list are left out", empty.sum())
+        spread = spread[spread["item_id"].notna()].reset_index(drop=True)
+    return spread.astype(dict.fromkeys(names, object)).infer_objects(), True
 
 # %% ../nbs/01_data.ipynb #73a91a58
 class _Constructors:
@@ -257,32 +172,83 @@ class _Constructors:
     def from_frames(
         cls,
         interactions: pd.DataFrame,
-        items: pd.DataFrame,
+        items: pd.DataFrame | None = None,
         *,
         text: str | Sequence[str] = "text",
         name: str = "dataset",
+        order: str | None = None,
+        time_unit: str | None = None,
+        time_format: str | None = None,
     ) -> Dataset:
-        """Check two pandas tables, and join the `text` columns of `items` into one. Raises
-        `DataError`.
+        """Check two pandas tables, and join the `text` columns of `items` into one.
+
+        Parameters
+        ----------
+        interactions : DataFrame
+            ``user_id, item_id[, timestamp][, rating]``, a row for each event; or a row for each
+            user, with lists.
+        items : DataFrame, optional
+            ``item_id`` and the `text` columns; left out, the log is its own catalogue.
+        order : {"time", "file", "unknown"}, optional
+            For a log without times: whether the order of its rows is that of the events.
+        time_unit, time_format : str, optional
+            What numbers count since 1970 ("s", "ms", "us", "ns"), or how dates are written.
+
+        Raises `DataError`.
         """
-        catalogue = clean_items(items, text)
-        return cls(_clean_interactions(interactions, catalogue), catalogue, name)
+        require_frame(interactions, "interactions")
+        catalogue = clean_items(interactions if items is None else items, text)
+        require_columns(interactions, ["user_id", "item_id"], "interactions")
+        log, had_lists = spread_lists(interactions)
+        if order is None and had_lists and "timestamp" not in log.columns:
+            order = "file"
+        clean = _clean_interactions(log, catalogue, time_unit, time_format)
+        return cls(clean, catalogue, name, order=_order_of(log, order))
+
+# %% ../nbs/01_data.ipynb #e0ee4f55
+class _FromFiles(_Constructors):
+    """How a dataset is read."""
 
     @classmethod
     def from_files(
         cls,
         interactions: str | Path,
-        items: str | Path,
+        items: str | Path | None = None,
         *,
         text: str | Sequence[str] = "text",
-        columns: Mapping[str, str] | None = None,
+        columns: Mapping[str, str] | Sequence[str] | None = None,
         name: str | None = None,
+        order: str | None = None,
+        time_unit: str | None = None,
+        time_format: str | None = None,
+        items_options: Mapping | None = None,
+        **options,
     ) -> Dataset:
-        """Read CSV, TSV, Parquet or JSON lines (also ``.gz``); `columns` renames yours to ours."""
+        """Read two files (CSV, TSV, Parquet, JSON lines, Excel; also compressed) and check them.
+
+        Parameters
+        ----------
+        columns : mapping or sequence of str, optional
+            ``{"yours": "ours"}``, or the names of all columns of a file without a header.
+        options
+            How the files are written, see `llmrec.files.read_table`: ``encoding``, ``sep``,
+            ``header``, ``quoting``, ``compression``, ``on_bad_lines``.
+        items_options : mapping, optional
+            Options, ``columns`` among them, that are others for `items`.
+
+        For the rest see `from_frames`. Raises `FileNotFoundError` or `DataError`.
+        """
         from llmrec.files import dataset_from_files  # chapter 2, which builds on this one
 
+        times = {"order": order, "time_unit": time_unit, "time_format": time_format}
         return dataset_from_files(
-            Path(interactions), Path(items), text=text, columns=columns, name=name
+            interactions,
+            items,
+            text=text,
+            name=name,
+            times=times,
+            options={"columns": columns, **options},
+            items_options=items_options or {},
         )
 
 # %% ../nbs/01_data.ipynb #75f592ba
@@ -294,8 +260,17 @@ class _Selections:
         return first_interactions(self)
 
     def k_core(self, k: int) -> Dataset:
-        """Drop users and items with fewer than `k` events, again and again until none is left."""
+        """Drop users and items with fewer than `k` events, again and again until none is left; a
+        warning says if few users remain.
+        """
         return _k_core(self, k)
+
+    def at_least(self, *, user_events: int = 1, item_events: int = 1) -> Dataset:
+        """Drop users and items with fewer events than these, both counted once, in the whole log.
+
+        Unlike `k_core`, what remains may again have fewer.
+        """
+        return _at_least(self, user_events, item_events)
 
     def domain(
         self, where: Callable[[pd.DataFrame], pd.Series] | None = None, **columns
@@ -319,31 +294,39 @@ class _Selections:
 
 # %% ../nbs/01_data.ipynb #d123a190
 @dataclass(frozen=True, eq=False)
-class Dataset(_Constructors, _Selections):
+class Dataset(_FromFiles, _Selections):
     """Interactions and items that agree with each other.
 
     Attributes
     ----------
     interactions : DataFrame
-        ``user_id, item_id, timestamp[, rating]``, a row for each event, in file order. The index
+        ``user_id, item_id[, timestamp][, rating]``, a row for each event, in file order. The index
         numbers the rows of the dataset that this one was cut from.
     items : DataFrame
         ``item_id, text, ...``, a row for each item: the catalogue.
     name, steps : str, tuple of str
         What it is called, and what was done to get here.
+    order : {"time", "file", "unknown"}
+        Whether events have a time, or the order of the rows is theirs, or none is known.
     """
 
     interactions: pd.DataFrame
     items: pd.DataFrame
     name: str = "dataset"
     steps: tuple[str, ...] = ()
+    order: str = "time"
 
     def histories(self) -> dict:
-        """``{user_id: [item_id, ...]}`` in time order, ties in file order."""
+        """``{user_id: [item_id, ...]}`` in time order, ties (and logs without times) in file
+        order.
+        """
         return group_by_user(self.interactions, "item_id")
 
     def times(self) -> dict:
-        """``{user_id: [timestamp, ...]}``, in the order of `histories`."""
+        """``{user_id: [timestamp, ...]}``, in the order of `histories`. Raises `DataError` for a
+        log without times.
+        """
+        require_columns(self.interactions, ["timestamp"], "interactions")
         return group_by_user(self.interactions, "timestamp")
 
     def describe(self) -> pd.Series:
@@ -356,11 +339,20 @@ class Dataset(_Constructors, _Selections):
         return f"Dataset({self.name!r}: {n_users:,} users, {n_items:,} items, {n_events:,} events)"
 
 # %% ../nbs/01_data.ipynb #960bc9a9
+def require_dataset(value, source: str) -> None:
+    """Raise `DataError` if `value` is no `Dataset`."""
+    if not isinstance(value, Dataset):
+        found = type(value).__name__
+        remedy = "Pass split.train" if found == "Split" else "Make one with Dataset.from_frames"
+        raise DataError(f"{source}: a Dataset is expected, not {found}. {remedy}.")
+
+
 def sort_by_time(interactions: pd.DataFrame) -> pd.DataFrame:
-    """Rows ordered by user (first seen first), then time, then file order."""
+    """Rows ordered by user (first seen first), then time where there is one, then file order."""
     user_codes = pd.factorize(interactions["user_id"])[0]
-    # lexsort is stable
-    return interactions.iloc[np.lexsort((interactions["timestamp"].to_numpy(), user_codes))]
+    has_times = "timestamp" in interactions.columns
+    keys = (interactions["timestamp"].to_numpy(), user_codes) if has_times else (user_codes,)
+    return interactions.iloc[np.lexsort(keys)]  # lexsort is stable
 
 
 def group_by_user(interactions: pd.DataFrame, column: str) -> dict:
@@ -400,31 +392,46 @@ def first_interactions(dataset: Dataset) -> Dataset:
     first = ordered.drop_duplicates(["user_id", "item_id"]).sort_index()
     return _derive(dataset, "first interaction of each user with each item", interactions=first)
 
-
+# %% ../nbs/01_data.ipynb #4c033060
 def _k_core(dataset: Dataset, k: int) -> Dataset:
-    if not isinstance(k, int) or k < 1:
-        raise DataError(f"k_core: k must be a whole number of at least 1, not {k!r}.")
-    kept, n_before = dataset.interactions, -1
+    k, kept, n_before = require_whole("k", k), dataset.interactions, -1
     while len(kept) != n_before:
         n_before = len(kept)
         for column in ("user_id", "item_id"):
             kept = kept[kept[column].map(kept[column].value_counts()) >= k]
+    return _kept(dataset, f"{k}-core over all interactions, before any split", kept)
+
+
+def _at_least(dataset: Dataset, user_events: int, item_events: int) -> Dataset:
+    log = dataset.interactions
+    wanted = {
+        "user_id": require_whole("user_events", user_events),
+        "item_id": require_whole("item_events", item_events),
+    }
+    enough = [log[column].map(log[column].value_counts()) >= n for column, n in wanted.items()]
+    step = f"users with {user_events} events or more, items with {item_events}, before any split"
+    return _kept(dataset, step, log[enough[0] & enough[1]])
+
+
+def _kept(dataset: Dataset, step: str, kept: pd.DataFrame) -> Dataset:
+    """The events that a filter has kept, over the items that still have any."""
     if kept.empty:
-        raise DataError(f"k_core: nothing is left at k={k}. Choose a smaller k.")
-    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())].reset_index(
-        drop=True
-    )
-    return _derive(
-        dataset, f"{k}-core over all interactions, before any split", interactions=kept, items=items
-    )
+        raise DataError(f"{step}: nothing is left. Choose a smaller number.")
+    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())]
+    n_users, n_before = (log["user_id"].nunique() for log in (kept, dataset.interactions))
+    left = f"{n_users:,} of {n_before:,} users, {len(items):,} of {len(dataset.items):,} items"
+    if 2 * n_users < n_before:
+        logger.warning("%s: %s are left. Dataset.at_least is milder than k_core", step, left)
+    step = f"{step}: {left} are left"
+    return _derive(dataset, step, interactions=kept, items=items.reset_index(drop=True))
 
 # %% ../nbs/01_data.ipynb #49d3e258
 def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Dataset:
     mask = pd.Series(True, index=dataset.items.index)
     if where is not None:
-        mask &= where(dataset.items).astype(bool)
+        mask &= _as_mask(where(dataset.items), dataset.items)
     for column, wanted in columns.items():
-        _require_columns(dataset.items, [column], "items")
+        require_columns(dataset.items, [column], "items")
         wanted = {wanted} if isinstance(wanted, str) else set(wanted)
         mask &= dataset.items[column].map(
             lambda value, wanted=wanted: bool(
@@ -443,13 +450,20 @@ def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Datas
     return _derive(dataset, step, interactions=kept, items=items)
 
 
+def _as_mask(chosen, items: pd.DataFrame) -> np.ndarray:
+    mask = np.asarray(chosen)
+    if mask.shape != (len(items),) or mask.dtype != bool:
+        raise DataError(
+            f"domain: the condition gave {mask.dtype} of shape {mask.shape}, where true or false "
+            f"for each of {len(items):,} items is expected. Use lambda items: items['price'] > 5, "
+            "for example, with missing values filled."
+        )
+    return mask
+
+
 def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
     users = np.sort(dataset.interactions["user_id"].unique())
-    if not 1 <= n_users <= len(users):
-        raise DataError(
-            f"sample_users: {n_users} users wanted, there are {len(users)}. Ask for 1 to "
-            f"{len(users)}."
-        )
+    n_users = require_whole("n_users", n_users, at_most=len(users))
     chosen = np.random.default_rng(seed).choice(users, n_users, replace=False)
     kept = dataset.interactions[dataset.interactions["user_id"].isin(chosen)]
     return _derive(dataset, f"{n_users} users drawn with seed {seed}", interactions=kept)
@@ -494,58 +508,34 @@ def item_counts(dataset: Dataset) -> np.ndarray:
 
 # %% ../nbs/01_data.ipynb #0449de61
 def _describe(dataset: Dataset) -> pd.Series:
-    log, per_user, per_item = (
-        dataset.interactions,
-        dataset.interactions["user_id"].value_counts(),
-        item_counts(dataset),
-    )
+    log, per_item = dataset.interactions, item_counts(dataset)
+    per_user, text_lengths = log["user_id"].value_counts(), dataset.items["text"].str.len()
+    counts = {
+        "users": len(per_user),
+        "items": len(dataset.items),
+        "interactions": len(log),
+        "density": len(log) / max(1, len(per_user) * len(dataset.items)),
+        "events per user, median": per_user.median(),
+        "events per item, median": float(np.median(per_item)),
+        "items without events": int((per_item == 0).sum()),
+        "popularity Gini": gini(per_item),
+    }
+    texts = {
+        "text length, median characters": text_lengths.median(),
+        "text length, longest": int(text_lengths.max()),
+    }
+    times = _describe_times(log) if dataset.order == "time" else {"order of events": dataset.order}
+    return pd.Series(counts | times | texts, name=dataset.name, dtype=object)
+
+
+def _describe_times(log: pd.DataFrame) -> dict:
+    dates = as_dates(log["timestamp"])
     at_last_moment = log["timestamp"] == log.groupby("user_id")["timestamp"].transform("max")
-    text_lengths, dates = dataset.items["text"].str.len(), as_dates(log["timestamp"])
-    return pd.Series(
-        {
-            "users": len(per_user),
-            "items": len(dataset.items),
-            "interactions": len(log),
-            "density": len(log) / max(1, len(per_user) * len(dataset.items)),
-            "events per user, median": per_user.median(),
-            "events per item, median": float(np.median(per_item)),
-            "items without events": int((per_item == 0).sum()),
-            "popularity Gini": gini(per_item),
-            "first event": dates.min(),
-            "last event": dates.max(),
-            "time is given in": "dates"
-            if pd.api.types.is_datetime64_any_dtype(log["timestamp"])
-            else time_unit(log["timestamp"]) or "a counter",
-            "users with a tie at their last moment": int(
-                (log[at_last_moment]["user_id"].value_counts() > 1).sum()
-            ),
-            "text length, median characters": text_lengths.median(),
-            "text length, longest": int(text_lengths.max()),
-        },
-        name=dataset.name,
-        dtype=object,
-    )
-
-# %% ../nbs/01_data.ipynb #86c1fce8
-def time_unit(times: pd.Series) -> str | None:
-    """What numbers count since 1970, by the size of the largest: ``"s"``, ``"ms"``, ``"us"`` or
-    ``"ns"`` if that is a moment after 1973.
-
-    None for other counters, and for dates.
-    """
-    largest = float(times.max()) if pd.api.types.is_numeric_dtype(times) and len(times) else 0.0
-    return next(
-        (
-            unit
-            for unit, smallest in (("s", 1e8), ("ms", 1e11), ("us", 1e14), ("ns", 1e17))
-            if smallest < largest <= 1e3 * smallest
-        ),
-        None,
-    )
-
-
-def as_dates(times: pd.Series) -> pd.Series:
-    """Timestamps as dates, where they are dates or numbers whose `time_unit` is known; others as
-    they are.
-    """
-    return times if (unit := time_unit(times)) is None else pd.to_datetime(times, unit=unit)
+    n_at_last = log[at_last_moment]["user_id"].value_counts()
+    is_date = pd.api.types.is_datetime64_any_dtype(log["timestamp"])
+    return {
+        "first event": dates.min(),
+        "last event": dates.max(),
+        "time is given in": "dates" if is_date else time_unit(log["timestamp"]) or "a counter",
+        "users with a tie at their last moment": int((n_at_last > 1).sum()),
+    }

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from .assets import fetch_asset
-from .data import Dataset, as_dates, item_counts, require_choice
+from .checks import as_dates, require_choice
+from .data import Dataset, item_counts
 from .plots import BLUE, GREY, ORANGE
 
 # %% auto #0

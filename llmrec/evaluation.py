@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from .data import DataError
+from .checks import DataError
 from .leaks import require_no_leak
 from llmrec.metrics import (
     ACCURACY,

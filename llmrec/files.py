@@ -5,115 +5,51 @@
 # %% ../nbs/02_files.ipynb #a6190fef
 from __future__ import annotations
 
-import functools
-import gzip
+import ast
 import json
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from .data import DataError, Dataset
+from .checks import DataError, first_bad, require_columns
+from .data import Dataset
+from .tables import is_encoded, read_table, read_text
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'read_table', 'dataset_from_files', 'read_movielens', 'read_recbole', 'read_amazon']
-
-# %% ../nbs/02_files.ipynb #587b0b65
-def read_table(
-    path: str | Path, *, as_text: Sequence[str] = ("user_id", "item_id")
-) -> pd.DataFrame:
-    """One table from CSV, TSV, Parquet or JSON lines, plain or gzipped (``.gz``); the ending
-    decides.
-
-    Parameters
-    ----------
-    as_text : sequence of str
-        Columns of a CSV or TSV file that are kept character by character: 007 is not 7 there, and
-        NA is an id like any other.
-
-    Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit its ending.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}. Check the path.")
-    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if kind not in _READERS:
-        raise DataError(
-            f"{path.name}: unknown ending {kind!r}. Use one of {sorted(_READERS)}, with or "
-            "without .gz."
-        )
-    try:
-        return _READERS[kind](path, as_text)
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{path.name}: cannot be read as {kind}: {error}. Check that the file is whole "
-            "and that its content fits its ending."
-        ) from error
-
-# %% ../nbs/02_files.ipynb #d00bf33c
-# what stands for nothing in a column of numbers
-_MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN"]
-_MISSING += ["NULL", "null", "None"]
-
-
-def _read_csv(path: Path, as_text: Sequence[str], **options) -> pd.DataFrame:
-    columns = pd.read_csv(path, nrows=0, **options).columns
-    return pd.read_csv(
-        path,
-        dtype={column: str for column in columns if column in as_text},
-        keep_default_na=False,
-        na_values={column: _MISSING for column in columns if column not in as_text},
-        **options,
-    )
-
-# %% ../nbs/02_files.ipynb #b816240b
-def _read_json_lines(path: Path, as_text: Sequence[str] = ()) -> pd.DataFrame:
-    opener = gzip.open if path.suffix == ".gz" else open
-    rows = []
-    with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise DataError(
-                        f"{path.name}, line {number}: not JSON ({error}). Correct or remove "
-                        "the line."
-                    ) from error
-    return pd.DataFrame(rows)
-
-
-_READERS = {
-    ".csv": _read_csv,
-    ".tsv": functools.partial(_read_csv, sep="\t"),
-    ".parquet": lambda path, as_text: pd.read_parquet(path),
-    ".jsonl": _read_json_lines,
-    ".json": _read_json_lines,
-    ".ndjson": _read_json_lines,
-}
+__all__ = ['logger', 'dataset_from_files', 'read_sequences', 'lists_of', 'read_movielens', 'read_recbole', 'read_amazon']
 
 # %% ../nbs/02_files.ipynb #11933ff4
-def dataset_from_files(interactions: Path, items: Path, *, text, columns, name) -> Dataset:
+def dataset_from_files(
+    interactions: str | Path,
+    items: str | Path | None,
+    *,
+    text,
+    name: str | None,
+    times: Mapping,
+    options: Mapping,
+    items_options: Mapping,
+) -> Dataset:
     """What `Dataset.from_files` does: two files, renamed columns, one `Dataset`."""
-    columns = dict(columns or {})
-    as_text = {"user_id", "item_id", *([text] if isinstance(text, str) else text)}
-    as_text |= {theirs for theirs, ours in columns.items() if ours in as_text}
-    tables = [
-        read_table(path, as_text=sorted(as_text)).rename(columns=columns)
-        for path in (interactions, items)
-    ]
+    texts = [text] if isinstance(text, str) else list(text or [])
+    as_text = ["user_id", "item_id", *texts]
+    log = read_table(interactions, as_text=as_text, **options)
+    catalogue, paths = None, Path(interactions).name
+    if items is not None:
+        catalogue = read_table(items, as_text=as_text, **{**options, **items_options})
+        log, catalogue = _item_ids_of_one_kind(log, catalogue)
+        paths += f" and {Path(items).name}"
+    name = name or Path(interactions).name.split(".")[0]
     try:
-        return Dataset.from_frames(
-            *_item_ids_of_one_kind(*tables), text=text, name=name or interactions.name.split(".")[0]
-        )
+        return Dataset.from_frames(log, catalogue, text=text, name=name, **times)
     except DataError as error:
-        raise DataError(f"in {interactions.name} and {items.name}: {error}") from error
+        raise DataError(f"in {paths}: {error}") from error
 
 # %% ../nbs/02_files.ipynb #a350a101
 def _item_ids_of_one_kind(
@@ -129,9 +65,55 @@ def _item_ids_of_one_kind(
     if None in kinds or kinds[0] == kinds[1]:
         return log, items
     return tuple(
-        table.assign(item_id=table["item_id"].astype(str)) if is_number else table
+        table.assign(item_id=table["item_id"].astype("str")) if is_number else table
         for table, is_number in zip((log, items), kinds, strict=True)
     )
+
+# %% ../nbs/02_files.ipynb #5730c594
+def read_sequences(
+    path: str | Path, *, sep: str | None = None, users: bool = True, encoding: str | None = None
+) -> pd.DataFrame:
+    """A row for each user, ``user_id, item_id`` with a list of items in order, for
+    `Dataset.from_frames`.
+
+    Parameters
+    ----------
+    path
+        Lines of ids, ``user item item ...``; or JSON, ``{user: [item, ...]}``.
+    sep : str, optional
+        Between the ids of a line; spaces, tabs or commas by default.
+    users : bool
+        Whether a line begins with its user; otherwise lines are numbered from 0.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}. Check the path.")
+    text = bytes(read_text(path, encoding=encoding)).decode("utf-8")
+    if text.lstrip()[:1] == "{":
+        rows = list(json.loads(text).items())
+    else:
+        lines = [_ids_of(line, sep) for line in text.splitlines() if line.strip()]
+        rows = [(ids[0], ids[1:]) for ids in lines] if users else list(enumerate(lines))
+    if not rows:
+        raise DataError(f"{path.name}: no rows. Pass a file with at least one.")
+    return pd.DataFrame(rows, columns=["user_id", "item_id"])
+
+
+def _ids_of(line: str, sep: str | None) -> list[str]:
+    if sep is None:
+        return re.split(r"[,\s]+", line.strip(" \t\r\n,"))
+    return [part.strip() for part in line.split(sep)]
+
+
+def lists_of(values: pd.Series) -> pd.Series:
+    """Lists from their written forms: ``['x1', 'x7']``, as a program prints it, or ``x1 x7``."""
+
+    def read(value):
+        if not isinstance(value, str):
+            return value
+        return ast.literal_eval(value) if value.strip()[:1] in "[(" else value.split()
+
+    return values.map(read)
 
 # %% ../nbs/02_files.ipynb #cdb0d6a2
 _ML_100K_GENRES = (
@@ -171,56 +153,80 @@ _RATING_COLUMNS = ["user_id", "item_id", "rating", "timestamp"]
 
 # %% ../nbs/02_files.ipynb #5a6c7b74
 def _movielens_100k_tables(folder: Path):
-    interactions = pd.read_csv(folder / "u.data", sep="\t", names=_RATING_COLUMNS)
-    raw = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None)
+    flags = [f"genre {name}" for name in _ML_100K_GENRES]
+    names = ["item_id", "title", "released", "released on video", "url", *flags]
+    how = {"quoting": False, "as_text": ["title"]}
+    log = read_table(folder / "u.data", sep="\t", columns=_RATING_COLUMNS, **how)
+    path = folder / "u.item"
+    films = read_table(path, sep="|", encoding="latin-1", columns=names, **how)
     genres = [
-        [name for name, flag in zip(_ML_100K_GENRES, flags, strict=True) if flag]
-        for flags in raw.iloc[:, 5:24].to_numpy()
+        [name for name, flag in zip(_ML_100K_GENRES, row, strict=True) if flag]
+        for row in films[flags].to_numpy()
     ]
-    return interactions, pd.DataFrame({"item_id": raw[0], "title": raw[1], "genres": genres})
+    return log, films[["item_id", "title"]].assign(genres=genres)
 
 
 def _movielens_dat_tables(folder: Path):
-    interactions = pd.read_csv(
-        folder / "ratings.dat", sep="::", engine="python", names=_RATING_COLUMNS
-    )
-    items = pd.read_csv(
-        folder / "movies.dat",
-        sep="::",
-        engine="python",
-        encoding="latin-1",
-        names=["item_id", "title", "genres"],
-    )
-    return interactions, items.assign(genres=items["genres"].str.split("|"))
+    how = {"sep": "::", "as_text": ["title", "genres"]}
+    path = folder / "movies.dat"  # 1M is latin-1, 10M is UTF-8
+    encoding = "utf-8" if is_encoded(path.read_bytes(), "utf-8") else "latin-1"
+    names = ["item_id", "title", "genres"]
+    films = read_table(path, encoding=encoding, columns=names, **how)
+    log = read_table(folder / "ratings.dat", columns=_RATING_COLUMNS, **how)
+    return log, films.assign(genres=films["genres"].str.split("|"))
 
 
 def _movielens_csv_tables(folder: Path):
-    interactions = pd.read_csv(folder / "ratings.csv").rename(
-        columns={"userId": "user_id", "movieId": "item_id"}
-    )
-    items = pd.read_csv(folder / "movies.csv").rename(columns={"movieId": "item_id"})
-    return interactions, items.assign(genres=items["genres"].str.split("|"))
+    how = {"as_text": ["title", "genres"], "columns": {"userId": "user_id", "movieId": "item_id"}}
+    films = read_table(folder / "movies.csv", **how)
+    log = read_table(folder / "ratings.csv", **how)
+    return log, films.assign(genres=films["genres"].str.split("|"))
 
 # %% ../nbs/02_files.ipynb #7695b8a2
 def read_recbole(prefix: str | Path, *, text: str | Sequence[str]) -> Dataset:
     """Dataset from RecBole atomic files ``<prefix>.inter`` and ``<prefix>.item``; `text` names the
     text columns.
+
+    A column ``item_id_list:token_seq`` is taken as each user's sequence; of several rows of a user
+    the longest counts.
     """
-    prefix = Path(prefix)
-    tables = []
+    prefix, tables = Path(prefix), []
     for kind in ("inter", "item"):
         path = prefix.with_name(f"{prefix.name}.{kind}")
         if not path.is_file():
             raise FileNotFoundError(
                 f"no such file: {path}. Pass the path of the files without .inter and .item."
             )
-        table = pd.read_csv(
-            path, sep="\t", quoting=3, dtype=str, keep_default_na=False, na_values=[""]
-        )
-        numeric = [column for column in table.columns if column.endswith(":float")]
-        table[numeric] = table[numeric].apply(pd.to_numeric)
-        tables.append(table.rename(columns=lambda column: column.split(":")[0]))
+        tables.append(_atomic_table(path))
     return Dataset.from_frames(*tables, text=text, name=prefix.name)
+
+
+def _atomic_table(path: Path) -> pd.DataFrame:
+    """A table whose columns are named ``name:type``."""
+    table = read_table(path, sep="\t", quoting=False, as_text=None)
+    for column in table.columns:
+        if column.endswith(":float"):
+            numbers = pd.to_numeric(table[column].replace("", np.nan), errors="coerce")
+            if (wrong := numbers.isna() & (table[column] != "")).any():
+                raise DataError(
+                    f"{path.name}: column {column!r}: a number is expected: "
+                    f"{first_bad(wrong.to_numpy(), table[column])}. Correct it."
+                )
+            table[column] = numbers
+    table = table.rename(columns=lambda column: column.split(":")[0])
+    if "item_id_list" in table.columns:
+        return _longest_sequences(table)
+    texts = table.select_dtypes("str").columns.difference(["user_id", "item_id"])
+    return table.assign(**{name: table[name].replace("", np.nan) for name in texts})
+
+
+def _longest_sequences(table: pd.DataFrame) -> pd.DataFrame:
+    lists = table["item_id_list"].str.split()
+    if "item_id" in table.columns:  # the item to predict comes last
+        lists = lists + table["item_id"].map(lambda item: [item])
+    table = table.assign(item_id=lists)[["user_id", "item_id"]]
+    longest = table["item_id"].map(len).groupby(table["user_id"], sort=False).idxmax()
+    return table.loc[longest].reset_index(drop=True)
 
 
 _AMAZON_NAMES = {
@@ -249,8 +255,8 @@ def read_amazon(reviews: str | Path, metadata: str | Path) -> Dataset:
             (~known).sum(),
             len(log),
         )
-    if len(log) and log["timestamp"].max() > 1e11:  # 2023 counts milliseconds
-        log["timestamp"] = log["timestamp"] // 1000
+    times = pd.to_numeric(log["timestamp"], errors="coerce")
+    log["timestamp"] = times.where(times < 1e11, times // 1000)  # 2023 counts milliseconds
     return Dataset.from_frames(
         log[known],
         items[["item_id", *text_columns]],
@@ -260,10 +266,12 @@ def read_amazon(reviews: str | Path, metadata: str | Path) -> Dataset:
 
 # %% ../nbs/02_files.ipynb #a1e81e69
 def _amazon_table(path: str | Path) -> pd.DataFrame:
+    path = Path(path)
     table = read_table(path, as_text=["asin", "parent_asin", "reviewerID", "user_id"])
     # 2023: variants of a product share a parent, and metadata is kept per parent
     if "parent_asin" in table.columns:
         table["asin"] = table["parent_asin"]
+    require_columns(table, ["asin"], f"{path.name} (asin or parent_asin)")
     return table.rename(columns=_AMAZON_NAMES)
 
 
@@ -271,10 +279,15 @@ def _amazon_texts(items: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Items with a text, and the columns that it is made of."""
     none = pd.Series(index=items.index, dtype=object)
     categories = items.get("category", items.get("categories", none))
-    items = items.assign(
-        category=categories.map(lambda path: " > ".join(path) if isinstance(path, list) else "")
-    )
+    items = items.assign(category=categories.map(_category_path).astype(object))
     columns = [column for column in ("title", "brand", "category") if column in items.columns]
     items[columns] = items[columns].map(lambda value: value if isinstance(value, str) else "")
     has_text = items[columns].apply(lambda column: column.str.strip() != "").any(axis=1)
     return items[has_text], columns
+
+
+def _category_path(value) -> str:
+    """``Home > Light`` from a list; of a list of such lists the first."""
+    while isinstance(value, list) and value and isinstance(value[0], list):
+        value = value[0]
+    return " > ".join(map(str, value)) if isinstance(value, list) else ""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .data import DataError, Dataset
+from .checks import DataError
+from .data import Dataset
 from .splits import CONTEXT, PROTOCOLS, TEST, TRAIN, VALID, LeakError, Split
 
 # %% auto #0
@@ -77,20 +79,25 @@ def _verdict(check: str, count: int, meaning: str, bad: str = "leak") -> tuple:
 
 
 def _in_two_parts(split: Split) -> tuple:
-    parts = {
-        part: getattr(split, part).interactions[["user_id", "item_id", "timestamp"]]
-        for part in (TRAIN, CONTEXT, VALID, TEST)
-    }
+    if split.train.order == "file":
+        return _verdict("events in two parts", 0, "")  # the place in the list tells repeats apart
+    key = ["user_id", "item_id", *(["timestamp"] if split.train.order == "time" else [])]
+    parts = {part: getattr(split, part).interactions[key] for part in (TRAIN, CONTEXT, VALID, TEST)}
     together = pd.concat(
         [frame.drop_duplicates().assign(part=part) for part, frame in parts.items()]
     )
-    repeated = together.duplicated(["user_id", "item_id", "timestamp"])
+    repeated = together.duplicated(key)
     return _verdict(
         "events in two parts",
         repeated.sum(),
         f"{repeated.sum():,} event(s) stand in more than one part. "
         "Drop duplicates before splitting, for example with first_interactions().",
     )
+
+
+def _moments(log: pd.DataFrame, split: Split) -> pd.Series:
+    """When each event happened; by its place in the file where no time is known."""
+    return log["timestamp"] if split.train.order == "time" else log.index.to_series()
 
 
 def _known_before(split: Split, part: str) -> pd.DataFrame:
@@ -102,20 +109,19 @@ def _known_before(split: Split, part: str) -> pd.DataFrame:
 
 # %% ../nbs/17_leaks.ipynb #dc1d2fc0
 def _time_travel(split: Split) -> tuple:
-    if split.manifest.get("protocol") == "cold_items":
-        return _verdict(
-            "time travel",
-            1,
-            "items are withheld whatever their time: a history may hold events after the target.",
-            bad="note",
-        )
+    protocol = split.manifest.get("protocol")
+    if protocol in ("cold_items", "random"):
+        meaning = "events are withheld whatever their time: a history may hold later ones."
+        return _verdict("time travel", 1, meaning, bad="note")
+    if split.train.order == "unknown":
+        return _verdict("time travel", 1, "the order of this log is not known.", bad="note")
     late = 0
     for part in (VALID, TEST):
-        first_target = getattr(split, part).interactions.groupby("user_id")["timestamp"].min()
-        known = _known_before(split, part)
-        late += (known["timestamp"] > known["user_id"].map(first_target)).sum()
-    train, test = split.train.interactions["timestamp"], split.test.interactions["timestamp"]
-    if split.manifest.get("protocol") == "temporal" and len(train) and len(test):
+        targets, known = getattr(split, part).interactions, _known_before(split, part)
+        first_target = _moments(targets, split).groupby(targets["user_id"]).min()
+        late += (_moments(known, split) > known["user_id"].map(first_target)).sum()
+    train, test = (_moments(part.interactions, split) for part in (split.train, split.test))
+    if protocol == "temporal" and len(train) and len(test):
         late += (train >= test.min()).sum()
     return _verdict(
         "time travel",
@@ -158,7 +164,7 @@ def _not_as_the_protocol_says(split: Split) -> tuple:
     labels = pd.concat(
         [pd.Series(part, index=frame.index) for part, frame in parts.items()]
     ).sort_index()
-    whole = Dataset(pd.concat(parts.values()).sort_index(), split.train.items)
+    whole = replace(split.train, interactions=pd.concat(parts.values()).sort_index())
     expected, _ = PROTOCOLS[manifest["protocol"]](whole, **manifest.get("options", {}))
     n_other = int((expected.reindex(labels.index) != labels).sum()) + int(
         manifest.get("sizes", {}) != {part: len(frame) for part, frame in parts.items()}
@@ -226,7 +232,7 @@ def _everything(split: Split) -> Dataset:
     rows = pd.concat(
         [getattr(split, part).interactions for part in (TRAIN, VALID, TEST, CONTEXT)]
     ).sort_index()
-    return Dataset(rows, split.train.items)
+    return replace(split.train, interactions=rows)
 
 
 def _same(one, other) -> bool:
@@ -238,6 +244,9 @@ def _same(one, other) -> bool:
 
 # %% ../nbs/17_leaks.ipynb #d480cc82
 def _future_of_others(split: Split) -> tuple:
+    if split.train.order != "time":
+        meaning = "without times nobody can tell whether the model sees the future of other users."
+        return _verdict("future of other users", 1, meaning, bad="note")
     first_test = split.test.interactions["timestamp"].min()
     later = int((split.train.interactions["timestamp"] > first_test).sum())
     return _verdict(
@@ -250,6 +259,8 @@ def _future_of_others(split: Split) -> tuple:
 
 
 def _decided_by_file_order(split: Split) -> tuple:
+    if split.train.order != "time":
+        return _verdict("targets decided by file order", 0, "")
     test = split.test.interactions
     last_known = _known_before(split, TEST).groupby("user_id")["timestamp"].max()
     tied = test.loc[test["timestamp"] == test["user_id"].map(last_known), "user_id"].nunique()

@@ -15,7 +15,8 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 
-from .data import DataError, Dataset, gini
+from .checks import DataError
+from .data import Dataset, gini
 
 # %% auto #0
 __all__ = ['ACCURACY', 'RankedLists', 'ranked_lists', 'check_cutoffs', 'hit_rate', 'precision', 'recall', 'ndcg',

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .checks import DataError, require_choice, require_number, require_whole
+
 # %% auto #0
 __all__ = ['FUSIONS', 'TEXT_AND_ID', 'Dropout', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
            'MeanTower', 'ExponentialMovingAverage', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
@@ -304,6 +306,27 @@ class IdProfile(nn.Module):
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
         return self.fading(steps)
 
+# %% ../nbs/15_models.ipynb #059595fd
+# what a setting may be
+_WHOLE_SETTINGS = {
+    **dict.fromkeys(("n_components", "dim", "hidden", "n_layers", "n_heads", "max_length"), 1),
+    **dict.fromkeys(("batch_size", "epochs", "patience", "n_sampled"), 1),
+    **dict.fromkeys(("content_dim", "profile_dim", "warmup_epochs", "full_softmax_items"), 0),
+}
+_SETTINGS = {
+    **dict.fromkeys(("shrinkage", "weight_decay", "id_weight_decay"), {"at_least": 0}),
+    **dict.fromkeys(("dropout", "averaging"), {"at_least": 0, "below": 1}),
+    "learning_rate": {"above": 0},
+}
+_CHOICES = {
+    "fusion": tuple(FUSIONS),
+    "history": ("gru", "transformer", "mean"),
+    "precision": ("auto", "float32", "bfloat16"),
+    **dict.fromkeys(
+        ("popularity_prior", "cosine", "exclude_history", "shuffle_ties"), (True, False)
+    ),
+}
+
 # %% ../nbs/15_models.ipynb #4b126db3
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -344,6 +367,16 @@ class TrainingConfig:
             # a grid or a search gives numbers of numpy, which torch and JSON do not take
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
+        for name, smallest in _WHOLE_SETTINGS.items():
+            require_whole(name, getattr(self, name), at_least=smallest)
+        for name, bounds in _SETTINGS.items():
+            require_number(name, getattr(self, name), **bounds)
+        for name, choices in _CHOICES.items():
+            require_choice(name, getattr(self, name), choices)
+        if self.history == "transformer" and self.dim % self.n_heads:
+            raise DataError(
+                f"dim={self.dim} cannot be divided among n_heads={self.n_heads}. Use a multiple."
+            )
 
 # %% ../nbs/15_models.ipynb #36a3b4c7
 TEXT_AND_ID = TrainingConfig(fusion="sum")  # a learned vector beside the text

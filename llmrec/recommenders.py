@@ -15,7 +15,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch.nn import functional as F
 
-from .data import DataError, Dataset, as_dates, clean_items
+from .checks import require_columns, require_number, DataError, as_dates
+from .data import require_dataset, Dataset, clean_items
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class _WithCatalogue(BaseEstimator):
             )
 
     def _remember(self, train: Dataset) -> None:
+        require_dataset(train, "train")
         if train.interactions.empty:
             raise ValueError(
                 "there are no interactions to learn from. Pass a Dataset with at least one."
@@ -226,7 +228,7 @@ def _recommend(
     days = _event_days(recommender, histories, times) if recommender.needs_times else None
     allowed = np.arange(len(recommender.items_))
     if candidates is not None:
-        allowed = np.unique(recommender._item_indices(list(candidates), whose="candidates"))
+        allowed = _candidate_indices(recommender, candidates)
     parts = [(np.zeros((0, min(k, len(allowed)))), np.zeros((0, min(k, len(allowed))), dtype=int))]
     for batch in _user_batches(recommender, known, days):
         when = None if days is None else days[batch]
@@ -248,6 +250,16 @@ def _recommend(
     return result
 
 # %% ../nbs/14_recommenders.ipynb #339d4276
+def _candidate_indices(recommender: Recommender, candidates) -> np.ndarray:
+    is_table = isinstance(candidates, (str, bytes, Mapping, pd.DataFrame))
+    if is_table or not hasattr(candidates, "__iter__"):
+        raise DataError(
+            f"candidates: a list of item ids for all users is expected, not "
+            f"{type(candidates).__name__}. Call recommend once for each list of candidates."
+        )
+    return np.unique(recommender._item_indices(list(candidates), whose="candidates"))
+
+
 def _user_batches(recommender: Recommender, known: list, days: list | None) -> list[slice]:
     """Users at a time: few enough that all their scores fit, where a model holds them all."""
     n_users = 1_024
@@ -266,11 +278,10 @@ def _as_histories(histories, times: Mapping | None) -> tuple[Mapping, Mapping | 
                 "Pass a table user_id, item_id[, timestamp]."
             )
         has_times = "timestamp" in histories.columns
-        log = histories if has_times else histories.assign(timestamp=range(len(histories)))
-        histories = Dataset(log, log)
-        return histories.histories(), histories.times() if has_times else times
+        log = Dataset(histories, histories, order="time" if has_times else "file")
+        return log.histories(), log.times() if has_times else times
     if isinstance(histories, Dataset):
-        return histories.histories(), histories.times()
+        return histories.histories(), histories.times() if histories.order == "time" else times
     if not isinstance(histories, Mapping):
         raise DataError(
             f"histories: {type(histories).__name__} is no mapping. Pass {{user_id: [item_id, "
@@ -389,6 +400,8 @@ class RecentlyPopular(Popular):
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RecentlyPopular:
         self._remember(train)
+        require_number("share", self.share, above=0, at_most=1)
+        require_columns(train.interactions, ["timestamp"], "interactions")
         log = train.interactions.sort_values("timestamp", kind="stable")
         recent = log.iloc[-max(1, round(len(log) * self.share)) :]
         self.weights_ = np.bincount(

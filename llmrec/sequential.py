@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ import torch
 from tqdm.auto import tqdm
 
 from .compute import content_digest, default_device, seeded, uses_bfloat16
-from .data import DataError, Dataset, sort_by_time, with_events
+from .checks import DataError, require_whole
+from .data import Dataset, require_dataset, sort_by_time, with_events
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .models import SequentialModel, TrainingConfig, pad_histories
 from .recommenders import Recommender
@@ -318,6 +319,13 @@ def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
     """
     if valid is None:
         return {}, {}
+    require_dataset(valid, "valid")
+    used = valid.interactions["item_id"]
+    if len(unknown := used[~used.isin(train.items["item_id"])]):
+        raise DataError(
+            f"valid: item {unknown.iloc[0]!r} is not in the catalogue of train. Pass parts of one "
+            "split, such as split.train and split.valid."
+        )
     past, later = train.histories(), valid.histories()
     known = {user: set(past[user]) for user in later if user in past}
     wanted = {
@@ -342,7 +350,7 @@ class _Starting(Recommender):
 
     def _start(self, train: Dataset) -> None:
         """A new network over the catalogue of `train`."""
-        self.config_ = self.config or self.default_config
+        self.config_ = _fitting_config(self.config, self.default_config, train)
         self.device_ = torch.device(self.device or default_device())
         self._remember(train)
         self._see_items()
@@ -358,6 +366,7 @@ class _Fitting(_Starting):
     def _train(self, train_data, valid, epochs, checkpoint, fine_tuning=None, last_epoch=None):
         """Train `network_`, and keep the best of it."""
         histories, timestamps = _sequences(train_data, self._item_indices)
+        is_unordered = train_data.order == "unknown"  # then each epoch draws another order
         known, targets = validation_task(train_data, valid)
 
         def validate(network: SequentialModel) -> float:
@@ -370,9 +379,9 @@ class _Fitting(_Starting):
             histories,
             self.text_vectors_,
             self.config_,
-            epochs=_whole_number(self.config_.epochs if epochs is None else epochs, "epochs"),
+            epochs=require_whole("epochs", self.config_.epochs if epochs is None else epochs),
             last_epoch=last_epoch,
-            timestamps=timestamps if self.config_.shuffle_ties else None,
+            timestamps=timestamps if self.config_.shuffle_ties or is_unordered else None,
             seed=int(self.seed),
             sampler=_sampler_for(self.config_, self.popularity_),
             validate=validate if targets else None,
@@ -463,6 +472,10 @@ class SequentialRecommender(_Answering):
 # %% ../nbs/16_sequential.ipynb #12917e4b
 def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
     """Fit, and where it is asked for once more on everything, with ``.refit`` behind the name."""
+    require_dataset(train, "train")
+    require_whole("seed", recommender.seed, at_least=0, at_most=2**63 - 1)
+    if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
+        raise DataError(f"checkpoint={checkpoint!r}: the name of a file is expected. Pass one.")
     recommender._start(train)
     recommender._train(train, valid, epochs, checkpoint)
     if refit and valid is not None:
@@ -475,10 +488,21 @@ def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
     return recommender
 
 
-def _whole_number(value, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name}={value!r}: must be a whole number of at least 1.")
-    return int(value)
+def _fitting_config(
+    config: TrainingConfig | None, default: TrainingConfig, train: Dataset
+) -> TrainingConfig:
+    """The configuration, with a tower that reads no order where the log has none."""
+    if train.order != "unknown":
+        return config or default
+    if config is None:
+        logger.info("the order of events is not known: a history is read as the mean of its items")
+        return replace(default, history="mean")
+    if config.history != "mean":
+        raise DataError(
+            f"history={config.history!r} reads events in their order, and this log has none. Use "
+            "TrainingConfig(history='mean'), or say order='file' if the rows are in order."
+        )
+    return config
 
 
 def _sampler_for(config: TrainingConfig, counts: np.ndarray) -> NegativeSampler | None:
@@ -496,7 +520,13 @@ def _sequences(dataset: Dataset, indices_of: Callable) -> tuple[list[np.ndarray]
     """
     ordered = sort_by_time(dataset.interactions)
     borders = np.flatnonzero(np.diff(ordered["user_id"].factorize()[0])) + 1
-    columns = indices_of(ordered["item_id"]), ordered["timestamp"].factorize(sort=True)[0]
+    if dataset.order == "time":
+        moments = ordered["timestamp"].factorize(sort=True)[0]
+    else:  # each event later than the one before, or all of them simultaneous
+        moments = (
+            np.arange(len(ordered)) if dataset.order == "file" else np.zeros(len(ordered), int)
+        )
+    columns = indices_of(ordered["item_id"]), moments
     of_users = (np.split(values, borders) for values in columns)
     histories, timestamps = ([part for part in parts if len(part) > 1] for parts in of_users)
     if not histories:

@@ -20,7 +20,8 @@ from torch import nn
 
 from .assets import file_sha256, staged
 from .compute import Cost, default_device, seeded
-from .data import Dataset
+from .checks import require_choice
+from .data import Dataset, require_dataset
 from .encoder import TextEncoder
 from .features import ItemColumns
 from .models import SequentialModel, TrainingConfig
@@ -141,6 +142,7 @@ class TransferRecommender(_Travels):
 
     def fit(self, train: Dataset, valid: Dataset | None = None, **options) -> TransferRecommender:
         """Learn from `train`; `epochs`, `refit` and `checkpoint` as in `SequentialRecommender`."""
+        require_dataset(train, "train")
         self._learn_texts(train.items)
         return super().fit(train, valid, **options)
 
@@ -276,8 +278,8 @@ def _adapt(
     source: TransferRecommender, train: Dataset, valid, strategy: str, epochs, surgery: Mapping
 ) -> TransferRecommender:
     source._require_fitted()
-    if strategy not in STRATEGIES:
-        raise ValueError(f"strategy={strategy!r} is not known. Use one of {list(STRATEGIES)}.")
+    require_choice("strategy", strategy, STRATEGIES)
+    require_dataset(train, "train")
     with Cost() as cost:
         target = copy.copy(source)
         target._remember(train)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmrec import Dataset, Split, load_dataset
 from llmrec.assets import AssetError, fetch_asset
-from llmrec.data import DataError
+from llmrec.checks import DataError
 from llmrec.datasets import normalise_title, plot_activity
 from llmrec.files import read_amazon, read_movielens, read_recbole, read_table
 from llmrec.splits import PROTOCOLS, LeakError
@@ -377,8 +377,8 @@ def test_options_of_complete_journey():
 def test_unknown_names(tiny):
     with pytest.raises(KeyError, match="movielens-100k"):
         load_dataset("netflix")
-    with pytest.raises(DataError, match="protocol='random'"):
-        tiny.split("random")
+    with pytest.raises(DataError, match="protocol='chance'"):
+        tiny.split("chance")
     with pytest.raises(DataError, match="fractions"):
         tiny.split("temporal", test_fraction=1.5)
     with pytest.raises(DataError, match="smaller k"):
@@ -398,7 +398,8 @@ def test_nothing_to_test_on_is_an_error(tables):
 
 def test_k_core_is_told_in_the_manifest(films):
     assert films.k_core(10).split("leave_one_out").manifest["steps"] == [
-        "10-core over all interactions, before any split"
+        "10-core over all interactions, before any split: 943 of 943 users, 1,152 of 1,682 items "
+        "are left"
     ]
 
 

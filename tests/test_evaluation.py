@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from llmrec import Dataset, compare, evaluate
 from llmrec.baselines import ALS, EASE, ContentKNN, ItemKNN, RidgeFromText
+from llmrec.checks import DataError
 from llmrec.classification import evaluate_classifier
-from llmrec.data import DataError, sort_by_time
+from llmrec.data import sort_by_time
 from llmrec.evaluation import (
     compare_users,
     evaluate_groups,

@@ -15,8 +15,8 @@ from sklearn.exceptions import NotFittedError
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
 from llmrec.baselines import EASE
+from llmrec.checks import DataError, as_dates, time_unit
 from llmrec.cli import main
-from llmrec.data import DataError, as_dates, time_unit
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular
 from llmrec.sequential import SequentialRecommender
