@@ -69,6 +69,7 @@ from .classification import (
     tune_encoder as tune_encoder,
 )
 from .cli import (
+    logger as logger,
     main as main,
 )
 from .compute import (
@@ -76,6 +77,7 @@ from .compute import (
     architecture_of as architecture_of,
     content_digest as content_digest,
     default_device as default_device,
+    device_named as device_named,
     seeded as seeded,
     uses_bfloat16 as uses_bfloat16,
 )

@@ -302,7 +302,7 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
         Download failed, the file is not the pinned one, the cache is damaged, or the disk is full
         or read-only.
     """
-    if name not in ASSETS:
+    if not isinstance(name, str) or name not in ASSETS:
         raise KeyError(f"no asset named {name!r}. Use one of {sorted(ASSETS)}.")
     asset = ASSETS[name]
     folder = cache_folder() / "assets" / f"{name}-{asset.sha256[:12]}"

@@ -18,6 +18,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
+from .checks import require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
 from .recommenders import Ensemble, Recommender, history_indices
@@ -120,10 +121,13 @@ class _TextNeighbours(FadingRecommender):
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ContentKNN:
         """Encode the catalogue; nothing is learned from behaviour. Returns self."""
         self._remember(train)
+        require_whole("n_last", self.n_last)
         encoder, views = self.encoder or TextEncoder.from_pretrained(), [slice(None)]
         vectors = encoder.encode(self.items_["text"])
         if self.n_components is not None:
             numbers = np.atleast_1d(self.n_components).tolist()
+            if not numbers:
+                raise ValueError("n_components=[]: no number of directions. Use None for all.")
             vectors = Whitening(max(numbers)).fit(vectors).transform(vectors)
             views = [slice(n) for n in numbers]  # the first directions have the largest variance
         parts = [torch.from_numpy(np.ascontiguousarray(vectors[:, view])) for view in views]
@@ -178,6 +182,8 @@ class _PredictedFactors(FadingRecommender):
     def fit(self, train: Dataset, valid: Dataset | None = None) -> RidgeFromText:
         """Factorise, and learn to predict the factors from texts. Returns self."""
         self._remember(train)
+        require_number("regularisation", self.regularisation, at_least=0)
+        require_whole("n_factors", self.n_factors)
         self.encoder_ = self.encoder or TextEncoder.from_pretrained()
         matrix = history_matrix(history_indices(self, train.histories()), len(self.items_))
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
@@ -288,6 +294,8 @@ class ItemKNN(ItemItem):
         self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
+        require_whole("n_neighbours", self.n_neighbours)
+        require_number("shrink", self.shrink, at_least=0)
         together = (matrix.T @ matrix).toarray()
         norms = np.sqrt(together.diagonal())
         cosine = together / np.maximum(np.outer(norms, norms) + self.shrink, 1e-12)
@@ -318,6 +326,7 @@ class EASE(ItemItem):
         self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
+        require_number("regularisation", self.regularisation, above=0)
         gram = (matrix.T @ matrix).toarray().astype(np.float64)
         inverse = np.linalg.inv(gram + self.regularisation * np.eye(len(gram)))
         weights = -inverse / inverse.diagonal()

@@ -97,10 +97,8 @@ def require_columns(frame: pd.DataFrame, required: Sequence[str], source: str) -
 def first_bad(mask: np.ndarray, values: pd.Series) -> str:
     """Words for the first row where `mask` holds, and how many rows there are."""
     row = int(np.flatnonzero(mask)[0])
-    return (
-        f"row {row} (counting from 0) holds {values.iloc[row]!r:.80}; {int(mask.sum()):,} such "
-        "row(s)"
-    )
+    value = values.iloc[[row]].tolist()[0]
+    return f"row {row} (counting from 0) holds {value!r:.80}; {int(mask.sum()):,} such row(s)"
 
 
 def plain_values(values: pd.Series) -> pd.Series:
@@ -332,12 +330,14 @@ def join_texts(frame: pd.DataFrame, columns: Sequence[str], source: str) -> pd.S
     joined = parts[0]
     if len(parts) > 1:
         rows = zip(*(part.tolist() for part in parts), strict=True)
-        joined = pd.Series([", ".join(part for part in row if part) for row in rows], frame.index)
+        joined = pd.Series(
+            [", ".join(part for part in row if part) for row in rows], frame.index, dtype=object
+        )
     joined = as_strings(joined, f"{source}: column(s) {list(columns)}").rename("text")
     if (empty := joined.str.fullmatch(_INVISIBLE).to_numpy(dtype=bool)).any():
-        whose = (
-            f"item {frame['item_id'].iloc[int(empty.argmax())]!r}: " if "item_id" in frame else ""
-        )
+        whose = ""
+        if "item_id" in frame:
+            whose = f"item {frame['item_id'].tolist()[int(empty.argmax())]!r}: "
         raise DataError(
             f"{source}: no text in column(s) {list(columns)}: {whose}"
             f"{first_bad(empty, joined)}. Give these items a text, or drop them with their "
@@ -356,7 +356,8 @@ def _text_column(values: pd.Series, source: str) -> pd.Series:
             f"{first_bad(wrong.to_numpy(), values)}. Use items[{values.name!r}].astype(str), or "
             "leave the column out of text=."
         )
-    return values.astype(object).where(present, "").map(str.strip)
+    texts = values.astype(object).where(present, "")
+    return pd.Series([text.strip() for text in texts], values.index, dtype=object)
 
 # %% ../nbs/A7_checks.ipynb #47dd7868
 _LEFTOVERS = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from .checks import DataError, require_choice, require_number, require_whole
 from .compute import Cost, seeded, uses_bfloat16
 from .data import Dataset, sort_by_time
 from .encoder import TextEncoder
@@ -121,8 +122,14 @@ class TransferClassifier(_Classifying):
 # %% ../nbs/23_classification.ipynb #8d1a752e
 def _checked(classifier, texts: Sequence[str], labels: Sequence) -> list[str]:
     strategies = ["probe", *(name for name in STRATEGIES if name != "zero_shot")]
-    if classifier.strategy not in strategies:
-        raise ValueError(f"strategy={classifier.strategy!r} is not known. Use one of {strategies}.")
+    require_choice("strategy", classifier.strategy, strategies)
+    require_number("regularisation", classifier.regularisation, above=0)
+    require_number("learning_rate", classifier.learning_rate, above=0)
+    for name in ("epochs", "tokens_per_batch"):
+        require_whole(name, getattr(classifier, name))
+    require_whole("min_steps", classifier.min_steps, at_least=0)
+    texts = check_texts(texts if isinstance(texts, Sized) else None)
+    _check_labels(labels)
     if len(texts) != len(labels):
         raise ValueError(
             f"{len(texts)} texts and {len(labels)} labels. Pass one label for each text."
@@ -131,7 +138,35 @@ def _checked(classifier, texts: Sequence[str], labels: Sequence) -> list[str]:
         raise ValueError(
             f"only one class in the labels: {set(labels)}. Pass examples of at least two."
         )
-    return check_texts(texts)
+    return texts
+
+
+def _check_labels(labels) -> None:
+    """Refuse labels that are no list of classes of one kind."""
+    if not isinstance(labels, Sized) or isinstance(labels, (str, bytes, Mapping)):
+        raise DataError(
+            f"labels: a list of labels is expected, not {type(labels).__name__}. Pass one for each "
+            "text."
+        )
+    if np.ndim(labels) != 1:
+        raise DataError(
+            f"labels of shape {np.shape(labels)}: one label for each text is expected. Use "
+            "argmax(1) for indicators, for example."
+        )
+    values = pd.Series(list(labels), dtype=object)
+    if (missing := values.isna()).any():
+        row = int(missing.argmax())
+        raise DataError(f"label {row} (counting from 0) is missing. Drop its text, or label it.")
+    kind = pd.api.types.infer_dtype(values, skipna=False)
+    if kind.startswith("mixed"):
+        raise DataError(
+            f"labels of mixed type: {values.map(type).value_counts().to_dict()}. Use one."
+        )
+    if kind == "floating" and (values % 1 != 0).any():
+        raise DataError(
+            f"label {values[values % 1 != 0].iloc[0]!r} is a number with a fraction, and no class. "
+            "Round the labels, or cut them into classes."
+        )
 
 
 def _of_each_class(probe: LogisticRegression) -> tuple[np.ndarray, np.ndarray]:
@@ -294,7 +329,11 @@ def tune_encoder(
     same encoder. Sources: Gao et al., *SimCSE*, 2021; Radford et al., *CLIP*, 2021, for the loss
     from both sides; Chen et al., *Training Deep Nets with Sublinear Memory Cost*, 2016.
     """
-    texts, partners = check_texts(texts), check_texts(partners or texts)
+    require_whole("epochs", epochs)
+    require_whole("batch_size", batch_size, at_least=2)
+    require_number("learning_rate", learning_rate, above=0)
+    texts = check_texts(texts)
+    partners = texts if partners is None else check_texts(partners)
     if len(texts) != len(partners) or len(texts) < 2:
         raise ValueError(
             f"{len(texts)} texts and {len(partners)} partners. Pass as many of one "
@@ -361,10 +400,20 @@ def evaluate_classifier(
             f"{len(actual)} labels and {len(guessed)} predictions. Pass one prediction "
             "for each label, and at least one."
         )
+    if not (actual.any() or guessed.any()):
+        raise DataError(
+            f"positive={positive!r} is none of the labels {sorted(set(map(str, labels)))[:10]}. "
+            "Name the class that counts as positive."
+        )
     rows = _shares(actual, guessed)
     functions = {"f1": lambda rows: _f1(actual[rows], guessed[rows])}
     if probabilities is not None:
         scores = np.asarray(probabilities)
+        if scores.shape != actual.shape:
+            raise DataError(
+                f"probabilities of shape {scores.shape} for {len(actual)} labels. Pass those of "
+                "the positive class, for example predict_proba(texts)[:, 1]."
+            )
         functions["auc"] = lambda rows: _auc_of_scores(actual[rows], scores[rows])
     random = np.random.default_rng(seed)
     draws = [random.integers(len(actual), size=len(actual)) for _ in range(n_draws)]

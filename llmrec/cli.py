@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import logging
+import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
     from llmrec.data import Dataset
 
 # %% auto #0
-__all__ = ['main']
+__all__ = ['logger', 'main']
 
 # %% ../nbs/A4_cli.ipynb #cc289774
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,25 +64,76 @@ def _parser() -> argparse.ArgumentParser:
 
 # %% ../nbs/A4_cli.ipynb #664a1cff
 def _add_options(command: argparse.ArgumentParser, name: str) -> None:
-    out = Path("out") if name == "case-study" else None
-    where = "where to write; default: the screen, or out/"
-    command.add_argument("--out", type=Path, default=out, help=where)
-    command.add_argument("--seed", type=int, default=0)
-    if name != "case-study":
-        columns = "CSV, TSV, Parquet or JSON lines: user_id, item_id, timestamp"
-        command.add_argument("--interactions", required=True, type=Path, help=columns)
+    if name != "fit":
+        out = Path("out") if name == "case-study" else None
+        where = "where to write; default: the screen, or out/"
+        command.add_argument("--out", type=Path, default=out, help=where)
+    if name != "recommend":
+        command.add_argument("--seed", type=int, default=0)
+    if name == "case-study":
+        return
+    columns = "CSV, TSV, Parquet, JSON or Excel: user_id, item_id[, timestamp]"
+    command.add_argument("--interactions", required=True, type=Path, help=columns)
+    catalogue = "new items: item_id and text columns" if name == "recommend" else "the catalogue"
+    command.add_argument("--items", required=name != "recommend", type=Path, help=catalogue)
+    command.add_argument("--text", default="text", help="text column(s), separated by commas")
+    _add_format(command)
     if name in ("fit", "evaluate"):
-        catalogue = "the catalogue: item_id and text columns"
-        command.add_argument("--items", required=True, type=Path, help=catalogue)
-        command.add_argument("--text", default="text", help="text column(s), separated by commas")
         command.add_argument("--epochs", type=int, default=60)
     if name in ("fit", "recommend"):
         command.add_argument("--model", required=True, type=Path, help="folder of the model")
     if name == "recommend":
-        command.add_argument("--k", type=int, default=10)
+        command.add_argument("--k", type=int, default=10, help="length of a list")
+        again = "items of the history may be recommended again"
+        command.add_argument("--include-seen", action="store_true", help=again)
     if name == "evaluate":
-        protocols = ["leave_one_out", "temporal", "cold_items", "cold_users"]
+        protocols = ["leave_one_out", "temporal", "cold_items", "cold_users", "random"]
         command.add_argument("--protocol", default="leave_one_out", choices=protocols)
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    """How the files are written; what is left out is recognised."""
+    kinds = {
+        "columns": (_columns, "yours=ours,...; or all names, if the file has no header"),
+        "encoding": (str, "such as utf-8, gb18030, latin-1"),
+        "sep": (_separator, "between the columns, such as ';' or tab"),
+        "compression": (str, "gz, bz2, xz, zst, zip or none"),
+        "on-bad-lines": (str, "error or skip"),
+    }
+    group = command.add_argument_group("how the files are written")
+    for prefix, whose in (("", "both files"), ("items-", "the items, if they differ")):
+        for name, (kind, help_text) in kinds.items():
+            group.add_argument(f"--{prefix}{name}", type=kind, help=f"{help_text} ({whose})")
+        marks = "quotation marks are letters"
+        group.add_argument(f"--{prefix}no-quoting", action="store_true", help=f"{marks} ({whose})")
+    group.add_argument("--time-unit", help="what numbers count since 1970: s, ms, us or ns")
+    group.add_argument("--time-format", help="how dates are written, such as %%d/%%m/%%Y")
+    group.add_argument("--order", help="of a log without times: file or unknown")
+
+# %% ../nbs/A4_cli.ipynb #1785c702
+def _columns(written: str) -> dict | list:
+    """``yours=ours,...`` or a list of names."""
+    parts = [part.strip() for part in written.split(",") if part.strip()]
+    if any("=" in part for part in parts):
+        return dict(part.rsplit("=", 1) for part in parts)
+    return parts
+
+
+def _separator(written: str) -> str:
+    return {"tab": "\t", "\\t": "\t", "space": " "}.get(written, written)
+
+
+def _formats(options: argparse.Namespace, prefix: str = "") -> dict:
+    """What was said about the files, as `read_table` takes it."""
+    names = ("columns", "encoding", "sep", "compression", "on_bad_lines")
+    given = {name: getattr(options, prefix + name) for name in names}
+    if getattr(options, f"{prefix}no_quoting"):
+        given["quoting"] = False
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _times(options: argparse.Namespace) -> dict:
+    return {name: getattr(options, name) for name in ("time_unit", "time_format", "order")}
 
 # %% ../nbs/A4_cli.ipynb #f054ee51
 def _run_case_study(options: argparse.Namespace) -> None:
@@ -108,6 +165,7 @@ def _print_user(person: dict) -> None:
 
 def _brief(texts: Sequence[str], width: int = 26) -> str:
     """The first words of each text, for a screen; the page shows them whole."""
+    texts = map(_visible, texts)
     short = (text[: width - 1].rstrip(" ,(") + "…" if len(text) > width else text for text in texts)
     return "; ".join(short)
 
@@ -115,7 +173,14 @@ def _brief(texts: Sequence[str], width: int = 26) -> str:
 def _read_dataset(options: argparse.Namespace) -> Dataset:
     from llmrec import Dataset
 
-    return Dataset.from_files(options.interactions, options.items, text=options.text.split(","))
+    return Dataset.from_files(
+        options.interactions,
+        options.items,
+        text=options.text.split(","),
+        items_options=_formats(options, "items_"),
+        **_formats(options),
+        **_times(options),
+    )
 
 
 def _run_fit(options: argparse.Namespace) -> None:
@@ -125,33 +190,106 @@ def _run_fit(options: argparse.Namespace) -> None:
         raise ValueError(
             f"{options.model} exists already and is left as it is. Choose a new folder."
         )
-    # a place that cannot be written to is noticed before training
-    options.model.parent.mkdir(parents=True, exist_ok=True)
-    split = _read_dataset(options).split("leave_one_out")
-    # nothing is tested here: the newest event of each user chooses the epoch, and is then learned
+    _try_to_write(options.model.parent)
+    dataset = _read_dataset(options)
+    # nothing is tested here: an event of each user chooses the epoch, and is then learned
+    split = dataset.split("random" if dataset.order == "unknown" else "leave_one_out")
     chosen = TransferRecommender(seed=options.seed).fit(
         split.train_valid, split.test, epochs=options.epochs, refit=True
     )
-    chosen.save_pretrained(options.model)
+    _save_somewhere(chosen, options.model)
     print(
         f"saved to {options.model}, trained on all events; best of {len(chosen.history_)} epochs "
-        f"on the newest event of each user: {chosen.best_epoch_}"
+        f"on one event of each user: {chosen.best_epoch_}"
     )
+
+
+def _try_to_write(folder: Path) -> None:
+    """A place that cannot be written to is noticed before training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"x" * 4_096)
+
+
+def _save_somewhere(model, folder: Path) -> None:
+    """Save a model that took long to train; if its place fails now, then where there is room."""
+    try:
+        model.save_pretrained(folder)
+    except OSError as error:
+        refuge = Path(tempfile.mkdtemp(prefix="llmrec-")) / folder.name
+        model.save_pretrained(refuge)
+        raise OSError(
+            f"{folder} cannot be written: {error}. The trained model is in {refuge}; move it to "
+            "a place with room."
+        ) from error
 
 # %% ../nbs/A4_cli.ipynb #c4d7acb5
 def _run_recommend(options: argparse.Namespace) -> None:
-    import pandas as pd
-
-    from llmrec import Dataset, TransferRecommender, read_table
+    from llmrec import TransferRecommender, read_table
 
     recommender = TransferRecommender.from_pretrained(options.model)
-    log, known = read_table(options.interactions), recommender.items_["item_id"]
-    # the model has learned from a typed file: its ids as they would be written
-    if pd.api.types.is_integer_dtype(known) and "item_id" in log.columns:
+    if options.items is not None:
+        recommender = _with_new_items(recommender, options)
+    log = read_table(options.interactions, **_formats(options))
+    histories, times = _known_histories(log, recommender.items_["item_id"], options)
+    seen = not options.include_seen
+    lists = recommender.recommend(histories, k=options.k, exclude_seen=seen, times=times)
+    _write_table(lists, options.out)
+
+
+def _with_new_items(recommender, options: argparse.Namespace):
+    """The model over its own items and those of a file that it does not have."""
+    import pandas as pd
+
+    from llmrec import clean_items, read_table
+
+    text, how = options.text.split(","), {**_formats(options), **_formats(options, "items_")}
+    table = read_table(options.items, as_text=["item_id", *text], **how)
+    known = recommender.items_
+    new = clean_items(table.assign(item_id=_as_known(table["item_id"], known["item_id"])), text)
+    new = new[~new["item_id"].isin(known["item_id"])][["item_id", "text"]]
+    return recommender.with_items(pd.concat([known[["item_id", "text"]], new], ignore_index=True))
+
+
+def _as_known(ids: pd.Series, known: pd.Series) -> pd.Series:
+    """Ids in the type of the catalogue, where a typed file and one of text meet."""
+    import pandas as pd
+
+    numbers = [pd.api.types.is_integer_dtype(values) for values in (ids, known)]
+    if numbers == [True, False]:
+        return ids.astype(str)
+    if numbers == [False, True]:
         as_number = dict(zip(known.astype(str), known, strict=True))
-        log["item_id"] = log["item_id"].map(lambda item: as_number.get(item, item))
-    dataset = Dataset.from_frames(log, recommender.items_)
-    _write_table(recommender.recommend(dataset, k=options.k), options.out)
+        return ids.map(lambda item: as_number.get(item, item)).astype(object)
+    return ids
+
+# %% ../nbs/A4_cli.ipynb #02a0ae0a
+def _known_histories(log: pd.DataFrame, known: pd.Series, options: argparse.Namespace):
+    """Histories of the items that the model knows, of every user of the log, and their times."""
+    from llmrec import Dataset, clean_ids, require_columns, spread_lists
+
+    require_columns(log, ["user_id", "item_id"], options.interactions.name)
+    users = clean_ids(log["user_id"], options.interactions.name).drop_duplicates().tolist()
+    log, _ = spread_lists(log)
+    log = log.assign(item_id=_as_known(log["item_id"], known))
+    is_known = log["item_id"].isin(known)
+    if not is_known.all():
+        logger.warning(
+            "%d of %d events are left out: the model does not know their %d item(s). Bring these "
+            "with --items",
+            (~is_known).sum(),
+            len(log),
+            log["item_id"][~is_known].nunique(),
+        )
+    if not is_known.any():
+        return {user: [] for user in users}, None
+    times = {**_times(options), "order": None if "timestamp" in log.columns else "file"}
+    catalogue = known.to_frame().assign(text="known")
+    dataset = Dataset.from_frames(log[is_known], catalogue, **times)
+    found = dataset.histories()
+    when = dataset.times() if dataset.order == "time" else {}
+    everyone = {user: found.get(user, []) for user in users}
+    return everyone, {user: when.get(user, []) for user in users} if when else None
 
 # %% ../nbs/A4_cli.ipynb #e1a323ba
 def _run_evaluate(options: argparse.Namespace) -> None:
@@ -172,8 +310,26 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     """To the screen, or whole to a CSV file."""
     from llmrec import atomic_file
 
+    texts = table.select_dtypes("str")
+    formulas = sum(int(texts[name].str.match(r"[=+@\-]\D").sum()) for name in texts)
+    if formulas:
+        logger.warning(
+            "%d cell(s) begin with =, +, - or @. A spreadsheet would take them for formulas: "
+            "import the file as text",
+            formulas,
+        )
+    has_returns = any(texts[name].str.contains("\r").any() for name in texts)
+    how = {"index": False, "float_format": "%.6g"}
+    if has_returns:  # the writer would not put them into quotation marks by itself
+        how["quoting"] = csv.QUOTE_NONNUMERIC
     if path is None:
-        print(table.to_csv(index=False, float_format="%.6g"), end="")
+        written = table.to_csv(**how)
+        print(_visible(written) if sys.stdout.isatty() else written, end="")
         return
     with atomic_file(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+        table.to_csv(temporary, **how)
+
+
+def _visible(text: str) -> str:
+    """Text for a screen: control characters are shown, not obeyed."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 # %% auto #0
-__all__ = ['seeded', 'default_device', 'uses_bfloat16', 'content_digest', 'architecture_of', 'Cost']
+__all__ = ['seeded', 'default_device', 'device_named', 'uses_bfloat16', 'content_digest', 'architecture_of', 'Cost']
 
 # %% ../nbs/A2_compute.ipynb #62c588dd
 @contextlib.contextmanager
@@ -40,6 +40,16 @@ def default_device() -> str:
         if torch.backends.mps.is_available()
         else "cpu"
     )
+
+
+def device_named(name: str | None) -> torch.device:
+    """The device of a name such as ``"cuda:0"``, or the default; `ValueError` for any other."""
+    try:
+        return torch.device(name or default_device())
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device={name!r} is not known. Use 'cpu', 'cuda', 'cuda:0' or 'mps'."
+        ) from error
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

@@ -16,8 +16,9 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
 
 from .baselines import ContentKNN, RidgeFromText
+from .checks import require_number
 from .compute import Cost
-from .data import Dataset
+from .data import Dataset, require_dataset
 from .encoder import TextEncoder
 from .evaluation import compare_users, copy_histories
 from .metrics import bootstrap_interval, ndcg, ranked_lists
@@ -56,6 +57,10 @@ def catalogue_overlap(
     cosine of texts whitened over both, divided by their share of all. Target texts that the source
     holds too are mixed with it.
     """
+    if not len(source) or not len(target):
+        raise ValueError(
+            f"{len(source)} source text(s) and {len(target)} target text(s). Pass some of both."
+        )
     new = pd.Series(target)[~pd.Series(target).isin(source).to_numpy()].tolist()
     if not new:
         return 1.0
@@ -77,6 +82,12 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     learned from and those of `train`. Of `train` only the items are used, and the popular items for
     users without history.
     """
+    models = list(models) if isinstance(models, Sequence) else [models]
+    require_dataset(train, "train")
+    if not models:
+        raise ValueError("zero_shot needs at least one fitted model. Pass [model].")
+    for model in models:
+        model._require_fitted()
     encoder = models[0].encoder_
     # models of one source share it
     overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))
@@ -158,6 +169,8 @@ def transfer_report(
             f"{len(sources)} source(s) and {n_users} target user(s). Pass at least one "
             "fitted source, and a target with several users."
         )
+    for share in shares:
+        require_number("share", share, above=0, at_most=1)
     ladder, n_rungs = _Ladder(target), len(sources) * (1 + len(shares))
     with tqdm(total=n_rungs, desc="transfer report", disable=not progress) as bar:
         content = _best_content(sources[0].encoder_, target.train, target.valid)

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,15 @@ from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, 
 from transformers.masking_utils import eager_mask
 
 from .assets import ASSETS, cache_folder, fetch_asset, staged
-from .compute import architecture_of, content_digest, default_device, seeded, uses_bfloat16
+from .checks import DataError, require_whole
+from llmrec.compute import (
+    architecture_of,
+    content_digest,
+    default_device,
+    device_named,
+    seeded,
+    uses_bfloat16,
+)
 from .text import EncodingError, check_texts
 
 logger = logging.getLogger(__name__)
@@ -163,7 +172,7 @@ class _TextModel:
         device: str | None = None,
     ):
         _check_options(model, tokenizer, max_tokens, pooling, template)
-        self.device, self.source = torch.device(device or default_device()), None
+        self.device, self.source = device_named(device), None
         self.exact_model, self.tokenizer = model.eval().to(self.device), tokenizer
         self.name, self.max_tokens, self.cache = name, max_tokens, cache
         self.pooling, self.template, self.dim = pooling, template, model.config.hidden_size
@@ -229,6 +238,11 @@ class _PretrainedEncoder(_TokenReader):
 
         Only safetensors and GGUF are read, and no code of the model's is run.
         """
+        if not isinstance(name, (str, Path)):
+            raise DataError(
+                f"{name!r} is no name of an encoder. Pass an asset, a folder or a hub name."
+            )
+        name = str(name)
         is_public = name in ASSETS or not Path(name).is_dir()
         saved = {} if is_public else _saved_options(Path(name) / OPTIONS_FILE)
         model, tokenizer = load_language_model(name)
@@ -315,7 +329,7 @@ def _agrees(encoder: TextEncoder, rounded) -> bool:
 
 # %% ../nbs/06_encoder.ipynb #e4952e81
 def _check_options(model, tokenizer, max_tokens: int, pooling: str, template: str) -> None:
-    if pooling not in (*POOLINGS, "mask") or template.count("{}") != 1:
+    if pooling not in (*POOLINGS, "mask") or re.findall("[{].*?[}]", template) != ["{}"]:
         raise ValueError(
             f"pooling={pooling!r}, template={template!r}. Use one of {[*POOLINGS, 'mask']} for "
             "pooling, and a template that holds '{}' once."
@@ -434,6 +448,7 @@ def _fingerprint(model, tokenizer, **options) -> str:
 def _encode(
     encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: bool
 ) -> np.ndarray:
+    require_whole("batch_size", batch_size)
     distinct, places = np.unique(np.array(check_texts(texts), dtype=object), return_inverse=True)
     prefix = f"{encoder.fingerprint} {encoder.precision}\n"
     keys = [hashlib.sha256((prefix + text).encode()).digest() for text in distinct]

@@ -61,6 +61,7 @@ def evaluate_users(
     """Every metric for every user: a row for each user, columns ``("ndcg", 10)`` and so on;
     ``attrs`` as in `evaluate`.
     """
+    _check_systems({"recommender": recommender}, split)
     ks, _ = check_cutoffs(ks), require_no_leak(split)
     _check_metrics(metrics, vectors)
     depth = max(ks) + 1  # one more than needed shows ties at the border
@@ -85,6 +86,19 @@ def evaluate_users(
     return table
 
 # %% ../nbs/18_evaluation.ipynb #ceca808f
+def _check_systems(recommenders: Mapping, split: Split) -> None:
+    if not isinstance(split, Split):
+        raise DataError(
+            f"split: a Split is expected, not {type(split).__name__}. Make one with Dataset.split."
+        )
+    for name, system in recommenders.items():
+        if not hasattr(system, "recommend"):
+            raise DataError(
+                f"{name}: {type(system).__name__} has no method recommend. Pass a fitted "
+                "recommender."
+            )
+
+
 def _origin(split: Split, part: str) -> dict:
     return {
         "split": split.manifest.get("content_hash"),
@@ -275,8 +289,10 @@ def compare(
         difference, its 95 % bootstrap interval, two-sided p-value of a sign-flip test, the same
         after Holm's correction, and the smallest difference that these users could show.
     """
-    if len(recommenders) < 2:
-        raise ValueError("compare needs at least two systems. Pass {'ours': ..., 'other': ...}.")
+    if not isinstance(recommenders, Mapping) or len(recommenders) < 2:
+        raise ValueError(
+            "compare needs systems by name, two at least. Pass {'ours': ..., 'other': ...}."
+        )
     values = {
         name: evaluate_users(system, split, ks=(k,), part=part, metrics=(metric,))[metric, k]
         for name, system in recommenders.items()
@@ -287,6 +303,17 @@ def compare(
 def compare_users(values: Mapping[str, pd.Series], *, seed: int = 0) -> pd.DataFrame:
     """`compare` for values per user that are already there, ``{system: Series over users}``."""
     first, *others = values
+    for name, one in values.items():
+        if not isinstance(one, pd.Series):
+            found = type(one).__name__
+            raise DataError(
+                f"{name!r}: a Series of values by user is expected, not {found}. Take a column of "
+                "evaluate_users."
+            )
+        if n_missing := int(one.isna().sum()):
+            raise DataError(
+                f"{name!r}: {n_missing} value(s) are missing. Fill or drop these users."
+            )
     rows = []
     for other in others:
         if not values[other].index.equals(values[first].index):

@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
+from .checks import DataError, first_bad, plain_values, require_frame, require_whole
 from .encoder import TextEncoder
 from .text import preprocess
 from .whitening import Whitening
@@ -41,7 +42,10 @@ class ItemColumns(TransformerMixin, BaseEstimator):
         self.columns, self.min_count = columns, min_count
 
     def fit(self, items: pd.DataFrame, y=None) -> ItemColumns:
-        """Learn means, deviations and values. Raises `KeyError` for a column that is not there."""
+        """Learn means, deviations and values. Raises `KeyError` for a column that is not there,
+        `DataError` for numbers that are infinite or beyond float32.
+        """
+        require_frame(items, "items")
         self.learned_ = {
             column: _learn_column(_column(items, column), self.min_count) for column in self.columns
         }
@@ -71,20 +75,38 @@ def _column(items: pd.DataFrame, column: str) -> pd.Series:
             f"items: column {column!r} is missing; there are {list(items.columns)}. Add "
             "it, or leave it out of the columns."
         )
-    return items[column].reset_index(drop=True)
+    return plain_values(items[column]).reset_index(drop=True)
+
+
+def _finite(values: pd.Series) -> pd.Series:
+    """Numbers as float64 with NaN for what is missing; those that no network could take are
+    refused.
+    """
+    if pd.api.types.is_complex_dtype(values):
+        raise DataError(f"items: column {values.name!r}: complex numbers. Pass real ones.")
+    numbers = pd.Series(values.to_numpy(dtype=float, na_value=np.nan), name=values.name)
+    if (beyond := numbers.abs().to_numpy() > np.finfo(np.float32).max).any():
+        raise DataError(
+            f"items: column {values.name!r}: {first_bad(beyond, numbers)}, which is beyond what "
+            "float32 holds. Scale the column, for example with numpy.log1p, or correct it."
+        )
+    return numbers
 
 
 def _learn_column(values: pd.Series, min_count: int) -> dict:
     if pd.api.types.is_numeric_dtype(values):
+        values = _finite(values)
         mean = float(values.mean()) if values.notna().any() else 0.0
-        return {"mean": mean, "deviation": float(values.std()) or 1.0}
+        deviation = float(values.std())
+        # of one value, or of none, nothing can be learned but the mean
+        return {"mean": mean, "deviation": deviation if deviation > 0 else 1.0}
     counts = values.explode().dropna().astype(str).value_counts()
     return {"values": sorted(counts.index[counts >= min_count])}
 
 
 def _column_as_numbers(values: pd.Series, learned: dict) -> np.ndarray:
     if "mean" in learned:
-        distance = values.fillna(learned["mean"]) - learned["mean"]
+        distance = _finite(values).fillna(learned["mean"]) - learned["mean"]
         return (distance / learned["deviation"]).to_numpy(dtype=float)[:, None]
     exploded = values.explode().dropna().astype(str)
     has = pd.crosstab(exploded.index, exploded) > 0
@@ -99,6 +121,7 @@ class _FeatureTable(TransformerMixin, BaseEstimator):
         """Learn directions, means and values. Raises `KeyError` for a missing column,
         `EncodingError` for an empty text.
         """
+        require_whole("n_components", self.n_components)
         self.encoder_ = self.encoder or TextEncoder.from_pretrained()
         described = _described(self, items)
         self.whitening_ = Whitening(self.n_components).fit(self.encoder_.encode(described["text"]))
@@ -127,6 +150,7 @@ class _FeatureTable(TransformerMixin, BaseEstimator):
 # %% ../nbs/08_features.ipynb #bb38b0a1
 def _described(extractor: FeatureExtractor, items: pd.DataFrame) -> pd.DataFrame:
     """The items with what is found in their texts as further columns."""
+    require_frame(items, "items")
     if "text" not in items.columns:
         raise KeyError(f"items: column 'text' is missing; there are {list(items.columns)}. Add it.")
     described = items.reset_index(drop=True)
@@ -195,7 +219,12 @@ def fuse(
     """
     parts = _checked_parts(parts, how, scaling)
     everyone = np.ones(len(parts[0]), dtype=bool)
-    fit_rows = everyone if fit_rows is None else np.asarray(fit_rows, dtype=bool)
+    fit_rows = everyone if fit_rows is None else np.asarray(fit_rows)
+    if fit_rows.dtype != bool or fit_rows.shape != everyone.shape or not fit_rows.any():
+        raise DataError(
+            f"fit_rows: true or false for each of {len(everyone)} items is expected, and true at "
+            f"least once, not {fit_rows.dtype} of shape {fit_rows.shape}. Make a mask."
+        )
     parts = [_scaled(part, scaling, n_components, fit_rows) for part in parts]
     return (np.hstack(parts) if how == "concat" else _summed(parts, how, fit_rows)).astype(
         "float32"
@@ -220,7 +249,11 @@ def _summed(parts: list[np.ndarray], how: str, fit_rows: np.ndarray) -> np.ndarr
 
 # %% ../nbs/08_features.ipynb #a1581cab
 def _checked_parts(parts: Sequence[np.ndarray], how: str, scaling: str | None) -> list[np.ndarray]:
+    if any(np.iscomplexobj(part) for part in parts):
+        raise DataError("parts of complex numbers. Pass real numbers.")
     parts = [np.asarray(part, dtype=np.float64) for part in parts]
+    if any((np.abs(part) > np.finfo(np.float32).max).any() for part in parts):
+        raise DataError("parts with numbers beyond what float32 holds. Scale them first.")
     if how not in ("concat", "sum", "gated") or scaling not in ("standard", "pca", "whiten", None):
         raise ValueError(
             f"how={how!r}, scaling={scaling!r}. Use 'concat', 'sum' or 'gated', and 'standard', "

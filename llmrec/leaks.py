@@ -184,7 +184,7 @@ def _profiles(name: str, table: pd.DataFrame) -> dict:
             f"features[{name!r}]: column 'user_id' is missing; there are {list(table.columns)}. "
             "Pass one row for each user, with user_id."
         )
-    text = table.drop(columns="user_id").astype(str).agg(" ".join, axis=1)
+    text = table.drop(columns="user_id").map(str).agg(" ".join, axis=1)
     return text.groupby(table["user_id"].to_numpy()).agg(" ".join).to_dict()
 
 

@@ -12,6 +12,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from .checks import require_number
+
 # %% auto #0
 __all__ = ['IGNORED', 'NOT_CHOSEN', 'full_softmax', 'sampled_softmax', 'bce', 'gbce', 'bpr', 'masked_token_loss', 'info_nce',
            'supervised_contrastive', 'alignment', 'uniformity', 'l2_sp', 'CompositeLoss']
@@ -250,6 +252,7 @@ def info_nce(
             f"anchors {tuple(anchors.shape)} and partners {tuple(partners.shape)}. Pass two "
             "tensors of the same shape with at least two rows."
         )
+    require_number("temperature", temperature, above=0)
     cosines = F.normalize(anchors, dim=-1) @ F.normalize(partners, dim=-1).T
     return F.cross_entropy(cosines / temperature, torch.arange(len(anchors), device=anchors.device))
 
@@ -260,6 +263,7 @@ def supervised_contrastive(
     """Mean loss, nats, of finding the rows of the same label, ``[n, dim]`` and ``[n]``; rows
     without a partner count nothing. Source: Khosla et al., 2020, equation 2.
     """
+    require_number("temperature", temperature, above=0)
     unit = F.normalize(vectors, dim=-1)
     itself = torch.eye(len(labels), dtype=torch.bool, device=vectors.device)
     log_p = ((unit @ unit.T) / temperature).masked_fill(itself, -torch.inf).log_softmax(1)

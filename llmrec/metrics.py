@@ -71,6 +71,13 @@ def ranked_lists(
         A column is missing, a score is NaN, a rank is odd or taken twice, an item stands twice in a
         list, a user has no target or an item is unknown.
     """
+    if not isinstance(recommendations, pd.DataFrame):
+        raise DataError(
+            f"recommend gave {type(recommendations).__name__}, where a DataFrame user_id, rank, "
+            "item_id[, score] is expected. Return one."
+        )
+    if recommendations.empty:
+        raise DataError("recommend gave no row for any user. Return the best items of each user.")
     _check_lists(recommendations, targets, k)
     is_long = len(recommendations) and recommendations["rank"].max() > k
     rows = recommendations[recommendations["rank"] <= k] if is_long else recommendations
@@ -199,7 +206,9 @@ def _first(values: Sequence, mask: np.ndarray) -> str:
 
 def check_cutoffs(ks: Sequence[int]) -> tuple[int, ...]:
     """Whole numbers of at least 1, or `ValueError`."""
-    if not ks or any(
+    if not hasattr(ks, "__len__") or isinstance(ks, (str, bytes)):
+        raise ValueError(f"ks={ks!r}: a sequence of whole numbers is expected. Use ks=({ks},).")
+    if not len(ks) or any(
         isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in ks
     ):
         raise ValueError(f"ks={list(ks)!r}: each k must be a whole number of at least 1.")

@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForMaskedLM
 
 from .assets import atomic_file, cache_folder, staged
-from .compute import architecture_of, content_digest, default_device, seeded, uses_bfloat16
+from .checks import require_choice, require_number, require_whole
+from .compute import architecture_of, content_digest, device_named, seeded, uses_bfloat16
 from .encoder import TextEncoder, load_language_model, write_encoder
 from .losses import NOT_CHOSEN
 from .masking import mask_tokens, masked_loss, new_model, token_pieces, train_tokenizer
@@ -51,6 +52,17 @@ class PretrainingConfig:
     precision: str = "auto"  # "float32", "bfloat16", or the latter where the processor has it
     n_records: int = 20  # lines of the training record; a checkpoint is written with each
 
+    def __post_init__(self) -> None:
+        # start, end, and two to tell apart
+        require_whole("max_tokens", self.max_tokens, at_least=4)
+        for name in ("epochs", "tokens_per_batch", "accumulation", "n_records"):
+            require_whole(name, getattr(self, name))
+        require_number("learning_rate", self.learning_rate, above=0)
+        require_number("weight_decay", self.weight_decay, at_least=0)
+        require_number("warmup", self.warmup, at_least=0, at_most=1)
+        require_number("mask_share", self.mask_share, above=0, below=1)
+        require_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+
 # %% ../nbs/12_pretraining.ipynb #8b9b32fb
 class _MaskedModel:
     """A model, its tokenizer and how to train it."""
@@ -71,7 +83,7 @@ class _MaskedModel:
                 "tokenizer of a masked language model, such as BERT's."
             )
         self.config, self.seed, self.progress = config or PretrainingConfig(), seed, progress
-        self.device = torch.device(device or default_device())
+        self.device = device_named(device)
         self.model, self.tokenizer = model.to(self.device), tokenizer
         self._start = content_digest(model.state_dict())
 
@@ -344,6 +356,7 @@ def pretrain(
         raise FileExistsError(f"{folder} exists already and is left as it is. Choose a new folder.")
     config, options = config or PretrainingConfig(), {"device": device, "progress": progress}
     if start is None:
+        require_whole("vocabulary_size", vocabulary_size, at_least=10)
         tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
         model = new_model(tokenizer, max_tokens=config.max_tokens, seed=seed)
     else:

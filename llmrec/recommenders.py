@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch.nn import functional as F
 
-from .checks import require_columns, require_number, DataError, as_dates
+from .checks import DataError, as_dates, require_columns, require_number
 from .data import require_dataset, Dataset, clean_items
 
 logger = logging.getLogger(__name__)
@@ -475,6 +475,8 @@ class Ensemble(_Blend):
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
         """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
+        if self in self.members:
+            raise ValueError("an Ensemble cannot be a member of itself. Pass other members.")
         for member in self.members:
             member.fit(train, valid)
         return self.join()
@@ -507,6 +509,14 @@ def _join(ensemble: Ensemble) -> Ensemble:
             f"{len(members)} member(s) and {len(weights)} weight(s). Pass at least one "
             "member, and a weight for each of them or none at all."
         )
+    for weight in weights:
+        require_number("weight", weight)
+    for member in members:
+        if not hasattr(member, "items_"):
+            raise NotFittedError(
+                f"the member {type(member).__name__} has learned nothing yet. Call fit instead of "
+                "join, or fit it first."
+            )
     first, *others = members
     if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
         raise ValueError(

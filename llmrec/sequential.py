@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from .compute import content_digest, default_device, seeded, uses_bfloat16
+from .compute import content_digest, device_named, seeded, uses_bfloat16
 from .checks import DataError, require_whole
 from .data import Dataset, require_dataset, sort_by_time, with_events
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
@@ -351,7 +351,7 @@ class _Starting(Recommender):
     def _start(self, train: Dataset) -> None:
         """A new network over the catalogue of `train`."""
         self.config_ = _fitting_config(self.config, self.default_config, train)
-        self.device_ = torch.device(self.device or default_device())
+        self.device_ = device_named(self.device)
         self._remember(train)
         self._see_items()
         with seeded(int(self.seed)):

@@ -58,6 +58,8 @@ def read_table(
 
     Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit.
     """
+    if not isinstance(path, (str, Path)):
+        raise DataError(f"path={path!r:.60}: the name of a file is expected. Pass one.")
     path, form = Path(path), TextFormat(**options)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}. Check the path.")

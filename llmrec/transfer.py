@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .assets import file_sha256, staged
-from .compute import Cost, default_device, seeded
+from .compute import Cost, device_named, seeded
 from .checks import require_choice
 from .data import Dataset, require_dataset
 from .encoder import TextEncoder
@@ -47,7 +47,7 @@ class _ReadsTexts(SequentialRecommender):
         self.columns_ = ItemColumns(tuple(self.metadata)).fit(items)
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        return self.encoder_.encode(texts, progress=self.progress)
+        return _checked_vectors(self.encoder_.encode(texts, progress=self.progress), len(texts))
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
         vectors = self.whitening_.transform(self._encode(items["text"]))
@@ -66,6 +66,22 @@ class _ReadsTexts(SequentialRecommender):
         other._see_items(is_new=~other.items_["item_id"].isin(known).to_numpy())
         other._use(_with_id_rows(self.network_, known, other.items_["item_id"]))
         return other
+
+# %% ../nbs/21_transfer.ipynb #65841f2f
+def _checked_vectors(vectors: np.ndarray, n_texts: int) -> np.ndarray:
+    """The vectors of an encoder, which may be of another house."""
+    if len(vectors) != n_texts or vectors.ndim != 2 or not vectors.shape[1]:
+        dim = vectors.shape[1] if vectors.ndim == 2 else "several"
+        raise ValueError(
+            f"the encoder gave {len(vectors)} vectors for {n_texts} texts, vectors of {dim} "
+            "dimensions. Its encode must give [n_texts, dim]."
+        )
+    if n_bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
+        raise ValueError(
+            f"{n_bad} of {n_texts} vectors hold a number that is not finite. Look at the encoder, "
+            "and at its texts."
+        )
+    return vectors
 
 # %% ../nbs/21_transfer.ipynb #b200866d
 class _Travels(_ReadsTexts):
@@ -400,7 +416,7 @@ def _rebuild(folder: Path, settings: dict, encoder, device, progress) -> Transfe
     options = {"seed": settings["seed"], "device": device, "progress": progress}
     loaded = TransferRecommender(encoder, metadata=tuple(metadata), config=config, **options)
     loaded.encoder_, loaded.config_ = encoder, config
-    loaded.device_ = torch.device(device or default_device())
+    loaded.device_ = device_named(device)
     loaded.columns_, loaded.whitening_ = ItemColumns(loaded.metadata), Whitening()
     loaded.columns_.learned_, whitening = metadata, loaded.whitening_
     whitening.mean_ = weights["whitening.mean"].numpy()

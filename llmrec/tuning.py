@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .baselines import EASE, MOST_ITEMS, ContentKNN, FadingRecommender, ItemKNN
+from .checks import DataError
 from .data import Dataset
 from .encoder import TextEncoder
 from .evaluation import evaluate_users
@@ -75,6 +76,8 @@ def tune(
             f"budget={budget}, {len(space)} parameter(s) in space: there is nothing to search. "
             "Pass at least one of each."
         )
+    for name, choices in space.items():
+        _check_choices(name, choices)
     study = _study(f"{split.manifest['content_hash'][:12]} {metric}@{k}", start, log, seed)
     value_of = functools.partial(_value_of, recommender, split, space, metric, k)
     return _search(study, value_of, space, budget, progress)
@@ -116,6 +119,22 @@ def _search(study, value_of: Callable, space: Mapping, budget: int, progress: bo
     trials.insert(2, "seconds", trials["duration"].dt.total_seconds())
     columns = ["trial", "value", "seconds", *space]
     return Tuning(study.best_params, study.best_value, trials[columns])
+
+# %% ../nbs/20_tuning.ipynb #73d40b18
+def _check_choices(name: str, choices) -> None:
+    """Refuse what is neither a list of choices nor a range of numbers."""
+    is_range = isinstance(choices, tuple) and len(choices) in (2, 3)
+    if (isinstance(choices, list) and choices) or (
+        is_range
+        and all(isinstance(bound, (int, float)) for bound in choices[:2])
+        and choices[0] < choices[1]
+        and choices[2:] in ((), ("log",))
+    ):
+        return
+    raise DataError(
+        f"space: {name}={choices!r:.80} is neither a list of choices nor a range. Use "
+        "[1, 10, 100], (1, 100) or (1, 100, 'log')."
+    )
 
 # %% ../nbs/20_tuning.ipynb #49b063c3
 def _suggest(trial, name: str, choices):

@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .checks import require_number, require_whole
+
 # %% auto #0
 __all__ = ['Whitening']
 
@@ -31,8 +33,8 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def fit(self, vectors: np.ndarray, y=None) -> Whitening:
         """Learn mean and directions from ``[n_texts, dim]``."""
-        if self.shrinkage < 0:
-            raise ValueError(f"shrinkage={self.shrinkage}: must not be negative. Use 0 or more.")
+        require_number("shrinkage", self.shrinkage, at_least=0)
+        require_whole("n_components", self.n_components)
         vectors = validate_data(self, vectors, dtype=np.float64)
         self.mean_ = vectors.mean(axis=0)
         _, singular_values, directions = np.linalg.svd(vectors - self.mean_, full_matrices=False)
