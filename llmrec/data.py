@@ -232,7 +232,7 @@ class _FromFiles(_Constructors):
             ``{"yours": "ours"}``, or the names of all columns of a file without a header.
         options
             How the files are written, see `llmrec.files.read_table`: ``encoding``, ``sep``,
-            ``header``, ``quoting``, ``compression``, ``on_bad_lines``.
+            ``header``, ``quoting``, ``escape``, ``compression``, ``on_bad_lines``.
         items_options : mapping, optional
             Options, ``columns`` among them, that are others for `items`.
 

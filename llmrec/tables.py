@@ -54,7 +54,7 @@ def read_table(
         ``{"yours": "ours"}``, or the names of all columns of a file without a header.
     options
         For text files, see `TextFormat`: ``encoding``, ``sep``, ``header``, ``quoting``,
-        ``compression``, ``on_bad_lines``.
+        ``escape``, ``compression``, ``on_bad_lines``.
 
     Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit.
     """
@@ -96,6 +96,8 @@ class TextFormat:
         their names.
     quoting : bool
         Whether ``"`` around a value may hide a separator; otherwise it is a letter like others.
+    escape : str, optional
+        A letter that makes the next one an ordinary letter, such as a backslash.
     compression : str, optional
         ``"gz"``, ``"bz2"``, ``"xz"``, ``"zst"``, ``"zip"`` or ``"none"``, where the ending does
         not say it.
@@ -107,6 +109,7 @@ class TextFormat:
     sep: str | None = None
     header: bool | None = None
     quoting: bool = True
+    escape: str | None = None
     compression: str | None = None
     on_bad_lines: str = "error"
 
@@ -116,6 +119,8 @@ class TextFormat:
         if self.compression is not None:
             kinds = [ending.removeprefix(".") for ending in _UNPACKERS]
             require_choice("compression", self.compression, (*kinds, "none"))
+        if self.escape is not None and (not isinstance(self.escape, str) or len(self.escape) != 1):
+            raise DataError(f"escape={self.escape!r}: one letter is expected. Use '\\\\'.")
         if self.encoding is not None:
             _check_encoding(self.encoding)
         if self.sep is not None and (not isinstance(self.sep, str) or not self.sep):
@@ -239,9 +244,11 @@ def _as_it_would_look(content) -> str:
     looks = []
     for encoding in ("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1251", "cp1252"):
         try:
-            looks.append(f"As {encoding}: {line.decode(encoding)[:30]!r}.")
+            text = line.decode(encoding)
         except UnicodeDecodeError:
             continue
+        start = next(place for place, letter in enumerate(text) if not letter.isascii())
+        looks.append(f"As {encoding}: {text[max(0, start - 8) : start + 16]!r}.")
     return " ".join(looks)
 
 
@@ -310,7 +317,8 @@ def _read_delimited(path: Path, form: TextFormat, as_text, columns) -> pd.DataFr
             skipped[0].text,
         )
     if table is None:
-        raise _malformed(path, content, sep, quoting, len(names), n_header)
+        how = {"quotechar": '"' if quoting else None, "escapechar": form.escape}
+        raise _malformed(path, content, sep, how, len(names), n_header)
     if isinstance(columns, Mapping):
         names = [columns.get(name, name) for name in names]
     found = (
@@ -358,6 +366,7 @@ def _cut(content, sep: str, quoting: bool, n_columns: int, n_header: int, form: 
             arrow_csv.ParseOptions(
                 delimiter=sep,
                 quote_char='"' if quoting else False,
+                escape_char=form.escape or False,
                 newlines_in_values=quoting,
                 invalid_row_handler=handle,
             ),
@@ -368,29 +377,41 @@ def _cut(content, sep: str, quoting: bool, n_columns: int, n_header: int, form: 
     return table, skipped
 
 # %% ../nbs/A8_tables.ipynb #d20c83ec
-def _malformed(path: Path, content, sep: str, quoting: bool, n: int, n_header: int) -> DataError:
+def _malformed(path: Path, content, sep: str, how: Mapping, n: int, n_header: int) -> DataError:
     """Words for the first row that does not have `n` values."""
     lines = io.StringIO(bytes(content).decode("utf-8"), newline="")
     for _ in range(n_header):
         next(lines)
-    rows, start = _fields(lines, sep, quoting), n_header + 1
-    if quoting:
-        rows = csv.reader(lines, delimiter=sep, strict=True)
+    start = n_header + 1
     try:
-        for number, row in enumerate(rows, start=start):
+        for row, line in _numbered(lines, sep, how, start):
+            start = line
             if row and len(row) != n:
                 return DataError(
                     f"{path.name}, line {start}: {len(row)} value(s) where {n} are expected: "
                     f"{sep.join(row)!r:.80}. Correct the line, or leave such lines out with "
                     "on_bad_lines='skip'."
                 )
-            start = n_header + getattr(rows, "line_num", number - n_header) + 1
     except csv.Error as error:
         return DataError(
-            f"{path.name}, line {start}: {error}: a quotation mark is opened and not closed as it "
-            "should be. Correct the line, or say quoting=False if quotation marks are letters."
+            f"{path.name}: {error}, in or after the row that begins in line {start}: a quotation "
+            "mark is opened and not closed as it should be. Correct it, or say escape='\\\\' if "
+            "backslashes protect quotation marks, or quoting=False if these are letters."
         )
     return DataError(f"{path.name}: cannot be cut into {n} columns by {sep!r}. Say sep=.")
+
+
+def _numbered(lines, sep: str, how: Mapping, start: int) -> Iterator[tuple[list[str], int]]:
+    """Rows, and the line in which each begins."""
+    if len(sep) > 1:
+        yield from ((line.rstrip("\r\n").split(sep), start + n) for n, line in enumerate(lines))
+        return
+    quoting = csv.QUOTE_NONE if how["quotechar"] is None else csv.QUOTE_MINIMAL
+    reader = csv.reader(lines, delimiter=sep, quoting=quoting, strict=True, **how)
+    n_before = 0
+    for row in reader:
+        yield row, start + n_before
+        n_before = reader.line_num
 
 
 # what stands for nothing in a column of numbers
@@ -452,10 +473,11 @@ def _renamed(table: pd.DataFrame, columns) -> pd.DataFrame:
 
 def _read_excel(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     try:
-        table = pd.read_excel(path, keep_default_na=False, na_values=[""])
+        cells = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
     except ImportError as error:
         raise DataError(f"{path.name}: {error} Or save it as CSV.") from error
-    return _renamed(table, columns)
+    # each cell keeps its own type: 007 may be text, and 7 a number
+    return _renamed(cells.infer_objects(), columns)
 
 
 def _read_parquet(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
