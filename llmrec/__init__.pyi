@@ -157,6 +157,21 @@ from .files import (
     read_recbole as read_recbole,
     read_sequences as read_sequences,
 )
+from .folders import (
+    CARD as CARD,
+    ITEMS as ITEMS,
+    ModelError as ModelError,
+    SETTINGS as SETTINGS,
+    WEIGHTS as WEIGHTS,
+    model_card as model_card,
+    n_numbers as n_numbers,
+    read_items as read_items,
+    read_settings as read_settings,
+    require_shapes as require_shapes,
+    settings_checksum as settings_checksum,
+    weight_shapes as weight_shapes,
+    write_model as write_model,
+)
 from .leaks import (
     audit as audit,
     require_no_leak as require_no_leak,
@@ -316,7 +331,6 @@ from .training import (
 )
 from .transfer import (
     HEAD as HEAD,
-    ModelError as ModelError,
     STRATEGIES as STRATEGIES,
     TransferRecommender as TransferRecommender,
     add_lora as add_lora,

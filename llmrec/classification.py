@@ -9,6 +9,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
@@ -28,6 +31,15 @@ from .checks import DataError, require_choice, require_number, require_whole
 from .compute import Cost, seeded, uses_bfloat16
 from .data import Dataset, sort_by_time
 from .encoder import TextEncoder
+from llmrec.folders import (
+    ModelError,
+    WEIGHTS,
+    model_card,
+    read_settings,
+    require_shapes,
+    weight_shapes,
+    write_model,
+)
 from .losses import info_nce, l2_sp
 from .metrics import wilson_interval
 from .plots import BLUE, GREY
@@ -63,6 +75,20 @@ class _Classifying(ClassifierMixin, BaseEstimator):
             if self.strategy != "probe":
                 _fine_tune(self, texts, np.searchsorted(self.classes_, labels))
         return self
+
+    def save_pretrained(self, folder: str | Path, *, metrics: pd.DataFrame | None = None) -> None:
+        """Write head (safetensors), settings (JSON) and a model card into a new `folder`; also the
+        encoder, unless it has a public name. `metrics` stands in the card.
+        """
+        check_is_fitted(self)
+        _save_classifier(self, Path(folder), metrics)
+
+    @staticmethod
+    def from_pretrained(
+        folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None
+    ) -> TransferClassifier:
+        """Load what `save_pretrained` wrote, on any machine. Raises `ModelError`."""
+        return _load_classifier(Path(folder), encoder, device)
 
     def decision_function(self, texts: Sequence[str]) -> np.ndarray:
         """Score of each class, ``[n_texts, n_classes]``, in the order of `classes_`."""
@@ -118,6 +144,71 @@ class TransferClassifier(_Classifying):
         self.epochs, self.min_steps, self.tokens_per_batch = epochs, min_steps, tokens_per_batch
         self.learning_rate, self.drop_layers = learning_rate, drop_layers
         self.reinit_layers, self.new_layers, self.seed = reinit_layers, new_layers, seed
+
+# %% ../nbs/23_classification.ipynb #de0c6123
+_KIND, _FORMAT = "llmrec.TransferClassifier", 1
+
+
+def _save_classifier(classifier, folder: Path, metrics: pd.DataFrame | None) -> None:
+    encoder, classes = classifier.encoder_, classifier.classes_
+    settings = {
+        "kind": _KIND,
+        "format": _FORMAT,
+        "classes": classes.tolist(),
+        "class_type": "str" if classes.dtype.kind in "UOT" else classes.dtype.name,
+        "encoder": encoder.source,
+        "encoder_options": encoder.options,
+        "encoder_fingerprint": encoder.fingerprint,
+        "options": {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in classifier.get_params(deep=False).items()
+            if name != "encoder"
+        },
+    }
+    facts = {
+        "kind": "text classifier (llmrec.TransferClassifier)",
+        "encoder": encoder.name,
+        "strategy": classifier.strategy,
+        "classes": ", ".join(map(str, classes[:20])),
+        "numbers learned": f"{classifier.cost_.n_trained:,}",
+    }
+    load = "from llmrec import TransferClassifier\n\n"
+    load += f'TransferClassifier.from_pretrained("{folder.name}")'
+    weights = {"coef": classifier.coef_, "intercept": classifier.intercept_}
+    write_model(
+        folder,
+        settings,
+        {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in weights.items()},
+        encoder=encoder,
+        card=model_card(folder.name, facts, load, metrics=metrics),
+    )
+
+# %% ../nbs/23_classification.ipynb #894f1006
+def _load_classifier(folder: Path, encoder: TextEncoder | None, device: str | None):
+    settings = read_settings(folder, _KIND, (_FORMAT,), has_items=False)
+    try:
+        classes = np.array(settings["classes"], dtype=settings["class_type"])
+        if encoder is None:
+            name, options = settings["encoder"], settings["encoder_options"]
+            name = name or str(folder / "encoder")
+            encoder = TextEncoder.from_pretrained(name, **options, device=device)
+        shapes = {"coef": (len(classes), encoder.dim), "intercept": (len(classes),)}
+        require_shapes(folder, weight_shapes(folder), shapes)
+        weights = load_file(folder / WEIGHTS)
+        loaded = TransferClassifier(encoder, **settings["options"])
+    except ModelError:
+        raise
+    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
+        raise ModelError(f"{folder}: the model is damaged: {error}. Save it again.") from error
+    if encoder.fingerprint != settings.get("encoder_fingerprint"):
+        raise ModelError(
+            f"{folder}: the encoder {encoder.name!r} is not the one it was trained with. Leave "
+            "encoder= out, or pass the original one."
+        )
+    loaded.encoder_, loaded.classes_ = encoder, classes
+    loaded.coef_, loaded.intercept_ = weights["coef"].numpy(), weights["intercept"].numpy()
+    loaded.cost_ = Cost(n_trained=0)
+    return loaded
 
 # %% ../nbs/23_classification.ipynb #8d1a752e
 def _checked(classifier, texts: Sequence[str], labels: Sequence) -> list[str]:
@@ -182,7 +273,7 @@ class _TextClassifier(nn.Module):
 
     def __init__(self, encoder: TextEncoder, coef: np.ndarray, intercept: np.ndarray):
         super().__init__()
-        self.encoder, self.pooled = copy.deepcopy(encoder.model).float(), encoder.pooled
+        self.encoder, self.pooled = copy.deepcopy(encoder.exact_model).float(), encoder.pooled
         self.head = nn.Linear(coef.shape[1], len(coef))
         with torch.no_grad():
             self.head.weight.copy_(torch.from_numpy(coef))
@@ -221,7 +312,9 @@ def _fine_tune(classifier: TransferClassifier, texts: Sequence[str], targets: np
             _descend(loss, optimizer, step)
     classifier.cost_.n_trained = sum(parameter.numel() for _, parameter in learning)
     merge_lora(network)
-    classifier.encoder_ = _with_model(encoder, network.encoder)
+    tuned = _with_model(encoder, network.encoder)
+    # the strategy "head" leaves the encoder as it was, and so does its name
+    classifier.encoder_ = encoder if tuned.fingerprint == encoder.fingerprint else tuned
     sides = (network.head.weight, network.head.bias)
     classifier.coef_, classifier.intercept_ = (s.detach().cpu().double().numpy() for s in sides)
 
@@ -280,7 +373,7 @@ def _reshaped(encoder: TextEncoder, *, seed: int, **surgery: int) -> TextEncoder
     """The encoder after `reshape_layers`; itself, if there is nothing to do."""
     if not any(surgery.values()):
         return encoder
-    model = copy.deepcopy(encoder.model).float()
+    model = copy.deepcopy(encoder.exact_model).float()
     stack = reshape_layers(model.get_submodule(_stack_of(model)), **surgery, seed=seed)
     model.set_submodule(_stack_of(model), stack)
     model.config.num_hidden_layers = len(stack)
@@ -343,7 +436,7 @@ def tune_encoder(
     for _ in range(epochs):
         batches += random_batches(len(texts), batch_size, random)
     batches = [rows for rows in batches if len(rows) > 1]
-    model, bar = copy.deepcopy(encoder.model).float(), tqdm(batches, disable=not progress)
+    model, bar = copy.deepcopy(encoder.exact_model).float(), tqdm(batches, disable=not progress)
     with seeded(seed), _recomputing(model, checkpointing):
         _contrast(encoder, model, texts, partners, bar, learning_rate, temperature)
     return _with_model(encoder, model)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,15 +14,25 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from .assets import file_sha256, staged
 from .compute import Cost, device_named, seeded
 from .checks import require_choice
-from .data import Dataset, require_dataset
+from .data import Dataset, clean_items, require_dataset
 from .encoder import TextEncoder
 from .features import ItemColumns
+from llmrec.folders import (
+    ModelError,
+    WEIGHTS,
+    model_card,
+    n_numbers,
+    read_items,
+    read_settings,
+    require_shapes,
+    weight_shapes,
+    write_model,
+)
 from .models import SequentialModel, TrainingConfig
 from .sequential import SequentialRecommender
 from .training import FineTuning
@@ -31,7 +40,7 @@ from .whitening import Whitening
 
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'ModelError']
+           'reshape_layers']
 
 # %% ../nbs/21_transfer.ipynb #37bc4165
 class _ReadsTexts(SequentialRecommender):
@@ -108,11 +117,13 @@ class _Travels(_ReadsTexts):
         surgery = {"drop": drop_layers, "reinit": reinit_layers, "new": new_layers}
         return _adapt(self, train, valid, strategy, epochs, surgery)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors), settings (JSON) and catalogue (Parquet) into a new `folder`;
-        also the encoder, unless it has a public name.
+    def save_pretrained(self, folder: str | Path, *, metrics: pd.DataFrame | None = None) -> None:
+        """Write weights (safetensors), settings (JSON), catalogue (Parquet) and a model card into a
+        new `folder`; also the encoder, unless it has a public name.
+
+        `metrics`, for example what `evaluate` returns, stands in the card.
         """
-        _save(self, Path(folder))
+        _save(self, Path(folder), metrics)
 
     @staticmethod
     def from_pretrained(
@@ -331,35 +342,28 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
     target.config = target.config_ = replace(target.config_, n_layers=len(blocks))
 
 # %% ../nbs/21_transfer.ipynb #6cea24aa
-class ModelError(ValueError):
-    """A folder that does not hold a usable model; the message says what is wrong and what to do."""
+_KIND, _FORMAT = "llmrec.TransferRecommender", 5
+_READABLE = (4, 5)  # the last format had neither a checksum of its settings nor a card
 
 
-_KIND, _FORMAT = "llmrec.TransferRecommender", 4
-_FILES = ("config.json", "model.safetensors", "items.parquet")
-
-# %% ../nbs/21_transfer.ipynb #f19aa671
-def _save(recommender: TransferRecommender, folder: Path) -> None:
+def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame | None) -> None:
     recommender._require_fitted()
-    if folder.exists():
-        raise ModelError(f"{folder} exists already and is left as it is. Choose a new folder.")
     whitening, state = recommender.whitening_, recommender.network_.state_dict()
-    weights = {f"network.{name}": tensor.contiguous().cpu() for name, tensor in state.items()}
+    weights = {f"network.{name}": tensor for name, tensor in state.items()}
     weights |= {
         "whitening.mean": torch.from_numpy(whitening.mean_),
-        "whitening.projection": torch.from_numpy(whitening.projection_).contiguous(),
-        "text_vectors": recommender.text_vectors_.contiguous().cpu(),
+        "whitening.projection": torch.from_numpy(whitening.projection_),
+        "text_vectors": recommender.text_vectors_,
     }
     catalogue = recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_)
-    settings, encoder = _settings_of(recommender), recommender.encoder_
-    with staged(folder) as staging:
-        if encoder.source is None:  # it is found nowhere else, so it comes along
-            encoder.save_pretrained(staging / "encoder")
-        save_file(weights, staging / "model.safetensors")
-        catalogue.to_parquet(staging / "items.parquet")
-        # weights and catalogue belong together
-        settings["sha256"] = {name: file_sha256(staging / name) for name in _FILES[1:]}
-        (staging / "config.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    write_model(
+        folder,
+        _settings_of(recommender),
+        weights,
+        items=catalogue,
+        encoder=recommender.encoder_,
+        card=_card_of(recommender, folder.name, metrics),
+    )
 
 # %% ../nbs/21_transfer.ipynb #8dc45e33
 def _settings_of(recommender: TransferRecommender) -> dict:
@@ -376,23 +380,41 @@ def _settings_of(recommender: TransferRecommender) -> dict:
         "training": asdict(recommender.config_),
     }
 
+
+def _card_of(recommender: TransferRecommender, name: str, metrics: pd.DataFrame | None) -> str:
+    parameters = sum(parameter.numel() for parameter in recommender.network_.parameters())
+    config, records = recommender.config_, getattr(recommender, "history_", pd.DataFrame())
+    facts = {
+        "kind": "sequential recommender on item texts (llmrec.TransferRecommender)",
+        "encoder": f"{recommender.encoder_.name}, frozen",
+        "catalogue": f"{len(recommender.items_):,} items",
+        "events learned from": f"{int(recommender.popularity_.sum()):,}",
+        "network": f"{config.history} over {config.fusion}, {parameters:,} parameters",
+        "columns beside the text": ", ".join(recommender.columns_.learned_) or "none",
+        "seed": recommender.seed,
+        "epochs": f"{len(records)}, the best was {getattr(recommender, 'best_epoch_', 'unknown')}",
+    }
+    if "valid_ndcg@10" in records.columns:
+        facts["NDCG@10 on validation"] = f"{records['valid_ndcg@10'].max():.4f}"
+    load = (
+        f'from llmrec import TransferRecommender\n\nTransferRecommender.from_pretrained("{name}")'
+    )
+    return model_card(name, facts, load, metrics=metrics)
+
 # %% ../nbs/21_transfer.ipynb #e0a08b66
 def _load(
     folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool
 ) -> TransferRecommender:
-    settings = _read_settings(folder)
-    noted = settings.get("sha256") if isinstance(settings.get("sha256"), dict) else {}
-    if other := [name for name in _FILES[1:] if file_sha256(folder / name) != noted.get(name)]:
-        raise ModelError(
-            f"{folder}: {other} damaged, or not what was saved with config.json. Copy the "
-            "whole folder again, or save it again from a fitted model."
-        )
+    settings = read_settings(folder, _KIND, _READABLE, has_items=True)
     try:
+        config = _checked_config(folder, settings)
         if encoder is None:
             name = settings["encoder"] or str(folder / "encoder")
             options = settings["encoder_options"]
             encoder = TextEncoder.from_pretrained(name, **options, device=device)
-        loaded = _rebuild(folder, settings, encoder, device, progress)
+        loaded = _rebuild(folder, settings, config, encoder, device, progress)
+    except ModelError:
+        raise
     except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
         raise ModelError(
             f"{folder}: the model is damaged or of another kind: {error}. Save it again "
@@ -406,13 +428,31 @@ def _load(
         )
     return loaded
 
+# %% ../nbs/21_transfer.ipynb #0bdbddd5
+def _checked_config(folder: Path, settings: dict) -> TrainingConfig:
+    """The configuration, once every tensor is known to have the shape that it asks for; nothing
+    has been allocated before.
+    """
+    shapes, config = weight_shapes(folder), TrainingConfig(**settings["training"])
+    n_items, text_dim = shapes["text_vectors"]
+    sizes = (config.dim, config.hidden, config.content_dim, config.profile_dim, text_dim)
+    if max(sizes) > n_numbers(shapes) or config.n_layers > len(shapes):
+        raise ModelError(
+            f"{folder}: the settings ask for a network that is larger than its weights. Save the "
+            "model again."
+        )
+    if settings["text_dim"] != text_dim or not isinstance(settings["metadata"], dict):
+        raise ModelError(f"{folder}: the settings do not fit the weights. Save the model again.")
+    with torch.device("meta"):
+        network = SequentialModel(text_dim, n_items, config)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    require_shapes(folder, shapes, expected, prefix="network.")
+    return config
+
 # %% ../nbs/21_transfer.ipynb #b8cf62ee
-def _rebuild(folder: Path, settings: dict, encoder, device, progress) -> TransferRecommender:
-    weights, items = (
-        load_file(folder / "model.safetensors"),
-        pd.read_parquet(folder / "items.parquet"),
-    )
-    config, metadata = TrainingConfig(**settings["training"]), settings["metadata"]
+def _rebuild(folder: Path, settings: dict, config, encoder, device, progress):
+    weights, metadata = load_file(folder / WEIGHTS), settings["metadata"]
+    items = read_items(folder, len(weights["text_vectors"]), ["item_id", "text", "popularity"])
     options = {"seed": settings["seed"], "device": device, "progress": progress}
     loaded = TransferRecommender(encoder, metadata=tuple(metadata), config=config, **options)
     loaded.encoder_, loaded.config_ = encoder, config
@@ -428,35 +468,6 @@ def _rebuild(folder: Path, settings: dict, encoder, device, progress) -> Transfe
     state = {name: tensor for name, tensor in weights.items() if name.startswith(prefix)}
     network.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in state.items()})
     loaded._use(network)
-    loaded.items_, loaded.popularity_ = items[["item_id", "text"]], items["popularity"].to_numpy()
+    loaded.popularity_ = items["popularity"].to_numpy().astype(int)
+    loaded.items_ = clean_items(items[["item_id", "text"]])
     return loaded
-
-# %% ../nbs/21_transfer.ipynb #dbecbe10
-def _read_settings(folder: Path) -> dict:
-    if not folder.is_dir():
-        raise ModelError(
-            f"{folder} is not a folder. A model is a folder with {', '.join(_FILES)}; pickles and "
-            "single files are never read. Pass a folder written by save_pretrained."
-        )
-    missing = [name for name in _FILES if not (folder / name).is_file()]
-    if missing:
-        raise ModelError(
-            f"{folder}: {missing} missing. Pickles (.bin, .pkl, .pt) are never read. Pass a "
-            "folder written by save_pretrained."
-        )
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(
-            f"{folder / 'config.json'}: not JSON: {error}. Save the model again."
-        ) from error
-    if (
-        not isinstance(settings, dict)
-        or settings.get("kind") != _KIND
-        or settings.get("format") != _FORMAT
-    ):
-        raise ModelError(
-            f"{folder}: not a TransferRecommender of this version. Pass a folder written by "
-            "save_pretrained."
-        )
-    return settings

@@ -28,10 +28,10 @@ def cells(path: Path, kind: str) -> list[str]:
 
 
 def order(path: Path) -> tuple[bool, str]:
-    """The appendices A1 to A3, A7 and A8 hold what every chapter may use, so they come before
+    """The appendices A1 to A3 and A7 to A9 hold what every chapter may use, so they come before
     chapter 0; A4 is the command line, which uses the chapters.
     """
-    return (not path.stem.startswith(("A1", "A2", "A3", "A7", "A8")), path.stem)
+    return (not path.stem.startswith(("A1", "A2", "A3", "A7", "A8", "A9")), path.stem)
 
 
 MODULES = {
