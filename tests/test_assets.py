@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from llmrec import assets
-from llmrec.assets import Asset, AssetError, fetch_asset, staged
+from llmrec.assets import Asset, AssetError, atomic_file, fetch_asset, staged
 
 ASSETS = dict(assets.ASSETS)  # the real ones; some tests put others in their place
 
@@ -309,3 +310,60 @@ def test_a_staged_folder_never_gives_way_in_silence(tmp_path):
     with staged(tmp_path / "model", keep_existing=True) as same:
         (same / "late.txt").write_text("late")
     assert [path.name for path in tmp_path.rglob("*")] == ["model", "early.txt"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from llmrec.assets import owned, staged
+with staged(Path(sys.argv[1])) as staging:
+    (staging / "weights").write_bytes(bytes(1000))
+    with owned(staging.parent, "download") as work:
+        work.mkdir()
+        print("ready", flush=True)
+        sys.stdin.read()
+"""
+
+
+def _run_that_holds(folder: Path) -> subprocess.Popen:
+    run = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder / "model")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout.readline() == "ready\n"
+    return run
+
+
+def test_what_a_killed_run_leaves_is_swept_by_the_next(tmp_path):
+    killed, living = _run_that_holds(tmp_path), _run_that_holds(tmp_path)
+    held = set(tmp_path.iterdir())
+    killed.kill()
+    killed.wait()
+    with atomic_file(tmp_path / "other") as temporary:  # any other run
+        left = {path for path in tmp_path.iterdir() if temporary.name not in path.name}
+        temporary.write_text("x")
+    assert len(held) == 8 and len(left) == 4 and left < held  # two folders and two locks each
+    living.communicate("")
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "other"}
+
+
+def test_leftovers_of_the_first_versions_are_swept_after_a_day(tmp_path):
+    for name, age in (
+        (".model-abcdefgh", 90_000),
+        (".model-ijklmnop", 60),
+        (".else-abcdefgh", 90_000),
+    ):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with staged(tmp_path / "model"):
+        pass
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"model", ".model-ijklmnop", ".else-abcdefgh"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), staged(tmp_path / "file" / "model"):
+        pass
