@@ -162,7 +162,7 @@ def run_ensemble(encoder: TextEncoder, members: list[str], seed: int) -> dict:
         ).fit(train, valid)
         for place, name in enumerate(members)
     ]
-    value = mean_ndcg(Ensemble(models).join(), *validation_task(train, valid))
+    value = mean_ndcg(Ensemble(models).join(), validation_task(train, valid))
     return {"valid_ndcg@10": round(value, 5), "parameters": sum(map(size_of, models))}
 
 

@@ -147,7 +147,7 @@ def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
     for name in ("films", "shop"):
         make, config = DIRECTIONS[name]
         source, target = make()
-        known, wanted = validation_task(target.train, target.valid)
+        task = validation_task(target.train, target.valid)
         for history, prior in product(("transformer", "gru"), (False, True)):
             for model in source_models(
                 encoder, source, replace(config, history=history, popularity_prior=prior), seeds
@@ -162,9 +162,7 @@ def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
                     row
                     | {
                         "n_users": 0,
-                        "valid_ndcg@10": mean_ndcg(
-                            model.with_items(target.train.items), known, wanted
-                        ),
+                        "valid_ndcg@10": mean_ndcg(model.with_items(target.train.items), task),
                     }
                 )
                 for share in (0.05, 0.2, 1.0):
@@ -173,7 +171,7 @@ def choice(encoder: TextEncoder, direction: str, seeds: range) -> None:
                         row
                         | {
                             "n_users": n_users,
-                            "valid_ndcg@10": mean_ndcg(model.adapt(train, valid), known, wanted),
+                            "valid_ndcg@10": mean_ndcg(model.adapt(train, valid), task),
                         }
                     )
                 print(rows[-4:], flush=True)
@@ -218,7 +216,7 @@ def content(encoder: TextEncoder, direction: str, seeds: range) -> None:
         if "-" in name:  # the other two are made of the same four parts
             continue
         for side, split in zip(("source", "target"), make(), strict=True):
-            known, wanted = validation_task(split.train, split.valid)
+            task = validation_task(split.train, split.valid)
             for n, last in product((None, 32, (32, 128, 256)), (20, 100)):
                 for fitted in (
                     ContentKNN(encoder, n_components=n, n_last=last).fit(split.train).fadings()
@@ -230,7 +228,7 @@ def content(encoder: TextEncoder, direction: str, seeds: range) -> None:
                             "n_last": last,
                             "fading": str(fitted.fading),
                             "half_life": fitted.half_life,
-                            "valid_ndcg@10": mean_ndcg(fitted, known, wanted),
+                            "valid_ndcg@10": mean_ndcg(fitted, task),
                         }
                     )
     table = pd.DataFrame(rows)
@@ -254,7 +252,7 @@ def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
     rows = []
     for name, (make, _) in DIRECTIONS.items():
         source, target = make()
-        known, wanted = validation_task(target.train, target.valid)
+        task = validation_task(target.train, target.valid)
         together = zero_shot([RidgeFromText(encoder).fit(source.train)], target.train)
         for weight in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, together.weights_[1]):
             voters = Ensemble(together.members, standardise=True, weights=[1.0, weight]).join()
@@ -263,7 +261,7 @@ def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
                     "direction": name,
                     "weight": weight,
                     "overlap": together.weights_[1],
-                    "valid_ndcg@10": mean_ndcg(voters, known, wanted),
+                    "valid_ndcg@10": mean_ndcg(voters, task),
                 }
             )
     print(pd.DataFrame(rows).to_string(), flush=True)

@@ -160,7 +160,7 @@ def owned(parent: Path, name: str) -> Iterator[Path]:
 
 _LOCK = ".llmrec-lock"
 
-
+# %% ../nbs/A1_assets.ipynb #86c7108d
 def _sweep(parent: Path, name: str) -> None:
     # what the first versions left behind had no lock; none of them took a day
     for path in parent.glob(f".{glob.escape(name)}-????????"):

@@ -174,7 +174,7 @@ def _refuse_kinds(values: pd.Series, where: str) -> None:
         f"for example with frame[{values.name!r}].astype(str)."
     )
 
-
+# %% ../nbs/A7_checks.ipynb #a7e2fed4
 def as_strings(values: pd.Series, where: str) -> pd.Series:
     """Strings as pandas stores them; half characters that no file could hold are refused."""
     try:
@@ -345,7 +345,7 @@ def join_texts(frame: pd.DataFrame, columns: Sequence[str], source: str) -> pd.S
         )
     return joined
 
-
+# %% ../nbs/A7_checks.ipynb #2bea8898
 def _text_column(values: pd.Series, source: str) -> pd.Series:
     values = plain_values(values)
     present = values.notna()

@@ -43,6 +43,11 @@ from llmrec.folders import (
 from .losses import info_nce, l2_sp
 from .metrics import wilson_interval
 from .plots import BLUE, GREY
+
+# %% auto #0
+__all__ = ['TransferClassifier', 'co_occurring_items', 'tune_encoder', 'evaluate_classifier', 'plot_calibration']
+
+# %% ../nbs/23_classification.ipynb #d9df8cf2
 from .text import check_texts
 from .training import FineTuning, batches_by_length, random_batches, warmup_then_linear
 from llmrec.transfer import (
@@ -53,9 +58,6 @@ from llmrec.transfer import (
     merge_lora,
     reshape_layers,
 )
-
-# %% auto #0
-__all__ = ['TransferClassifier', 'co_occurring_items', 'tune_encoder', 'evaluate_classifier', 'plot_calibration']
 
 # %% ../nbs/23_classification.ipynb #a63c6711
 class _Classifying(ClassifierMixin, BaseEstimator):
@@ -76,20 +78,6 @@ class _Classifying(ClassifierMixin, BaseEstimator):
                 _fine_tune(self, texts, np.searchsorted(self.classes_, labels))
         return self
 
-    def save_pretrained(self, folder: str | Path, *, metrics: pd.DataFrame | None = None) -> None:
-        """Write head (safetensors), settings (JSON) and a model card into a new `folder`; also the
-        encoder, unless it has a public name. `metrics` stands in the card.
-        """
-        check_is_fitted(self)
-        _save_classifier(self, Path(folder), metrics)
-
-    @staticmethod
-    def from_pretrained(
-        folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None
-    ) -> TransferClassifier:
-        """Load what `save_pretrained` wrote, on any machine. Raises `ModelError`."""
-        return _load_classifier(Path(folder), encoder, device)
-
     def decision_function(self, texts: Sequence[str]) -> np.ndarray:
         """Score of each class, ``[n_texts, n_classes]``, in the order of `classes_`."""
         check_is_fitted(self)
@@ -104,8 +92,26 @@ class _Classifying(ClassifierMixin, BaseEstimator):
         likeliest = self.predict_proba(texts).argmax(1)
         return self.classes_[likeliest]
 
+# %% ../nbs/23_classification.ipynb #94affbd9
+class _SavedClassifier(_Classifying):
+    """How a classifier is saved and loaded."""
+
+    def save_pretrained(self, folder: str | Path, *, metrics: pd.DataFrame | None = None) -> None:
+        """Write head (safetensors), settings (JSON) and a model card into a new `folder`; also the
+        encoder, unless it has a public name. `metrics` stands in the card.
+        """
+        check_is_fitted(self)
+        _save_classifier(self, Path(folder), metrics)
+
+    @staticmethod
+    def from_pretrained(
+        folder: str | Path, *, encoder: TextEncoder | None = None, device: str | None = None
+    ) -> TransferClassifier:
+        """Load what `save_pretrained` wrote, on any machine. Raises `ModelError`."""
+        return _load_classifier(Path(folder), encoder, device)
+
 # %% ../nbs/23_classification.ipynb #ba9e3f60
-class TransferClassifier(_Classifying):
+class TransferClassifier(_SavedClassifier):
     """Text to label, by any encoder.
 
     Parameters
@@ -231,7 +237,7 @@ def _checked(classifier, texts: Sequence[str], labels: Sequence) -> list[str]:
         )
     return texts
 
-
+# %% ../nbs/23_classification.ipynb #d4d87fb2
 def _check_labels(labels) -> None:
     """Refuse labels that are no list of classes of one kind."""
     if not isinstance(labels, Sized) or isinstance(labels, (str, bytes, Mapping)):
@@ -501,12 +507,7 @@ def evaluate_classifier(
     rows = _shares(actual, guessed)
     functions = {"f1": lambda rows: _f1(actual[rows], guessed[rows])}
     if probabilities is not None:
-        scores = np.asarray(probabilities)
-        if scores.shape != actual.shape:
-            raise DataError(
-                f"probabilities of shape {scores.shape} for {len(actual)} labels. Pass those of "
-                "the positive class, for example predict_proba(texts)[:, 1]."
-            )
+        scores = _of_positive_class(probabilities, len(actual))
         functions["auc"] = lambda rows: _auc_of_scores(actual[rows], scores[rows])
     random = np.random.default_rng(seed)
     draws = [random.integers(len(actual), size=len(actual)) for _ in range(n_draws)]
@@ -516,6 +517,16 @@ def evaluate_classifier(
     return pd.DataFrame(rows, columns=["metric", "value", "ci_low", "ci_high", "n"])
 
 # %% ../nbs/23_classification.ipynb #13270d4a
+def _of_positive_class(probabilities, n_labels: int) -> np.ndarray:
+    scores = np.asarray(probabilities)
+    if scores.shape != (n_labels,):
+        raise DataError(
+            f"probabilities of shape {scores.shape} for {n_labels} labels. Pass those of the "
+            "positive class, for example predict_proba(texts)[:, 1]."
+        )
+    return scores
+
+
 def _shares(actual: np.ndarray, guessed: np.ndarray) -> list[tuple]:
     """Accuracy, precision and recall, each with Wilson's interval."""
     counted = {

@@ -90,7 +90,7 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         protocols = ["leave_one_out", "temporal", "cold_items", "cold_users", "random"]
         command.add_argument("--protocol", default="leave_one_out", choices=protocols)
 
-
+# %% ../nbs/A4_cli.ipynb #66a998f1
 def _add_format(command: argparse.ArgumentParser) -> None:
     """How the files are written; what is left out is recognised."""
     kinds = {
@@ -211,7 +211,7 @@ def _try_to_write(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"x" * 4_096)
 
-
+# %% ../nbs/A4_cli.ipynb #6449e939
 def _save_somewhere(model, folder: Path) -> None:
     """Save a model that took long to train; if its place fails now, then where there is room."""
     try:
@@ -330,7 +330,7 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     with atomic_file(path) as temporary:
         table.to_csv(temporary, **how)
 
-
+# %% ../nbs/A4_cli.ipynb #d0d3eeea
 def _visible(text: str) -> str:
     """Text for a screen: control characters are shown, not obeyed."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -51,7 +51,7 @@ def device_named(name: str | None) -> torch.device:
             f"device={name!r} is not known. Use 'cpu', 'cuda', 'cuda:0' or 'mps'."
         ) from error
 
-
+# %% ../nbs/A2_compute.ipynb #12fc5aef
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """What ``"auto"``, ``"float32"`` or ``"bfloat16"`` comes to on a device: auto is bfloat16 where
     the processor multiplies it itself.

@@ -224,15 +224,14 @@ class _FromFiles(_Constructors):
         items_options: Mapping | None = None,
         **options,
     ) -> Dataset:
-        """Read two files (CSV, TSV, Parquet, JSON lines, Excel; also compressed) and check them.
+        """Read two files (CSV, TSV, Parquet, JSON, Excel; also compressed) and check them.
 
         Parameters
         ----------
         columns : mapping or sequence of str, optional
             ``{"yours": "ours"}``, or the names of all columns of a file without a header.
         options
-            How the files are written, see `llmrec.files.read_table`: ``encoding``, ``sep``,
-            ``header``, ``quoting``, ``escape``, ``compression``, ``on_bad_lines``.
+            How the files are written, such as ``encoding`` and ``sep``; see `TextFormat`.
         items_options : mapping, optional
             Options, ``columns`` among them, that are others for `items`.
 
@@ -241,15 +240,8 @@ class _FromFiles(_Constructors):
         from llmrec.files import dataset_from_files  # chapter 2, which builds on this one
 
         times = {"order": order, "time_unit": time_unit, "time_format": time_format}
-        return dataset_from_files(
-            interactions,
-            items,
-            text=text,
-            name=name,
-            times=times,
-            options={"columns": columns, **options},
-            items_options=items_options or {},
-        )
+        how = {"options": {"columns": columns, **options}, "items_options": items_options or {}}
+        return dataset_from_files(interactions, items, text=text, name=name, times=times, **how)
 
 # %% ../nbs/01_data.ipynb #75f592ba
 class _Selections:
@@ -307,7 +299,7 @@ class Dataset(_FromFiles, _Selections):
     name, steps : str, tuple of str
         What it is called, and what was done to get here.
     order : {"time", "file", "unknown"}
-        Whether events have a time, or the order of the rows is theirs, or none is known.
+        Whether events have a time, or the order of their rows, or none that is known.
     """
 
     interactions: pd.DataFrame
@@ -317,15 +309,11 @@ class Dataset(_FromFiles, _Selections):
     order: str = "time"
 
     def histories(self) -> dict:
-        """``{user_id: [item_id, ...]}`` in time order, ties (and logs without times) in file
-        order.
-        """
+        """``{user_id: [item_id, ...]}`` in time order; ties, and logs without times, as filed."""
         return group_by_user(self.interactions, "item_id")
 
     def times(self) -> dict:
-        """``{user_id: [timestamp, ...]}``, in the order of `histories`. Raises `DataError` for a
-        log without times.
-        """
+        """``{user_id: [timestamp, ...]}``, in the order of `histories`, or `DataError`."""
         require_columns(self.interactions, ["timestamp"], "interactions")
         return group_by_user(self.interactions, "timestamp")
 
@@ -460,7 +448,7 @@ def _as_mask(chosen, items: pd.DataFrame) -> np.ndarray:
         )
     return mask
 
-
+# %% ../nbs/01_data.ipynb #072ce61f
 def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
     users = np.sort(dataset.interactions["user_id"].unique())
     n_users = require_whole("n_users", n_users, at_most=len(users))

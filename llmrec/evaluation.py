@@ -30,12 +30,12 @@ from llmrec.metrics import (
     sign_flip_p_value,
 )
 from .plots import GREY, plot_intervals
-from .splits import Split
+from .splits import RankingTask, Split
 
 # %% auto #0
 __all__ = ['METRICS', 'BEYOND_ACCURACY', 'CATALOGUE_METRICS', 'TIE_RULE', 'copy_histories', 'evaluate_users', 'evaluate',
-           'summarise', 'side_by_side', 'compare', 'compare_users', 'plot_differences', 'user_groups',
-           'evaluate_groups', 'shuffle_test']
+           'summarise', 'repeat_and_explore', 'side_by_side', 'compare', 'compare_users', 'plot_differences',
+           'user_groups', 'evaluate_groups', 'shuffle_test']
 
 # %% ../nbs/18_evaluation.ipynb #3751400e
 def copy_histories(histories: Mapping) -> dict:
@@ -46,7 +46,7 @@ def copy_histories(histories: Mapping) -> dict:
 METRICS = ("hr", "recall", "ndcg", "mrr", "coverage")
 BEYOND_ACCURACY = ("novelty", "popularity", "serendipity", "diversity")
 CATALOGUE_METRICS = {"coverage": coverage, "gini": exposure_gini}
-TIE_RULE = "higher score first, then the order of the catalogue"
+TIE_RULE = "higher score first, then an order drawn from the item ids"
 
 # %% ../nbs/18_evaluation.ipynb #17c13cab
 def evaluate_users(
@@ -55,6 +55,7 @@ def evaluate_users(
     *,
     ks: Sequence[int] = (10,),
     part: str = "test",
+    exclude_seen: bool = True,
     metrics: Sequence[str] = METRICS,
     vectors: np.ndarray | None = None,
 ) -> pd.DataFrame:
@@ -65,7 +66,7 @@ def evaluate_users(
     ks, _ = check_cutoffs(ks), require_no_leak(split)
     _check_metrics(metrics, vectors)
     depth = max(ks) + 1  # one more than needed shows ties at the border
-    recommendations, targets = _ranked_for(recommender, split, part, depth)
+    recommendations, targets = _ranked_for(recommender, split, part, depth, exclude_seen)
     lists = ranked_lists(recommendations, targets, k=depth, items=split.train.items["item_id"])
     per_user, whole = {}, {}
     for k in ks:
@@ -147,40 +148,38 @@ def _check_metrics(metrics: Sequence[str], vectors: np.ndarray | None) -> None:
         )
 
 # %% ../nbs/18_evaluation.ipynb #549906b8
-def _ranked_for(recommender, split: Split, part: str, k: int) -> tuple[pd.DataFrame, dict]:
-    histories, targets = _histories_and_targets(split, part)
-    if not targets:
+def _ranked_for(
+    recommender, split: Split, part: str, k: int, exclude_seen: bool = True
+) -> tuple[pd.DataFrame, dict]:
+    task = _task(split, part, exclude_seen)
+    if not task.targets:
         raise DataError(
             f"{part}: no user has a target that is new to her. Choose another protocol or "
             "larger fractions."
         )
-    options = {"candidates": split.candidates(part), **_times_for(recommender, split, part)}
-    return recommender.recommend(copy_histories(histories), k=k, **options), targets
+    options = _options_for(recommender, task)
+    return recommender.recommend(copy_histories(task.histories), k=k, **options), task.targets
 
 
-def _times_for(recommender, split: Split, part: str) -> dict:
-    """The argument by which a recommender that asks for them gets the times of its histories;
-    looked up once, like the histories.
+def _options_for(recommender, task: RankingTask) -> dict:
+    """What a recommender is told beside the histories; a system of another house is told no more
+    than it needs to know.
     """
-    if not getattr(recommender, "needs_times", False):
-        return {}
-    tasks = _TASKS.setdefault(split, {})
-    if (part, "times") not in tasks:
-        tasks[part, "times"] = split.times(part)
-    return {"times": copy_histories(tasks[part, "times"])}
+    options = {"candidates": task.candidates}
+    if getattr(recommender, "needs_times", False) and task.times is not None:
+        options["times"] = copy_histories(task.times)
+    return options if task.exclude_seen else options | {"exclude_seen": False}
 
 
-# by split and part: made once, however many systems are judged
+# by split: each task is made once, however many systems are judged
 _TASKS: weakref.WeakKeyDictionary[Split, dict] = weakref.WeakKeyDictionary()
 
 
-def _histories_and_targets(split: Split, part: str) -> tuple[dict, dict]:
-    """The histories of the users who have a target in `part`, and their targets."""
+def _task(split: Split, part: str, exclude_seen: bool = True) -> RankingTask:
     tasks = _TASKS.setdefault(split, {})
-    if part not in tasks:
-        histories, targets = split.histories(part), split.targets(part)
-        tasks[part] = {user: histories[user] for user in targets}, targets
-    return tasks[part]
+    if (part, exclude_seen) not in tasks:
+        tasks[part, exclude_seen] = split.task(part, exclude_seen=exclude_seen)
+    return tasks[part, exclude_seen]
 
 # %% ../nbs/18_evaluation.ipynb #0ddcdb91
 def _users_with_ties(recommendations: pd.DataFrame) -> int:
@@ -197,6 +196,7 @@ def evaluate(
     *,
     ks: Sequence[int] = (10,),
     part: str = "test",
+    exclude_seen: bool = True,
     metrics: Sequence[str] = METRICS,
     vectors: np.ndarray | None = None,
     seed: int = 0,
@@ -208,6 +208,8 @@ def evaluate(
     ----------
     recommender
         Anything with ``recommend(histories, k=, candidates=)``.
+    exclude_seen : bool
+        Whether only items that are new to a user are targets and in the lists.
     metrics : sequence of str
         Of `ACCURACY`, `BEYOND_ACCURACY` ("diversity" needs `vectors`, ``[n_items, dim]``) and
         `CATALOGUE_METRICS`.
@@ -222,10 +224,8 @@ def evaluate(
 
     Raises `LeakError`, `DataError` or `ValueError`.
     """
-    per_user = evaluate_users(
-        recommender, split, ks=ks, part=part, metrics=metrics, vectors=vectors
-    )
-    return summarise(per_user, seed=seed)
+    how = {"part": part, "exclude_seen": exclude_seen, "metrics": metrics, "vectors": vectors}
+    return summarise(evaluate_users(recommender, split, ks=ks, **how), seed=seed)
 
 # %% ../nbs/18_evaluation.ipynb #fe1a7bdd
 def summarise(per_user: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -253,6 +253,36 @@ def summarise(per_user: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     }
     return report
 
+# %% ../nbs/18_evaluation.ipynb #15f566a8
+def repeat_and_explore(
+    recommender, split: Split, *, k: int = 10, part: str = "test", seed: int = 0
+) -> pd.DataFrame:
+    """Lists in which seen items may stand, judged by all targets, by those that a user takes again
+    and by those that are new. After Li et al., *A Next Basket Recommendation Reality Check*, 2023.
+
+    Returns ``group`` ("all", "repeat", "explore"), ``metric`` ("ndcg", "recall"), ``value, ci_low,
+    ci_high, n_users`` (those who have such a target); ``attrs["repeats_in_lists"]`` is the share of
+    seen items in the lists.
+    """
+    require_no_leak(split)
+    top, targets = _ranked_for(recommender, split, part, k, exclude_seen=False)
+    known = {user: set(items) for user, items in _task(split, part, False).histories.items()}
+    again = {user: [x for x in items if x in known[user]] for user, items in targets.items()}
+    fresh = {user: [x for x in items if x not in known[user]] for user, items in targets.items()}
+    rows = []
+    for group, some in {"all": targets, "repeat": again, "explore": fresh}.items():
+        some = {user: items for user, items in some.items() if items}
+        lists = ranked_lists(top[top["user_id"].isin(list(some))], some, k=k) if some else None
+        for metric in ("ndcg", "recall") if some else ():
+            values = ACCURACY[metric](lists)
+            low, high = bootstrap_interval(values, seed=seed)
+            rows.append((group, metric, values.mean(), low, high, len(values)))
+    columns = ["group", "metric", "value", "ci_low", "ci_high", "n_users"]
+    table = pd.DataFrame(rows, columns=columns)
+    pairs = zip(top["user_id"], top["item_id"], strict=True)
+    table.attrs["repeats_in_lists"] = float(np.mean([item in known[user] for user, item in pairs]))
+    return table
+
 # %% ../nbs/18_evaluation.ipynb #a2b25c04
 def side_by_side(reports: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Values of several reports, a row for each system; refuses reports of different splits."""
@@ -278,6 +308,7 @@ def compare(
     metric: str = "ndcg",
     k: int = 10,
     part: str = "test",
+    exclude_seen: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
     """The first of named systems, each with `recommend`, against each other one on the same users.
@@ -293,8 +324,9 @@ def compare(
         raise ValueError(
             "compare needs systems by name, two at least. Pass {'ours': ..., 'other': ...}."
         )
+    how = {"ks": (k,), "part": part, "exclude_seen": exclude_seen, "metrics": (metric,)}
     values = {
-        name: evaluate_users(system, split, ks=(k,), part=part, metrics=(metric,))[metric, k]
+        name: evaluate_users(system, split, **how)[metric, k]
         for name, system in recommenders.items()
     }
     return compare_users(values, seed=seed)
@@ -349,7 +381,7 @@ def user_groups(split: Split, part: str = "test", *, head_share: float = 0.2) ->
     `head_share` most popular items of training, "tail" if none is, else "mixed"; ``items``: "cold"
     if no target has a training event, else "warm".
     """
-    histories, targets = _histories_and_targets(split, part)
+    histories, targets, *_ = _task(split, part)
     counts = split.train.interactions["item_id"].value_counts()
     counts = counts.reindex(split.train.items["item_id"]).fillna(0)
     n_head = max(1, round(head_share * len(counts)))
@@ -427,9 +459,9 @@ def shuffle_test(
 # %% ../nbs/18_evaluation.ipynb #01213255
 def _metric_after(recommender, split: Split, part: str, histories, metric: str, k: int):
     """One metric for each user, after these histories."""
-    targets = split.targets(part)
+    task = _task(split, part)
+    targets = task.targets
     own = copy_histories({user: histories[user] for user in targets})
-    options = {"candidates": split.candidates(part), **_times_for(recommender, split, part)}
-    recommendations = recommender.recommend(own, k=k, **options)
+    recommendations = recommender.recommend(own, k=k, **_options_for(recommender, task))
     items = split.train.items["item_id"]
     return ACCURACY[metric](ranked_lists(recommendations, targets, k=k, items=items))

@@ -42,9 +42,7 @@ class ItemColumns(TransformerMixin, BaseEstimator):
         self.columns, self.min_count = columns, min_count
 
     def fit(self, items: pd.DataFrame, y=None) -> ItemColumns:
-        """Learn means, deviations and values. Raises `KeyError` for a column that is not there,
-        `DataError` for numbers that are infinite or beyond float32.
-        """
+        """Learn means, deviations and values; raises `KeyError` or `DataError`."""
         require_frame(items, "items")
         self.learned_ = {
             column: _learn_column(_column(items, column), self.min_count) for column in self.columns
@@ -103,7 +101,7 @@ def _learn_column(values: pd.Series, min_count: int) -> dict:
     counts = values.explode().dropna().astype(str).value_counts()
     return {"values": sorted(counts.index[counts >= min_count])}
 
-
+# %% ../nbs/08_features.ipynb #f96df1e3
 def _column_as_numbers(values: pd.Series, learned: dict) -> np.ndarray:
     if "mean" in learned:
         distance = _finite(values).fillna(learned["mean"]) - learned["mean"]

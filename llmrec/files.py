@@ -104,7 +104,7 @@ def _ids_of(line: str, sep: str | None) -> list[str]:
         return re.split(r"[,\s]+", line.strip(" \t\r\n,"))
     return [part.strip() for part in line.split(sep)]
 
-
+# %% ../nbs/02_files.ipynb #cd1b7295
 def lists_of(values: pd.Series) -> pd.Series:
     """Lists from their written forms: ``['x1', 'x7']``, as a program prints it, or ``x1 x7``."""
 
@@ -219,7 +219,7 @@ def _atomic_table(path: Path) -> pd.DataFrame:
     texts = table.select_dtypes("str").columns.difference(["user_id", "item_id"])
     return table.assign(**{name: table[name].replace("", np.nan) for name in texts})
 
-
+# %% ../nbs/02_files.ipynb #e67a81e8
 def _longest_sequences(table: pd.DataFrame) -> pd.DataFrame:
     lists = table["item_id_list"].str.split()
     if "item_id" in table.columns:  # the item to predict comes last

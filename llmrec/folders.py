@@ -117,7 +117,7 @@ def read_settings(folder: Path, kind: str, formats: Sequence[int], *, has_items:
         )
     return settings
 
-
+# %% ../nbs/A9_folders.ipynb #981ff02a
 def _parsed_settings(path: Path) -> dict:
     try:
         if path.stat().st_size > 2**24:

@@ -323,9 +323,22 @@ _CHOICES = {
     "history": ("gru", "transformer", "mean"),
     "precision": ("auto", "float32", "bfloat16"),
     **dict.fromkeys(
-        ("popularity_prior", "cosine", "exclude_history", "shuffle_ties"), (True, False)
+        ("popularity_prior", "cosine", "exclude_history", "repeats", "shuffle_ties"), (True, False)
     ),
 }
+
+
+def _check_settings(config: TrainingConfig) -> None:
+    for name, smallest in _WHOLE_SETTINGS.items():
+        require_whole(name, getattr(config, name), at_least=smallest)
+    for name, bounds in _SETTINGS.items():
+        require_number(name, getattr(config, name), **bounds)
+    for name, choices in _CHOICES.items():
+        require_choice(name, getattr(config, name), choices)
+    if config.history == "transformer" and config.dim % config.n_heads:
+        raise DataError(
+            f"dim={config.dim} cannot be divided among n_heads={config.n_heads}. Use a multiple."
+        )
 
 # %% ../nbs/15_models.ipynb #4b126db3
 @dataclass(frozen=True)
@@ -347,6 +360,7 @@ class TrainingConfig:
     cosine: bool = False  # unit vectors and a learned temperature, or a free dot product
     max_length: int = 100  # the last events of a history that are read
     exclude_history: bool = True  # whether seen items are no candidates in the loss either
+    repeats: bool = False  # whether early stopping asks for seen items, too
     # whether simultaneous events come in an order drawn anew each epoch, or in that of the file
     shuffle_ties: bool = True
     dropout: float = 0.4
@@ -367,16 +381,7 @@ class TrainingConfig:
             # a grid or a search gives numbers of numpy, which torch and JSON do not take
             if isinstance(value, np.generic):
                 object.__setattr__(self, name, value.item())
-        for name, smallest in _WHOLE_SETTINGS.items():
-            require_whole(name, getattr(self, name), at_least=smallest)
-        for name, bounds in _SETTINGS.items():
-            require_number(name, getattr(self, name), **bounds)
-        for name, choices in _CHOICES.items():
-            require_choice(name, getattr(self, name), choices)
-        if self.history == "transformer" and self.dim % self.n_heads:
-            raise DataError(
-                f"dim={self.dim} cannot be divided among n_heads={self.n_heads}. Use a multiple."
-            )
+        _check_settings(self)
 
 # %% ../nbs/15_models.ipynb #36a3b4c7
 TEXT_AND_ID = TrainingConfig(fusion="sum")  # a learned vector beside the text

@@ -21,18 +21,25 @@ from .data import require_dataset, Dataset, clean_items
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'Popular', 'RecentlyPopular', 'Ensemble']
+__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'tie_order', 'Popular', 'RecentlyPopular',
+           'Ensemble']
 
 # %% ../nbs/14_recommenders.ipynb #9c83e59c
-def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; ties in column
-    order.
+def top_k(
+    scores: torch.Tensor, k: int, priority: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `k` largest scores of each row and their columns, ``[n_rows, k]``; of equal ones those
+    with the smallest `priority` ``[n_columns]``, or the first columns.
     """
+    if priority is None:
+        priority = torch.arange(scores.shape[1], device=scores.device)
     values, columns = scores.topk(k, dim=1)
     crossing = (scores >= values[:, -1:]).sum(1) > k
     if crossing.any():
-        columns[crossing] = scores[crossing].argsort(dim=1, descending=True, stable=True)[:, :k]
-    columns = columns.sort(dim=1).values
+        in_turn = priority.argsort()
+        places = scores[crossing][:, in_turn].argsort(dim=1, descending=True, stable=True)[:, :k]
+        columns[crossing] = in_turn[places]
+    columns = columns.gather(1, priority[columns].argsort(dim=1))
     values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, order)
 
@@ -42,6 +49,7 @@ def top_k_of_products(
     items: torch.Tensor,
     k: int,
     seen: tuple[torch.Tensor, torch.Tensor],
+    priority: torch.Tensor | None = None,
     *,
     group: int = 32,
     tile: int = 2_048,
@@ -52,11 +60,28 @@ def top_k_of_products(
     if len(items) <= 2 * tile:  # a small catalogue is quicker at once
         scores = users @ items.T
         scores[seen] = -torch.inf
-        return top_k(scores, min(k, len(items)))
+        return top_k(scores, min(k, len(items)), priority)
+    in_order = seen[1].argsort()
+    seen = seen[0][in_order], seen[1][in_order]
+    maxima = _maxima_of_groups(users, items, seen, group, tile)
+    best, groups = top_k(maxima, min(k, maxima.shape[1]))
+    groups = groups.sort(dim=1).values
+    found = _top_k_in_groups(users, items, k, groups, group, seen, priority)
+    # equal scores that reach beyond the chosen groups: all of them must be looked at
+    tied = ((maxima >= best[:, -1:]).sum(1) > best.shape[1]).nonzero()[:, 0]
+    for some in tied.split(64):
+        for part, whole in zip(found, _of_rows(users, items, k, some, seen, priority), strict=True):
+            part[some] = whole
+    return found
+
+# %% ../nbs/14_recommenders.ipynb #c5eafc9a
+def _maxima_of_groups(users, items, seen, group: int, tile: int) -> torch.Tensor:
+    """The largest score of each user in each group of items, ``[n_users, n_groups]``; `seen` pairs,
+    in the order of their items, count as minus infinity.
+    """
     n_groups = -(-len(items) // group)
     maxima, buffer = users.new_empty(len(users), n_groups), users.new_empty(len(users), tile)
-    in_order = seen[1].argsort()
-    rows, columns = seen[0][in_order], seen[1][in_order]
+    rows, columns = seen
     borders = torch.searchsorted(
         columns, torch.arange(0, len(items) + tile, tile, device=columns.device)
     ).tolist()
@@ -71,8 +96,16 @@ def top_k_of_products(
         maxima[:, start // group : (start + tile) // group] = scores.unflatten(1, (-1, group)).amax(
             2
         )
-    groups = top_k(maxima, min(k, n_groups))[1].sort(dim=1).values
-    return _top_k_in_groups(users, items, k, groups, group, (rows, columns))
+    return maxima
+
+
+def _of_rows(users, items, k: int, rows: torch.Tensor, seen, priority):
+    """`top_k` of some users, all of whose scores are held at once."""
+    scores, place = users[rows] @ items.T, torch.full((len(users),), -1, device=rows.device)
+    place[rows] = torch.arange(len(rows), device=rows.device)
+    is_theirs = place[seen[0]] >= 0
+    scores[place[seen[0][is_theirs]], seen[1][is_theirs]] = -torch.inf
+    return top_k(scores, k, priority)
 
 # %% ../nbs/14_recommenders.ipynb #6be5794b
 def _top_k_in_groups(
@@ -82,6 +115,7 @@ def _top_k_in_groups(
     groups: torch.Tensor,
     group: int,
     seen: tuple[torch.Tensor, torch.Tensor],
+    priority: torch.Tensor | None,
 ):
     columns = (groups[:, :, None] * group + torch.arange(group, device=groups.device)).flatten(1)
     parts = [
@@ -91,6 +125,9 @@ def _top_k_in_groups(
     scores = torch.cat(parts).masked_fill_(columns >= len(items), -torch.inf)
     pair, place = (groups[seen[0]] == (seen[1] // group)[:, None]).nonzero(as_tuple=True)
     scores[seen[0][pair], place * group + seen[1][pair] % group] = -torch.inf
+    if priority is not None:  # in the order in which equal scores are to stand
+        in_turn = priority[columns.clamp(max=len(items) - 1)].argsort(dim=1)
+        scores, columns = scores.gather(1, in_turn), columns.gather(1, in_turn)
     values, chosen = top_k(scores, k)
     return values, columns.gather(1, chosen)
 
@@ -353,11 +390,13 @@ def _ranked(
     is_out = (places >= 0) & exclude_seen
     seen = torch.from_numpy(rows[is_out]), torch.from_numpy(places[is_out])
     k = min(k, len(allowed))
-    values, columns = _best(recommender, known, [] if days is None else [days], k, allowed, seen)
+    priority = tie_order(recommender.items_["item_id"].to_numpy()[allowed])
+    when = [] if days is None else [days]
+    values, columns = _best(recommender, known, when, k, allowed, seen, priority)
     is_cold = torch.tensor([len(history) == 0 for history in known])
     if is_cold.any():
         popularity = torch.from_numpy(recommender.popularity_[allowed]).float()[None]
-        values[is_cold], columns[is_cold] = top_k(popularity, k)
+        values[is_cold], columns[is_cold] = top_k(popularity, k, priority)
     if not (values < torch.inf).all():  # NaN sorts first, so it cannot hide further down
         raise ValueError(
             f"{type(recommender).__name__} gave a score that is no number. The model is "
@@ -366,18 +405,30 @@ def _ranked(
     return values.numpy(), columns.numpy()
 
 # %% ../nbs/14_recommenders.ipynb #8de4ae8f
-def _best(recommender: Recommender, known, when, k: int, allowed: np.ndarray, seen):
+def tie_order(item_ids: np.ndarray) -> torch.Tensor:
+    """The place of each item among equal ones, int64 ``[n_items]``: a permutation drawn from the
+    ids alone. The order of a catalogue often holds what its makers knew, and a system that knows
+    nothing must not profit from it.
+    """
+    hashed = pd.util.hash_array(np.asarray(item_ids)).argsort(kind="stable")
+    places = np.empty(len(hashed), dtype=np.int64)
+    places[hashed] = np.arange(len(hashed))
+    return torch.from_numpy(places)
+
+
+def _best(recommender: Recommender, known, when, k: int, allowed: np.ndarray, seen, priority):
     """Values and columns of the `k` best, by factors where there are any."""
     factors, chosen = recommender.factors(known, *when), torch.from_numpy(allowed)
     if factors is None:
         scores = recommender.score(known, *when).float().cpu()
         scores = scores if len(allowed) == scores.shape[1] else scores[:, chosen]
         scores[seen] = -torch.inf
-        return top_k(scores, k)
+        return top_k(scores, k, priority)
     users, items = (vectors.float() for vectors in factors)
     items = items if len(allowed) == len(items) else items[chosen.to(items.device)]
     seen = tuple(part.to(items.device) for part in seen)
-    return tuple(found.cpu() for found in top_k_of_products(users, items, k, seen))
+    found = top_k_of_products(users, items, k, seen, priority.to(items.device))
+    return tuple(part.cpu() for part in found)
 
 # %% ../nbs/14_recommenders.ipynb #cae9cb8b
 class Popular(Recommender):
@@ -500,7 +551,7 @@ def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     variance = (users @ torch.cov(items.T, correction=0) * users).sum(1, keepdim=True)
     return users * variance.clamp(min=1e-12).rsqrt()
 
-
+# %% ../nbs/14_recommenders.ipynb #72482066
 def _join(ensemble: Ensemble) -> Ensemble:
     members, weights = list(ensemble.members), ensemble.weights
     weights = [1.0] * len(members) if weights is None else list(weights)

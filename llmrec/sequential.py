@@ -17,10 +17,12 @@ from tqdm.auto import tqdm
 
 from .compute import content_digest, device_named, seeded, uses_bfloat16
 from .checks import DataError, require_whole
-from .data import Dataset, require_dataset, sort_by_time, with_events
+from .data import Dataset, concatenate, require_dataset, sort_by_time, with_events
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
+from .metrics import ndcg, ranked_lists
 from .models import SequentialModel, TrainingConfig, pad_histories
 from .recommenders import Recommender
+from .splits import RankingTask, new_items
 from .training import FineTuning, Run, best_epoch, random_batches
 
 logger = logging.getLogger(__name__)
@@ -282,43 +284,29 @@ def _new_run(
     )
 
 # %% ../nbs/16_sequential.ipynb #6f9eaf24
-def mean_ndcg(
-    recommender: Recommender,
-    histories: Mapping,
-    targets: Mapping,
-    *,
-    k: int = 10,
-    candidates: Sequence | None = None,
-) -> float:
-    """Mean NDCG@k over the users of `targets`, ``{user_id: [item_id, ...]}``, with `candidates`
-    alone ranked if given; a user without hits counts 0.
-    """
-    if not targets:
+def mean_ndcg(recommender: Recommender, task: RankingTask, *, k: int = 10) -> float:
+    """Mean NDCG@k over the users who have a target in `task`; a user without hits counts 0."""
+    if not task.targets:
         return 0.0
-    top = recommender.recommend(histories, k=k, candidates=candidates)
-    wanted = pd.DataFrame(
-        [(user, item) for user, items in targets.items() for item in items],
-        columns=["user_id", "item_id"],
+    options = {"times": task.times} if recommender.needs_times else {}
+    top = recommender.recommend(
+        task.histories,
+        k=k,
+        candidates=task.candidates,
+        exclude_seen=task.exclude_seen,
+        **options,
     )
-    hits = wanted.merge(top, on=["user_id", "item_id"])
-    ideal = np.cumsum(1 / np.log2(1 + np.arange(1, k + 1)))
-    # also where nothing was hit
-    best = (
-        hits["user_id"]
-        .map({user: ideal[min(k, len(items)) - 1] for user, items in targets.items()})
-        .astype(float)
-    )
-    return float((1 / np.log2(1 + hits["rank"]) / best).sum() / max(1, len(targets)))
+    return float(ndcg(ranked_lists(top, task.targets, k=k)).mean())
 
 # %% ../nbs/16_sequential.ipynb #8ecb9d7b
-def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
-    """Histories and targets when validation is scored: train histories, and new items of valid,
-    each once.
-
-    Users without a history are left out: they get what is popular, whatever has been learned.
+def validation_task(
+    train: Dataset, valid: Dataset | None, *, exclude_seen: bool = True
+) -> RankingTask:
+    """What is asked when validation is scored, as `Split.task` asks it of its part "valid": of a
+    `Part` the context is known, and its candidates alone are ranked.
     """
     if valid is None:
-        return {}, {}
+        return RankingTask({}, {})
     require_dataset(valid, "valid")
     used = valid.interactions["item_id"]
     if len(unknown := used[~used.isin(train.items["item_id"])]):
@@ -326,19 +314,22 @@ def validation_task(train: Dataset, valid: Dataset | None) -> tuple[dict, dict]:
             f"valid: item {unknown.iloc[0]!r} is not in the catalogue of train. Pass parts of one "
             "split, such as split.train and split.valid."
         )
-    past, later = train.histories(), valid.histories()
-    known = {user: set(past[user]) for user in later if user in past}
-    wanted = {
-        user: [item for item in dict.fromkeys(later[user]) if item not in seen]
-        for user, seen in known.items()
-    }
-    targets = {user: items for user, items in wanted.items() if items}
-    if valid.interactions.size and not targets:
+    known, context = train, getattr(valid, "context", None)
+    if context is not None and len(context):
+        events = context[context["user_id"].isin(valid.interactions["user_id"])]
+        known = replace(train, interactions=concatenate([train.interactions, events]))
+    past, later = known.histories(), valid.histories()
+    targets = new_items(later, past if exclude_seen else {})
+    histories = {user: past.get(user, []) for user in targets}
+    if len(valid.interactions) and not any(histories.values()):
         logger.warning(
-            "validation says nothing: none of its users has a history in training and a new item. "
-            "All epochs are run, and the last one is kept"
+            "validation says nothing: none of its users has a history and a new item. All epochs "
+            "are run, and the last one is kept"
         )
-    return {user: past[user] for user in targets}, targets
+        return RankingTask({}, {})
+    times = known.times() if known.order == "time" else {}
+    when = {user: times.get(user, []) for user in targets} if times else None
+    return RankingTask(histories, targets, getattr(valid, "candidates", None), exclude_seen, when)
 
 # %% ../nbs/16_sequential.ipynb #c47baa22
 class _Starting(Recommender):
@@ -367,11 +358,11 @@ class _Fitting(_Starting):
         """Train `network_`, and keep the best of it."""
         histories, timestamps = _sequences(train_data, self._item_indices)
         is_unordered = train_data.order == "unknown"  # then each epoch draws another order
-        known, targets = validation_task(train_data, valid)
+        task = validation_task(train_data, valid, exclude_seen=not self.config_.repeats)
 
         def validate(network: SequentialModel) -> float:
             self._use(network)
-            return mean_ndcg(self, known, targets)
+            return mean_ndcg(self, task)
 
         catalogue = [self.items_["item_id"].tolist(), self.popularity_]
         network, records = train(
@@ -384,10 +375,10 @@ class _Fitting(_Starting):
             timestamps=timestamps if self.config_.shuffle_ties or is_unordered else None,
             seed=int(self.seed),
             sampler=_sampler_for(self.config_, self.popularity_),
-            validate=validate if targets else None,
+            validate=validate if task.targets else None,
             fine_tuning=fine_tuning,
             checkpoint=checkpoint,
-            validation_data=[known, targets, *catalogue],
+            validation_data=[*task[:4], *catalogue],
             progress=self.progress,
         )
         self._use(network)
@@ -504,7 +495,7 @@ def _fitting_config(
         )
     return config
 
-
+# %% ../nbs/16_sequential.ipynb #5d9ed2b1
 def _sampler_for(config: TrainingConfig, counts: np.ndarray) -> NegativeSampler | None:
     """A sampler, where the catalogue is too large to be scored whole."""
     if len(counts) <= config.full_softmax_items:

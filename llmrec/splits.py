@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,42 @@ from .data import Dataset, concatenate, group_by_user, sort_by_time
 from .datasets import load_dataset
 
 # %% auto #0
-__all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'Split', 'leave_one_out', 'temporal', 'cold_items',
-           'cold_users', 'random_events', 'content_hash', 'split_dataset', 'split_reviews']
+__all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'Split',
+           'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'random_events', 'content_hash', 'split_dataset',
+           'split_reviews']
 
 # %% ../nbs/04_splits.ipynb #e59d5f96
 class LeakError(DataError):
     """A split in which something from validation or test could reach training."""
+
+# %% ../nbs/04_splits.ipynb #ef909669
+class RankingTask(NamedTuple):
+    """What is asked: `histories` and `targets`, ``{user_id: [item_id, ...]}``, the `candidates` to
+    rank (None: all items), whether seen items are left out of lists and targets, and ``{user_id:
+    [timestamp, ...]}`` where times are known.
+    """
+
+    histories: dict
+    targets: dict
+    candidates: list | None = None
+    exclude_seen: bool = True
+    times: dict | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Dataset):
+    """Events to be found, for validation or test, with what else is known when they are.
+
+    Attributes
+    ----------
+    context : DataFrame, optional
+        Events of their users that training does not hold.
+    candidates : list, optional
+        The items to rank; None: the whole catalogue.
+    """
+
+    context: pd.DataFrame | None = None
+    candidates: list | None = None
 
 # %% ../nbs/04_splits.ipynb #5e5118a8
 class _Parts:
@@ -50,22 +81,35 @@ class _Parts:
         items that the user already had are no targets.
         """
         if not exclude_seen:
-            found = self._part(part).histories()
-            return {user: list(dict.fromkeys(items)) for user, items in found.items()}
-        known = {user: set(items) for user, items in self.histories(part).items()}
-        found = {
-            user: [item for item in dict.fromkeys(items) if item not in known[user]]
-            for user, items in self._part(part).histories().items()
-        }
-        return {user: items for user, items in found.items() if items}
+            return new_items(self._part(part).histories(), {})
+        return new_items(self._part(part).histories(), self.histories(part))
 
     def candidates(self, part: str = "test") -> list | None:
         """Items to rank in `part`; None means all."""
         return list(self.candidate_ids[part]) if part in self.candidate_ids else None
 
+    def task(self, part: str = "test", *, exclude_seen: bool = True) -> RankingTask:
+        """What is asked in `part`, of the users who have a target there."""
+        targets, known = self.targets(part, exclude_seen=exclude_seen), self.histories(part)
+        histories = {user: known[user] for user in targets}
+        times = self.times(part) if self.train.order == "time" else None
+        return RankingTask(histories, targets, self.candidates(part), exclude_seen, times)
+
     def _part(self, part: str) -> Dataset:
         require_choice("part", part, ("valid", "test"))
         return self.valid if part == "valid" else self.test
+
+# %% ../nbs/04_splits.ipynb #bb3fce4e
+def new_items(later: Mapping, known: Mapping) -> dict:
+    """Of each user's `later` items those that are not among the `known` ones, each once; users
+    without any are left out.
+    """
+    found = {}
+    for user, items in later.items():
+        seen = set(known.get(user, ()))
+        if fresh := [item for item in dict.fromkeys(items) if item not in seen]:
+            found[user] = fresh
+    return found
 
 # %% ../nbs/04_splits.ipynb #5d2612b4
 @dataclass(frozen=True, eq=False)
@@ -335,6 +379,8 @@ def split_dataset(dataset: Dataset, protocol: str, options: Mapping) -> Split:
             "three events, or choose another protocol or other fractions."
         )
     candidates = found.pop("candidates", {})
+    for part in (VALID, TEST):
+        parts[part] = _as_part(parts[part], parts[CONTEXT], candidates.get(part))
     choices = {"protocol": protocol, "options": dict(options), **found}
     manifest = _manifest(dataset, parts, choices)
     manifest["content_hash"] = _split_hash(parts, candidates)
@@ -366,6 +412,10 @@ def _manifest(dataset: Dataset, parts: Mapping[str, Dataset], choices: Mapping) 
             part: int(data.interactions["user_id"].nunique()) for part, data in parts.items()
         },
     }
+
+
+def _as_part(later: Dataset, context: Dataset, candidates: list | None) -> Part:
+    return Part(**vars(later), context=context.interactions, candidates=candidates)
 
 
 def _split_hash(parts: Mapping[str, Dataset], candidates: Mapping) -> str:
@@ -402,6 +452,8 @@ def _load_split(folder: Path) -> Split:
         part: Dataset(pd.read_parquet(folder / f"{part}.parquet"), *common)
         for part in (TRAIN, VALID, TEST, CONTEXT)
     }
+    for part in (VALID, TEST):
+        parts[part] = _as_part(parts[part], parts[CONTEXT], record["candidate_ids"].get(part))
     if _split_hash(parts, record["candidate_ids"]) != record["manifest"]["content_hash"]:
         raise DataError(
             f"{folder}: the tables do not fit the hash in split.json: they were changed. "

@@ -47,14 +47,12 @@ def read_table(
     Parameters
     ----------
     as_text : sequence of str, optional
-        Columns of a text file that are kept character by character, by the names that they have
-        after renaming: 007 is not 7 there, and NA is an id like any other. None: all
-        columns.
+        Columns of a text file, by their new names, that are kept character by character: 007 is
+        not 7 there, and NA is an id like any other. None: all of them.
     columns : mapping or sequence of str, optional
         ``{"yours": "ours"}``, or the names of all columns of a file without a header.
     options
-        For text files, see `TextFormat`: ``encoding``, ``sep``, ``header``, ``quoting``,
-        ``escape``, ``compression``, ``on_bad_lines``.
+        For text files, see `TextFormat`.
 
     Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit.
     """
@@ -114,19 +112,21 @@ class TextFormat:
     on_bad_lines: str = "error"
 
     def __post_init__(self) -> None:
-        require_choice("on_bad_lines", self.on_bad_lines, ("error", "skip"))
-        require_choice("quoting", self.quoting, (True, False))
-        if self.compression is not None:
-            kinds = [ending.removeprefix(".") for ending in _UNPACKERS]
-            require_choice("compression", self.compression, (*kinds, "none"))
-        if self.escape is not None and (not isinstance(self.escape, str) or len(self.escape) != 1):
-            raise DataError(f"escape={self.escape!r}: one letter is expected. Use '\\\\'.")
-        if self.encoding is not None:
-            _check_encoding(self.encoding)
-        if self.sep is not None and (not isinstance(self.sep, str) or not self.sep):
-            raise DataError(
-                f"sep={self.sep!r}: no separator. Use ',' or ';' or '\\t', for example."
-            )
+        _check_format(self)
+
+# %% ../nbs/A8_tables.ipynb #f0f8a8b0
+def _check_format(form: TextFormat) -> None:
+    require_choice("on_bad_lines", form.on_bad_lines, ("error", "skip"))
+    require_choice("quoting", form.quoting, (True, False))
+    if form.compression is not None:
+        kinds = [ending.removeprefix(".") for ending in _UNPACKERS]
+        require_choice("compression", form.compression, (*kinds, "none"))
+    if form.escape is not None and (not isinstance(form.escape, str) or len(form.escape) != 1):
+        raise DataError(f"escape={form.escape!r}: one letter is expected. Use a backslash.")
+    if form.encoding is not None:
+        _check_encoding(form.encoding)
+    if form.sep is not None and (not isinstance(form.sep, str) or not form.sep):
+        raise DataError(f"sep={form.sep!r}: no separator. Use ',' or ';' or a tab, for example.")
 
 
 def _check_encoding(encoding: str) -> None:
@@ -191,7 +191,7 @@ def is_encoded(content: bytes | memoryview, encoding: str) -> bool:
         return False
     return True
 
-
+# %% ../nbs/A8_tables.ipynb #9bf88a6d
 def recognise_encoding(content: bytes | memoryview, name: str = "the file") -> str:
     """The encoding of a text: by its byte order mark, UTF-8 where that fits, otherwise by how its
     bytes above 127 stand. Raises `DataError` where that decides nothing.
@@ -251,7 +251,7 @@ def _as_it_would_look(content) -> str:
         looks.append(f"As {encoding}: {text[max(0, start - 8) : start + 16]!r}.")
     return " ".join(looks)
 
-
+# %% ../nbs/A8_tables.ipynb #96a86dfc
 def read_text(
     path: Path, *, encoding: str | None = None, compression: str | None = None
 ) -> bytes | memoryview:
@@ -350,7 +350,7 @@ def _names(path: Path, form: TextFormat, lines: list[str], sep: str, columns):
         )
     return given or [name.strip() for name in first], n_lines
 
-
+# %% ../nbs/A8_tables.ipynb #851d4edf
 def _cut(content, sep: str, quoting: bool, n_columns: int, n_header: int, form: TextFormat):
     """The columns as text, or None if a row is malformed; and the rows that were left out."""
     names, skipped = [str(number) for number in range(n_columns)], []
@@ -418,7 +418,7 @@ def _numbered(lines, sep: str, how: Mapping, start: int) -> Iterator[tuple[list[
 _MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN"]
 _MISSING += ["NULL", "null", "None"]
 
-
+# %% ../nbs/A8_tables.ipynb #7be7b7f9
 def _text(column: pa.ChunkedArray) -> pd.Series:
     return pd.Series(column.to_pandas(), dtype="str")
 
@@ -479,7 +479,7 @@ def _read_excel(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     # each cell keeps its own type: 007 may be text, and 7 a number
     return _renamed(cells.infer_objects(), columns)
 
-
+# %% ../nbs/A8_tables.ipynb #842501e9
 def _read_parquet(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     return _renamed(pd.read_parquet(pa.BufferReader(_unpacked(path, form.compression))), columns)
 

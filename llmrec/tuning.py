@@ -165,11 +165,10 @@ def choose(
     """Of fitted recommenders the one with the highest NDCG@10 on `valid`, after the histories in
     `train`; of equals the first. `candidates`: the items to rank.
     """
-    known, wanted = validation_task(train, valid)
-    return max(
-        recommenders,
-        key=lambda recommender: mean_ndcg(recommender, known, wanted, candidates=candidates),
-    )
+    task = validation_task(train, valid)
+    if candidates is not None:
+        task = task._replace(candidates=list(candidates))
+    return max(recommenders, key=lambda recommender: mean_ndcg(recommender, task))
 
 # %% ../nbs/20_tuning.ipynb #dded9eef
 def tuned_baselines(
@@ -233,9 +232,9 @@ def _best_flat_and_fading(
     """The best of fitted models as they are, and the best with any fading; no more than these two
     and the one at hand are kept.
     """
-    (known, wanted), flat, fading = validation_task(train, valid), (-1.0, None), (-1.0, None)
+    task, flat, fading = validation_task(train, valid), (-1.0, None), (-1.0, None)
     for one in itertools.chain.from_iterable(model.fadings() for model in fitted):
-        value = mean_ndcg(one, known, wanted)
+        value = mean_ndcg(one, task)
         flat = (value, one) if one.fading is None and value > flat[0] else flat
         fading = (value, one) if value > fading[0] else fading
     return flat[1], fading[1]

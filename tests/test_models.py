@@ -20,6 +20,7 @@ from llmrec.sequential import (
     train,
     validation_task,
 )
+from llmrec.splits import RankingTask
 from llmrec.training import CheckpointError
 
 SMALL = TrainingConfig(
@@ -251,7 +252,8 @@ def test_validation_without_a_single_hit_is_zero(user):
         {"item_id": range(30), "text": [f"thing {number}" for number in range(30)]}
     )
     log = pd.DataFrame({"user_id": [user] * 12, "item_id": range(12), "timestamp": range(12)})
-    assert mean_ndcg(Popular().fit(Dataset.from_frames(log, items)), {user: [0]}, {user: [29]}) == 0
+    task = RankingTask({user: [0]}, {user: [29]})
+    assert mean_ndcg(Popular().fit(Dataset.from_frames(log, items)), task) == 0
 
 
 def test_validation_counts_each_target_once_and_never_more_than_one():
@@ -265,10 +267,11 @@ def test_validation_counts_each_target_once_and_never_more_than_one():
         ),
         items,
     )
-    known, wanted = validation_task(train, valid)
-    # a repeat counts once; who has no history is not asked
-    assert wanted == {1: [2], 2: [2]} and known == {1: [0, 1], 2: [1]}
-    assert 0 <= mean_ndcg(Popular().fit(train), known, wanted) <= 1
+    task = validation_task(train, valid)
+    # a repeat counts once; who has no history gets what is popular
+    assert task.targets == {1: [2], 2: [2], 3: [3]}
+    assert task.histories == {1: [0, 1], 2: [1], 3: []}
+    assert 0 <= mean_ndcg(Popular().fit(train), task) <= 1
 
 
 def test_validation_that_says_nothing_stops_nothing(films, encoder, caplog):

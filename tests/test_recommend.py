@@ -110,6 +110,7 @@ def test_a_text_alone_makes_an_item_recommendable(fitted, films):
 def test_saved_and_loaded_give_the_same(fitted, encoder, films, tmp_path):
     fitted.save_pretrained(tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
         "config.json",
         "items.parquet",
         "model.safetensors",
