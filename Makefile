@@ -36,7 +36,7 @@ docs: $(VENV)/.ready
 	$(BIN)/python docs/build.py
 
 lab: $(VENV)/.ready
-	$(BIN)/jupyter lab nbs/index.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
 
 benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/run.py

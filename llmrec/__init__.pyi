@@ -20,10 +20,16 @@ from .baselines import (
     ItemItem as ItemItem,
     ItemKNN as ItemKNN,
     MOST_ITEMS as MOST_ITEMS,
+    PersonalFrequency as PersonalFrequency,
+    PersonalThenPopular as PersonalThenPopular,
     RidgeFromText as RidgeFromText,
+    TIFUKNN as TIFUKNN,
+    basket_weights as basket_weights,
+    count_matrix as count_matrix,
     ease_and_content as ease_and_content,
     history_matrix as history_matrix,
     history_weights as history_weights,
+    logger as logger,
 )
 from .case_study import (
     OURS as OURS,
@@ -125,6 +131,7 @@ from .encoder import (
     load_language_model as load_language_model,
     logger as logger,
     pool as pool,
+    sentence_transformers_options as sentence_transformers_options,
     write_encoder as write_encoder,
 )
 from .evaluation import (
@@ -237,6 +244,7 @@ from .models import (
     IdProfile as IdProfile,
     ItemTower as ItemTower,
     MeanTower as MeanTower,
+    RunningMean as RunningMean,
     SequenceTower as SequenceTower,
     SequentialModel as SequentialModel,
     TEXT_AND_ID as TEXT_AND_ID,
@@ -264,6 +272,7 @@ from .recommenders import (
     Popular as Popular,
     RecentlyPopular as RecentlyPopular,
     Recommender as Recommender,
+    event_days as event_days,
     history_indices as history_indices,
     logger as logger,
     tie_order as tie_order,
@@ -341,6 +350,7 @@ from .transfer import (
     TransferRecommender as TransferRecommender,
     add_lora as add_lora,
     fine_tuning_for as fine_tuning_for,
+    head_of as head_of,
     layers_of as layers_of,
     merge_lora as merge_lora,
     reshape_layers as reshape_layers,
@@ -354,5 +364,6 @@ from .tuning import (
     tuned_baselines as tuned_baselines,
 )
 from .whitening import (
+    AT_ONCE as AT_ONCE,
     Whitening as Whitening,
 )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,18 +16,22 @@ import scipy.special
 import scipy.stats
 import torch
 from sklearn.linear_model import Ridge
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from .checks import require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
-from .recommenders import Ensemble, Recommender, history_indices
+from .recommenders import Ensemble, Recommender, event_days, history_indices
 from .whitening import Whitening
 
+logger = logging.getLogger(__name__)
+
 # %% auto #0
-__all__ = ['FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN',
-           'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE', 'ease_and_content', 'ALS']
+__all__ = ['logger', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender',
+           'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE', 'ease_and_content', 'ALS', 'count_matrix',
+           'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
 
 # %% ../nbs/19_baselines.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")
@@ -128,6 +133,13 @@ class _TextNeighbours(FadingRecommender):
             numbers = np.atleast_1d(self.n_components).tolist()
             if not numbers:
                 raise ValueError("n_components=[]: no number of directions. Use None for all.")
+            if max(numbers) >= len(vectors):
+                logger.warning(
+                    "whitening to %d directions over %d texts makes directions of chance as large "
+                    "as those of meaning. Use fewer, or n_components=None",
+                    max(numbers),
+                    len(vectors),
+                )
             vectors = Whitening(max(numbers)).fit(vectors).transform(vectors)
             views = [slice(n) for n in numbers]  # the first directions have the largest variance
         parts = [torch.from_numpy(np.ascontiguousarray(vectors[:, view])) for view in views]
@@ -397,3 +409,140 @@ def _implicit_als():
             "ALS needs the library implicit. Install it: pip install llmrec[baselines]."
         ) from error
     return AlternatingLeastSquares
+
+# %% ../nbs/19_baselines.ipynb #5056f6bb
+def count_matrix(
+    histories: Sequence[np.ndarray], n_items: int, weights: np.ndarray | None = None
+) -> scipy.sparse.csr_array:
+    """How often each item stands in each history, ``[n_users, n_items]``; with `weights`, one for
+    each event, their sum.
+    """
+    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
+    weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights
+    counts = scipy.sparse.coo_array((weights, (rows, columns)), shape=(len(histories), n_items))
+    return counts.tocsr()
+
+
+class PersonalFrequency(Recommender):
+    """Items of the history by how often they stand there; nothing else is recommended. For
+    ``recommend(..., exclude_seen=False)``.
+    """
+
+    def fit(self, train: Dataset, valid: Dataset | None = None) -> PersonalFrequency:
+        """Take note of the catalogue. Returns self."""
+        self._remember(train)
+        return self
+
+    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
+        """Counts ``[n_users, n_items]``; minus infinity where there is none."""
+        counts = torch.from_numpy(count_matrix(histories, len(self.items_)).toarray())
+        return counts.masked_fill(counts == 0, -torch.inf)
+
+
+class PersonalThenPopular(PersonalFrequency):
+    """Items of the history by how often they stand there, then the popular ones."""
+
+    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
+        """Counts, and below 1 the popularity, ``[n_users, n_items]``."""
+        counts = torch.from_numpy(count_matrix(histories, len(self.items_)).toarray())
+        popularity = torch.from_numpy(self.popularity_).float()
+        return counts + popularity / (1 + popularity.max())
+
+# %% ../nbs/19_baselines.ipynb #3a5d8ed5
+def basket_weights(
+    lengths: Sequence[int],
+    days: Sequence[np.ndarray] | None,
+    *,
+    group_size: int,
+    within: float,
+    across: float,
+) -> np.ndarray:
+    """The weight of each event, float32, histories one after the other: ``within ** (baskets after
+    its own in its group) * across ** (groups after its own)``, over the numbers of baskets in the
+    group and of groups. Events of one moment are a basket; without `days` each event is one.
+    """
+    lengths = np.asarray(lengths, dtype=int)
+    ends, has_events = np.cumsum(lengths), lengths > 0
+    user, first = (np.repeat(x, lengths) for x in (np.arange(len(lengths)), ends - lengths))
+    when = np.arange(len(user)) if days is None else np.concatenate([*days, np.array([])])
+    is_next = (when[1:] != when[:-1]) | (user[1:] != user[:-1])
+    basket = np.cumsum(np.r_[True, is_next][: len(user)])
+    basket = basket - basket[first]  # of the user, from 0
+    n_baskets = np.repeat(basket[ends[has_events] - 1] + 1, lengths[has_events])
+    # groups are filled from the newest basket on, so that the oldest one may be short
+    group, place = np.divmod(n_baskets - 1 - basket, group_size)
+    n_groups = -(-n_baskets // group_size)
+    rest = n_baskets - (n_groups - 1) * group_size
+    in_group = np.where(group == n_groups - 1, rest, group_size)
+    return (within**place * across**group / in_group / n_groups).astype(np.float32)
+
+# %% ../nbs/19_baselines.ipynb #2db280a3
+class _BasketNeighbours(Recommender):
+    """Users as fading sums of their baskets, and the means of the nearest ones."""
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether the log that it has learned from tells which events are one basket."""
+        return getattr(self, "has_times_", False)
+
+    def fit(self, train: Dataset, valid: Dataset | None = None) -> TIFUKNN:
+        """Keep the vectors of all users. Returns self."""
+        self._remember(train)
+        for name in ("n_neighbours", "group_size"):
+            require_whole(name, getattr(self, name))
+        for name in ("within", "across", "own_weight"):
+            require_number(name, getattr(self, name), at_least=0, at_most=1)
+        self.has_times_, histories = train.order == "time", train.histories()
+        days = event_days(histories, train.times(), "TIFUKNN") if self.has_times_ else None
+        self.users_ = self._vectors(history_indices(self, histories), days)
+        n_neighbours = min(self.n_neighbours + 1, len(histories))  # one may be the user itself
+        self.nearest_ = NearestNeighbors(n_neighbors=n_neighbours, algorithm="brute")
+        self.nearest_.fit(self.users_)
+        return self
+
+    def _vectors(self, histories: Sequence[np.ndarray], days) -> scipy.sparse.csr_array:
+        how = {"group_size": self.group_size, "within": self.within, "across": self.across}
+        weights = basket_weights([len(history) for history in histories], days, **how)
+        return count_matrix(histories, len(self.items_), weights)
+
+    def score(self, histories: Sequence[np.ndarray], times=None) -> torch.Tensor:
+        """The user's own vector and the neighbours' mean, blended, ``[n_users, n_items]``."""
+        own = self._vectors(histories, times)
+        distances, places = self.nearest_.kneighbors(own)
+        is_other = distances > 1e-6
+        share = is_other / np.maximum(1, is_other.sum(1, keepdims=True))
+        rows = np.repeat(np.arange(len(histories)), places.shape[1])
+        shape = len(histories), self.users_.shape[0]
+        means = scipy.sparse.coo_array((share.ravel(), (rows, places.ravel())), shape=shape)
+        blend = self.own_weight * own + (1 - self.own_weight) * (means.tocsr() @ self.users_)
+        return torch.from_numpy(blend.toarray().astype(np.float32))
+
+# %% ../nbs/19_baselines.ipynb #5c34b340
+class TIFUKNN(_BasketNeighbours):
+    """Fading personal frequencies, blended with those of the nearest users. Source: Hu et al.,
+    *Modeling Personalized Item Frequency Information for Next-basket Recommendation*, 2020.
+
+    Parameters
+    ----------
+    n_neighbours : int
+        Users to blend with.
+    group_size : int
+        Baskets in a group; groups are counted from the newest basket on.
+    within, across : float
+        What a basket weighs beside the next one in its group, and a group beside the next group.
+    own_weight : float
+        What the user's own vector weighs; the neighbours' mean has the rest.
+    """
+
+    def __init__(
+        self,
+        n_neighbours: int = 300,
+        *,
+        group_size: int = 7,
+        within: float = 0.9,
+        across: float = 0.7,
+        own_weight: float = 0.7,
+    ):
+        self.n_neighbours, self.group_size = n_neighbours, group_size
+        self.within, self.across, self.own_weight = within, across, own_weight

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'POOLINGS', 'PROBES', 'OPTIONS_FILE', 'CHUNK', 'pool', 'VectorCache', 'attention_in_sixteens', 'TextEncoder',
-           'load_language_model', 'write_encoder']
+           'load_language_model', 'sentence_transformers_options', 'write_encoder']
 
 # %% ../nbs/06_encoder.ipynb #8bc72fad
 def pool(
@@ -77,7 +77,7 @@ class _CacheFile:
 
     def _connect(self) -> contextlib.closing:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=60)
+        connection = sqlite3.connect(self.path, timeout=5)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY, key BLOB UNIQUE, "
             "vector BLOB)"
@@ -93,6 +93,15 @@ class _CacheFile:
                 found.update(connection.execute(query.format(",".join("?" * len(some))), some))
         return found
 
+
+def _checksum(key: bytes, vector: bytes) -> bytes:
+    return hashlib.blake2b(key + vector, digest_size=8).digest()
+
+
+def _is_whole(key: bytes, row: bytes) -> bool:
+    """Whether a row is as it was written; a single bit that has changed on the disk shows."""
+    return row[-8:] == _checksum(key, row[:-8])
+
 # %% ../nbs/06_encoder.ipynb #4f6f7076
 class VectorCache(_CacheFile):
     """Vectors on disk by content key. A cache that cannot be read or written raises `sqlite3.Error`
@@ -103,7 +112,12 @@ class VectorCache(_CacheFile):
         """Which of the keys are there, bool ``[n_keys]``, and their vectors in that order, float32
         ``[n_known, dim]``.
         """
-        found = self._rows(keys)
+        rows = self._rows(keys)
+        if damaged := [key for key, row in rows.items() if not _is_whole(key, row)]:
+            with self._connect() as connection, connection:
+                command = "DELETE FROM vectors WHERE key = ?"
+                connection.executemany(command, [(key,) for key in damaged])
+        found = {key: row[:-8] for key, row in rows.items() if key not in set(damaged)}
         is_known = np.fromiter((key in found for key in keys), dtype=bool, count=len(keys))
         joined = b"".join([found[key] for key in keys if key in found])
         vectors = np.frombuffer(joined, dtype=np.float32)
@@ -113,7 +127,8 @@ class VectorCache(_CacheFile):
         """Add vectors float32 ``[n_keys, dim]``, all or none, and drop the oldest if there are too
         many.
         """
-        rows = [(key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True)]
+        pairs = zip(keys, (vector.tobytes() for vector in vectors), strict=True)
+        rows = [(key, vector + _checksum(key, vector)) for key, vector in pairs]
         with self._connect() as connection, connection:
             insert = "INSERT OR IGNORE INTO vectors (key, vector) VALUES (?, ?)"
             connection.executemany(insert, rows)
@@ -244,8 +259,10 @@ class _PretrainedEncoder(_TokenReader):
             )
         name = str(name)
         is_public = name in ASSETS or not Path(name).is_dir()
-        saved = {} if is_public else _saved_options(Path(name) / OPTIONS_FILE)
         model, tokenizer = load_language_model(name)
+        saved = {} if name in ASSETS else sentence_transformers_options(name, model)
+        if not is_public:
+            saved |= _saved_options(Path(name) / OPTIONS_FILE)
         called = name if is_public else Path(name).name
         encoder = cls(model, tokenizer, name=called, **{**saved, **options})
         encoder.source = name if is_public else None
@@ -378,6 +395,58 @@ def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return model, tokenizer
 
+# %% ../nbs/06_encoder.ipynb #6f2ff081
+def sentence_transformers_options(name: str, model) -> dict:
+    """The options that a folder or hub name of the library sentence-transformers is to be used
+    with: pooling, longest text and default prompt. Raises `EncodingError` for a pooling that is
+    not one of ours.
+    """
+    pooling, shape, prompts = (
+        _stored_json(name, file)
+        for file in (
+            "1_Pooling/config.json",
+            "sentence_bert_config.json",
+            "config_sentence_transformers.json",
+        )
+    )
+    options = {}
+    if chosen := [key for key, value in pooling.items() if key.startswith(_MODE) and value]:
+        modes = {
+            "cls_token": "cls",
+            "mean_tokens": "mean",
+            "max_tokens": "max",
+            "lasttoken": "last",
+        }
+        kinds = [modes.get(key.removeprefix(_MODE), key) for key in chosen]
+        if len(kinds) > 1 or kinds[0] not in POOLINGS:
+            raise EncodingError(
+                f"{name}: its pooling is {kinds}, where one of {list(POOLINGS)} is expected. Say "
+                "pooling=, or use another encoder."
+            )
+        options["pooling"] = kinds[0]
+    if longest := shape.get("max_seq_length"):
+        options["max_tokens"] = min(longest, model.config.max_position_embeddings)
+    if prompt := (prompts.get("prompts") or {}).get(prompts.get("default_prompt_name")):
+        options["template"] = f"{prompt}{{}}"
+    return options
+
+
+_MODE = "pooling_mode_"
+
+# %% ../nbs/06_encoder.ipynb #61346087
+def _stored_json(name: str, file: str) -> dict:
+    """A JSON file beside a model, in its folder or in the cache of its hub; empty if there is
+    none.
+    """
+    silent = dict.fromkeys(
+        ("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"), False
+    )
+    path = transformers.utils.cached_file(name, file, **silent)
+    try:
+        return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncodingError(f"{name}: {file} is damaged: {error}. Load it again.") from error
+
 # %% ../nbs/06_encoder.ipynb #42f6479e
 @contextlib.contextmanager
 def _quiet_transformers() -> Iterator[None]:
@@ -453,21 +522,24 @@ def _encode(
     prefix = f"{encoder.fingerprint} {encoder.precision}\n"
     keys = [hashlib.sha256((prefix + text).encode()).digest() for text in distinct]
     vectors = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
-    cache = VectorCache(cache_folder() / "vectors" / f"{encoder.fingerprint[:12]}.sqlite")
-    is_known = _quietly(lambda: _fill(vectors, cache, keys)) if encoder.cache else None
-    missing, n_cut = np.arange(len(distinct)) if is_known is None else np.flatnonzero(~is_known), 0
+    cache = _Cache(encoder) if encoder.cache else None
+    is_known = cache.fill(vectors, keys) if cache else np.zeros(len(keys), dtype=bool)
+    missing, n_cut = np.flatnonzero(~is_known), 0
     hidden = not progress or not len(missing)
     with tqdm(total=len(missing), desc="encode", unit="text", disable=hidden) as bar:
         for some in np.split(missing, range(CHUNK, len(missing), CHUNK)):
             tokens = encoder._tokens(distinct[some]) if len(some) else []
             n_cut += sum(len(ids) > encoder.max_tokens for ids in tokens)
-            for batch in _batches_by_length(tokens, batch_size):
-                rows = some[batch]
-                vectors[rows] = encoder._forward([tokens[place] for place in batch])
-                if encoder.cache:
-                    new = [keys[row] for row in rows], vectors[rows]
-                    _quietly(lambda new=new: cache.put(*new))
-                bar.update(len(batch))
+            done = []
+            try:
+                for batch in _batches_by_length(tokens, batch_size):
+                    vectors[some[batch]] = encoder._forward([tokens[place] for place in batch])
+                    done += some[batch].tolist()
+                    bar.update(len(batch))
+            finally:  # a run that is interrupted keeps what it has
+                if cache and done:
+                    cache.put([keys[row] for row in done], vectors[done])
+            _warn_of_unknown(encoder, tokens)
     if n_cut:
         logger.warning(
             "%d of %d texts are longer than %d tokens and were cut. If that matters, raise "
@@ -489,28 +561,56 @@ def _batches_by_length(tokens: list[list[int]], batch_size: int) -> list[np.ndar
 # %% ../nbs/06_encoder.ipynb #d1c7dbd7
 CHUNK = 2_048  # texts that are looked up, tokenised and sorted together
 
-
-def _fill(vectors: np.ndarray, cache: VectorCache, keys: Sequence[bytes]) -> np.ndarray:
-    """Put what is cached into its rows of `vectors`; which rows these are, bool ``[n_keys]``."""
-    is_known = np.zeros(len(keys), dtype=bool)
-    for start in range(0, len(keys), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        is_known[chunk], found = cache.get(keys[chunk])
-        if len(found):
-            vectors[chunk][is_known[chunk]] = found
-    return is_known
-
-
-def _quietly(action: Callable):
-    """A cache is a convenience: if the disk is full, read-only or damaged, say so and go on without
-    it.
+# %% ../nbs/06_encoder.ipynb #fcb4541e
+class _Cache:
+    """The cache of an encoder. It is a convenience: if the disk is full, read-only, locked or
+    damaged, that is said once, and then it is left alone.
     """
-    try:
-        return action()
-    except (sqlite3.Error, OSError) as error:
+
+    def __init__(self, encoder: TextEncoder):
+        self.folder = cache_folder() / "vectors"
+        self.file = VectorCache(self.folder / f"{encoder.fingerprint[:12]}.sqlite")
+        self.works = True
+
+    def fill(self, vectors: np.ndarray, keys: Sequence[bytes]) -> np.ndarray:
+        """Put what is cached into its rows of `vectors`; which rows these are, ``[n_keys]``."""
+        is_known = np.zeros(len(keys), dtype=bool)
+        for start in range(0, len(keys), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            found = self._try(lambda chunk=chunk: self.file.get(keys[chunk]))
+            if found is not None and found[1].shape[1:] == vectors.shape[1:]:
+                is_known[chunk] = found[0]
+                vectors[chunk][found[0]] = found[1]
+        return is_known
+
+    def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
+        """Keep vectors, if the cache works."""
+        self._try(lambda: self.file.put(keys, vectors))
+
+    def _try(self, action: Callable):
+        if not self.works:
+            return None
+        try:
+            return action()
+        except (sqlite3.Error, OSError) as error:
+            self.works = False
+            logger.warning(
+                "the cache of vectors cannot be used (%s); they are computed. Remove %s",
+                error,
+                self.folder,
+            )
+            return None
+
+# %% ../nbs/06_encoder.ipynb #8a9569b4
+def _warn_of_unknown(encoder: TextEncoder, tokens: Sequence[Sequence[int]]) -> None:
+    """Say if an encoder has not learned the language of what it reads."""
+    unknown, n_tokens = encoder.tokenizer.unk_token_id, sum(map(len, tokens))
+    n_unknown = sum(list(ids).count(unknown) for ids in tokens) if unknown is not None else 0
+    if n_unknown > 0.2 * n_tokens:
         logger.warning(
-            "the cache of vectors cannot be used (%s); they are computed. Remove %s",
-            error,
-            cache_folder() / "vectors",
+            "%d %% of the tokens are unknown to %s, so that different texts look alike. Use an "
+            "encoder that has read this language, such as bert-base-chinese or one of your own "
+            "(llmrec.pretrain)",
+            round(100 * n_unknown / n_tokens),
+            encoder.name,
         )
-        return None

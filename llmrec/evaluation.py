@@ -165,7 +165,8 @@ def _options_for(recommender, task: RankingTask) -> dict:
     """What a recommender is told beside the histories; a system of another house is told no more
     than it needs to know.
     """
-    options = {"candidates": task.candidates}
+    candidates = task.candidates
+    options = {"candidates": None if candidates is None else list(candidates)}
     if getattr(recommender, "needs_times", False) and task.times is not None:
         options["times"] = copy_histories(task.times)
     return options if task.exclude_seen else options | {"exclude_seen": False}

@@ -17,8 +17,8 @@ from .checks import DataError, require_choice, require_number, require_whole
 
 # %% auto #0
 __all__ = ['FUSIONS', 'TEXT_AND_ID', 'Dropout', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
-           'MeanTower', 'ExponentialMovingAverage', 'ContentProfile', 'IdProfile', 'TrainingConfig', 'SequentialModel',
-           'pad_histories']
+           'MeanTower', 'ExponentialMovingAverage', 'RunningMean', 'ContentProfile', 'IdProfile', 'TrainingConfig',
+           'SequentialModel', 'pad_histories']
 
 # %% ../nbs/15_models.ipynb #88e8fc02
 class Dropout(nn.Dropout):
@@ -247,6 +247,16 @@ class ExponentialMovingAverage(nn.Module):
         return self.decay(steps.shape[1]) @ steps
 
 
+class RunningMean(nn.Module):
+    """Vectors of a history ``[batch, length, dim]`` to the mean of all so far at every position,
+    the same shape: for histories whose order is not known.
+    """
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        n_so_far = torch.arange(1, steps.shape[1] + 1, device=steps.device)[:, None]
+        return steps.cumsum(1) / n_so_far
+
+
 def _look_up(vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """``vectors[positions]`` with zeros where a position is -1. (Not by indexing: the gradient of
     `F.embedding` adds up in a fixed order.)
@@ -259,10 +269,10 @@ class ContentProfile(nn.Module):
     item vectors come from texts.
     """
 
-    def __init__(self, text_dim: int, dim: int = 64):
+    def __init__(self, text_dim: int, dim: int = 64, *, fading: bool = True):
         super().__init__()
-        self.dim = dim
-        self.project, self.fading = nn.Linear(text_dim, dim, bias=False), ExponentialMovingAverage()
+        self.dim, self.project = dim, nn.Linear(text_dim, dim, bias=False)
+        self.fading = ExponentialMovingAverage() if fading else RunningMean()
         self.log_scale = nn.Parameter(torch.tensor(1.0))
 
     def items(self, text_vectors: torch.Tensor) -> torch.Tensor:
@@ -283,13 +293,13 @@ class IdProfile(nn.Module):
     alike or take the last.
     """
 
-    def __init__(self, n_items: int, dim: int = 32):
+    def __init__(self, n_items: int, dim: int = 32, *, fading: bool = True):
         super().__init__()
         self.dim = dim
         self.makes_likely, self.is_likely, self.fading = (
             nn.Embedding(n_items, dim),
             nn.Embedding(n_items, dim),
-            ExponentialMovingAverage(),
+            ExponentialMovingAverage() if fading else RunningMean(),
         )
         nn.init.normal_(self.makes_likely.weight, std=0.1)
         nn.init.normal_(self.is_likely.weight, std=0.01)
@@ -323,7 +333,8 @@ _CHOICES = {
     "history": ("gru", "transformer", "mean"),
     "precision": ("auto", "float32", "bfloat16"),
     **dict.fromkeys(
-        ("popularity_prior", "cosine", "exclude_history", "repeats", "shuffle_ties"), (True, False)
+        ("fading", "popularity_prior", "cosine", "exclude_history", "repeats", "shuffle_ties"),
+        (True, False),
     ),
 }
 
@@ -348,21 +359,20 @@ class TrainingConfig:
     fusion: str = "text"  # what an item enters as: one of `FUSIONS`
     history: str = "gru"  # the sequence tower: "gru", "transformer" or "mean"
     n_components: int = 384  # directions of the text that whitening keeps
-    # how far whitening stops short of equal variance in all of them, in mean variances
-    shrinkage: float = 0.0
+    shrinkage: float = 0.0  # of `Whitening`
     dim: int = 64
     hidden: int = 512  # width of the item tower
     n_layers: int = 2
     n_heads: int = 2
     content_dim: int = 64  # of the content profile; 0 for none
     profile_dim: int = 64  # of the id profile, where the fusion has ids; 0 for none
+    fading: bool = True  # whether recent events count more in the profiles
     popularity_prior: bool = False  # whether the log popularity is given, with a learned weight
     cosine: bool = False  # unit vectors and a learned temperature, or a free dot product
     max_length: int = 100  # the last events of a history that are read
     exclude_history: bool = True  # whether seen items are no candidates in the loss either
     repeats: bool = False  # whether early stopping asks for seen items, too
-    # whether simultaneous events come in an order drawn anew each epoch, or in that of the file
-    shuffle_ties: bool = True
+    shuffle_ties: bool = True  # simultaneous events: in a new order each epoch, or as filed
     dropout: float = 0.4
     batch_size: int = 64  # users
     learning_rate: float = 3e-3
@@ -399,10 +409,11 @@ class _Parts(nn.Module):
         sizes = {"dim": config.dim, "hidden": config.hidden, "dropout": config.dropout}
         self.item_tower = ItemTower(text_dim, n_items, fusion=config.fusion, **sizes)
         self.sequence_tower = _sequence_tower(config)
+        how = {"fading": config.fading}
         has_content = config.content_dim and text_dim
-        self.content = ContentProfile(text_dim, config.content_dim) if has_content else None
+        self.content = ContentProfile(text_dim, config.content_dim, **how) if has_content else None
         has_ids = config.profile_dim and config.fusion not in ("text", "experts")
-        self.id_profile = IdProfile(n_items, config.profile_dim) if has_ids else None
+        self.id_profile = IdProfile(n_items, config.profile_dim, **how) if has_ids else None
         self.log_temperature = nn.Parameter(torch.tensor(0.05).log()) if config.cosine else None
 
     def id_tables(self) -> dict[str, nn.Embedding]:

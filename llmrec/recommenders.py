@@ -21,8 +21,8 @@ from .data import require_dataset, Dataset, clean_items
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'tie_order', 'Popular', 'RecentlyPopular',
-           'Ensemble']
+__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'event_days', 'tie_order', 'Popular',
+           'RecentlyPopular', 'Ensemble']
 
 # %% ../nbs/14_recommenders.ipynb #9c83e59c
 def top_k(
@@ -262,7 +262,11 @@ def _recommend(
     recommender._require_fitted()
     histories, times = _as_histories(histories, times)
     users, known = list(histories), history_indices(recommender, histories)
-    days = _event_days(recommender, histories, times) if recommender.needs_times else None
+    days = (
+        event_days(histories, times, type(recommender).__name__)
+        if recommender.needs_times
+        else None
+    )
     allowed = np.arange(len(recommender.items_))
     if candidates is not None:
         allowed = _candidate_indices(recommender, candidates)
@@ -346,14 +350,14 @@ def history_indices(recommender: Recommender, histories: Mapping) -> list[np.nda
     return np.split(indices, np.cumsum(lengths)[:-1]) if lengths else []
 
 # %% ../nbs/14_recommenders.ipynb #ad26e570
-def _event_days(
-    recommender: Recommender, histories: Mapping, times: Mapping | None
-) -> list[np.ndarray]:
-    """When each event of each history happened, float64 days."""
+def event_days(histories: Mapping, times: Mapping | None, whose: str) -> list[np.ndarray]:
+    """When each event of each history happened, float64 days. Raises `ValueError` for missing
+    times.
+    """
     if times is None:
         raise ValueError(
-            f"this {type(recommender).__name__} fades by time, and the histories come without "
-            "times. Pass a Dataset, or times={user_id: [timestamp, ...]}."
+            f"this {whose} asks when events happened, and the histories come without times. Pass a "
+            "Dataset, or times={user_id: [timestamp, ...]}."
         )
     for user, items in histories.items():
         if len(items) != len(times.get(user, ())):

@@ -383,6 +383,12 @@ class _Fitting(_Starting):
         )
         self._use(network)
         self.history_, self.best_epoch_ = pd.DataFrame(records), best_epoch(records)
+        if task.targets and epochs is None and self.best_epoch_ == self.config_.epochs:
+            logger.warning(
+                "the last of %d epochs is the best: the network may still improve. Pass more "
+                "epochs, or a smaller batch_size for a short log",
+                self.best_epoch_,
+            )
 
 # %% ../nbs/16_sequential.ipynb #39b65244
 class _Answering(_Fitting):
@@ -487,11 +493,12 @@ def _fitting_config(
         return config or default
     if config is None:
         logger.info("the order of events is not known: a history is read as the mean of its items")
-        return replace(default, history="mean")
-    if config.history != "mean":
+        return replace(default, history="mean", fading=False, max_length=200)
+    if config.history != "mean" or config.fading:
         raise DataError(
-            f"history={config.history!r} reads events in their order, and this log has none. Use "
-            "TrainingConfig(history='mean'), or say order='file' if the rows are in order."
+            f"history={config.history!r}, fading={config.fading!r} reads events in their order, "
+            "and this log has none. Use TrainingConfig(history='mean', fading=False), or say "
+            "order='file' if the rows are in order."
         )
     return config
 

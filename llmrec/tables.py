@@ -41,18 +41,17 @@ def read_table(
     columns: Mapping[str, str] | Sequence[str] | None = None,
     **options,
 ) -> pd.DataFrame:
-    """One table from CSV, TSV and other delimited text, Parquet, JSON or Excel; the ending decides,
-    also behind ``.gz``, ``.bz2``, ``.xz``, ``.zst`` or ``.zip``.
+    """One table from delimited text, Parquet, JSON or Excel; the ending decides, also if packed.
 
     Parameters
     ----------
     as_text : sequence of str, optional
         Columns of a text file, by their new names, that are kept character by character: 007 is
-        not 7 there, and NA is an id like any other. None: all of them.
+        not 7 there, and NA is an id like any other. None: all.
     columns : mapping or sequence of str, optional
         ``{"yours": "ours"}``, or the names of all columns of a file without a header.
     options
-        For text files, see `TextFormat`.
+        Of text files, see `TextFormat`.
 
     Raises `FileNotFoundError` if there is none, `DataError` if its content does not fit.
     """
@@ -64,18 +63,16 @@ def read_table(
     kind = _ending(path)
     if kind not in _READERS:
         raise DataError(
-            f"{path.name}: unknown ending {kind!r}. Use one of {sorted(_READERS)}, with or "
-            f"without {', '.join(_UNPACKERS)}."
+            f"{path.name}: unknown ending {kind!r}. Use one of {sorted(_READERS)}, alone or "
+            f"before {', '.join(_UNPACKERS)}."
         )
     try:
         return _READERS[kind](path, form, as_text, columns)
     except DataError:
         raise
     except Exception as error:
-        raise DataError(
-            f"{path.name}: cannot be read as {kind}: {error}. Check that the file is whole "
-            "and that its content fits its ending."
-        ) from error
+        message = "Check that the file is whole and that its content fits its ending."
+        raise DataError(f"{path.name}: cannot be read as {kind}: {error}. {message}") from error
 
 # %% ../nbs/A8_tables.ipynb #3e89802b
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .assets import atomic_file
+from .compute import content_digest
 
 # %% auto #0
 __all__ = ['random_batches', 'batches_by_length', 'warmup_then_linear', 'FineTuning', 'CheckpointError', 'write_checkpoint',
@@ -122,7 +123,8 @@ def write_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], note: Mapp
         whole = {
             name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
         }
-        save_file(whole, temporary, metadata={"run": json.dumps(note)})
+        checksum = content_digest(whole, note)
+        save_file(whole, temporary, metadata={"run": json.dumps(note), "checksum": checksum})
 
 
 def optimizer_tensors(
@@ -163,10 +165,10 @@ def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            note, tensors = (
-                json.loads(file.metadata()["run"]),
-                {name: file.get_tensor(name) for name in list(file.keys())},
-            )
+            note = json.loads(file.metadata()["run"])
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+            if file.metadata()["checksum"] != content_digest(tensors, note):
+                raise ValueError("its content does not fit its checksum")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a checkpoint, or cut short: {error}. Remove it to start again."

@@ -40,7 +40,7 @@ from .whitening import Whitening
 
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers']
+           'reshape_layers', 'head_of']
 
 # %% ../nbs/21_transfer.ipynb #37bc4165
 class _ReadsTexts(SequentialRecommender):
@@ -300,6 +300,19 @@ def reshape_layers(
 HEAD = ("item_tower.text.3", "item_tower.mix", "sequence_tower.norm", "content", "id_profile")
 HEAD += ("log_temperature", "popularity_weight")
 
+
+def head_of(network: nn.Module) -> list[str]:
+    """Names of the parameters of the last layers, whatever an item enters as and whatever reads a
+    history: those of `HEAD`, and the last ones of a tower that has none of these.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    head = [name for name in names if name.startswith(HEAD)]
+    for tower in ("item_tower.", "sequence_tower."):
+        own = [name for name in names if name.startswith(tower)]
+        if not any(name in head for name in own):
+            head += own[-2:]
+    return head
+
 # %% ../nbs/21_transfer.ipynb #a79d1533
 def _adapt(
     source: TransferRecommender, train: Dataset, valid, strategy: str, epochs, surgery: Mapping
@@ -318,9 +331,10 @@ def _adapt(
             _reshape_tower(target, network, stack, surgery)
         target._use(network)
         if strategy != "zero_shot":
+            head = head_of(network)
             if strategy == "lora":
-                add_lora(network, HEAD, seed=source.seed)
-            fine_tuning = fine_tuning_for(strategy, layers_of(network, stack, HEAD))
+                add_lora(network, head, seed=source.seed)
+            fine_tuning = fine_tuning_for(strategy, layers_of(network, stack, head))
             target._train(train, valid, epochs, checkpoint=None, fine_tuning=fine_tuning)
             learned = (p for name, p in network.named_parameters() if name in fine_tuning.speeds)
             cost.n_trained = sum(parameter.numel() for parameter in learned)

@@ -9,7 +9,7 @@ import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -60,7 +60,8 @@ def tune(
     Parameters
     ----------
     recommender : callable
-        ``recommender(**parameters)`` makes one that is not fitted; a class will do.
+        ``recommender(**parameters)`` makes one that is not fitted; a class will do. Of a network,
+        parameters may also be fields of its `TrainingConfig`.
     space : mapping
         ``{name: [choices]}``, ``{name: (low, high)}`` or ``{name: (low, high, "log")}``; whole
         numbers give whole numbers.
@@ -102,11 +103,24 @@ def _study(name: str, start: Mapping | None, log: str | Path | None, seed: int):
 def _value_of(recommender, split: Split, space: Mapping, metric: str, k: int, trial) -> float:
     """The validation value of the parameters that a trial suggests."""
     parameters = {name: _suggest(trial, name, choices) for name, choices in space.items()}
-    fitted = recommender(**parameters).fit(split.train, split.valid)
+    fitted = _made(recommender, parameters).fit(split.train, split.valid)
     users = evaluate_users(fitted, split, ks=(k,), part="valid", metrics=(metric,))
     return float(users[metric, k].mean())
 
 
+def _made(recommender: Callable[..., Recommender], parameters: Mapping) -> Recommender:
+    """A recommender of these parameters; those of a `TrainingConfig` go into the configuration of a
+    network.
+    """
+    default = getattr(recommender, "default_config", None)
+    if default is None:
+        return recommender(**parameters)
+    names = {one.name for one in fields(default)}
+    config = {name: value for name, value in parameters.items() if name in names}
+    others = {name: value for name, value in parameters.items() if name not in names}
+    return recommender(config=replace(default, **config), **others)
+
+# %% ../nbs/20_tuning.ipynb #ed9db709
 def _search(study, value_of: Callable, space: Mapping, budget: int, progress: bool) -> Tuning:
     done = sum(trial.state.is_finished() for trial in study.trials)
     with tqdm(total=budget, initial=done, desc="tune", unit="trial", disable=not progress) as bar:

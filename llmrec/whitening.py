@@ -12,7 +12,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .checks import require_number, require_whole
 
 # %% auto #0
-__all__ = ['Whitening']
+__all__ = ['AT_ONCE', 'Whitening']
+
+# %% ../nbs/07_whitening.ipynb #b8f27a6f
+AT_ONCE = 20_000  # vectors; with more of them, their covariance is much smaller than they are
+
+
+def _directions(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Singular values, largest first, and the directions that belong to them, in rows."""
+    if len(centred) <= AT_ONCE:
+        _, singular_values, directions = np.linalg.svd(centred, full_matrices=False)
+        return singular_values, directions
+    squares, directions = np.linalg.eigh(centred.T @ centred)
+    return np.sqrt(np.maximum(squares[::-1], 0)), directions.T[::-1]
 
 # %% ../nbs/07_whitening.ipynb #ae55f305
 class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -37,7 +49,7 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         require_whole("n_components", self.n_components)
         vectors = validate_data(self, vectors, dtype=np.float64)
         self.mean_ = vectors.mean(axis=0)
-        _, singular_values, directions = np.linalg.svd(vectors - self.mean_, full_matrices=False)
+        singular_values, directions = _directions(vectors - self.mean_)
         is_wide = singular_values > 1e-6 * max(singular_values[0], 1e-12)
         kept = max(1, min(self.n_components, int(is_wide.sum())))
         variance = np.maximum(singular_values[:kept], 1e-12) ** 2 / max(1, len(vectors) - 1)

@@ -457,7 +457,7 @@ TIMES = {
         lambda w: recommender(w.encoder).fit(
             Dataset.from_frames(w.log.drop(columns="timestamp"), w.items), epochs=1
         ),
-        "history='gru' reads events in their order, and this log has none",
+        "history='gru', fading=True reads events in their order",
     ),
     "ff: rating inf": (
         lambda w: frames(w, rating=np.inf),

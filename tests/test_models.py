@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
+from llmrec.evaluation import evaluate
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import Dropout, ItemTower, SequentialModel, TrainingConfig
 from llmrec.recommenders import Ensemble, Popular
@@ -20,7 +21,7 @@ from llmrec.sequential import (
     train,
     validation_task,
 )
-from llmrec.splits import RankingTask
+from llmrec.splits import PROTOCOLS, RankingTask
 from llmrec.training import CheckpointError
 
 SMALL = TrainingConfig(
@@ -275,14 +276,15 @@ def test_validation_counts_each_target_once_and_never_more_than_one():
 
 
 def test_validation_that_says_nothing_stops_nothing(films, encoder, caplog):
-    """Withheld users have no history in training: early stopping on them would keep the first epoch
-    of any network.
+    """Withheld users have no history in training: without their first events early stopping on
+    them would keep the first epoch of any network.
     """
     split = films.sample_users(60).split("cold_users")
+    valid = replace(split.valid, context=None)
     with caplog.at_level("WARNING"):
         model = TransferRecommender(
             encoder, config=replace(SMALL, fusion="text"), progress=False
-        ).fit(split.train, split.valid, epochs=3)
+        ).fit(split.train, valid, epochs=3)
     assert (
         model.best_epoch_ == 3
         and "valid_ndcg@10" not in model.history_
@@ -463,3 +465,33 @@ def smaller(recommender):
     other = copy.copy(recommender)
     other.items_ = other.items_[:-1]
     return other
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+@pytest.mark.parametrize("repeats", [False, True])
+def test_early_stopping_asks_what_evaluate_asks(protocol, repeats, films, encoder):
+    """One ranking task for both: the same users, histories, targets and candidates."""
+    split = films.sample_users(80, seed=2).split(protocol)
+    config = replace(SMALL, fusion="text", repeats=repeats)
+    model = TransferRecommender(encoder, config=config, progress=False)
+    model.fit(split.train, split.valid, epochs=1)
+    report = evaluate(model, split, part="valid", metrics=("ndcg",), exclude_seen=not repeats)
+    assert np.isclose(model.history_["valid_ndcg@10"].iloc[0], report["value"].iloc[0], atol=1e-9)
+    assert report["value"].iloc[0] <= 1
+
+
+def test_a_log_without_order_is_read_as_a_set(films, encoder, caplog):
+    undated = replace(
+        films.sample_users(60, seed=3),
+        interactions=films.sample_users(60, seed=3).interactions.drop(columns="timestamp"),
+        order="unknown",
+    )
+    split = undated.split("random")
+    with caplog.at_level("INFO"):
+        model = TransferRecommender(encoder, progress=False).fit(split.train, split.valid, epochs=1)
+    assert model.config_.history == "mean" and "the order of events is not known" in caplog.text
+    history = split.train.histories()[split.train.interactions["user_id"].iloc[0]]
+    lists = [
+        model.recommend({1: order}, k=10)["item_id"].tolist() for order in (history, history[::-1])
+    ]
+    assert lists[0] == lists[1]

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from llmrec import TransferClassifier, TransferRecommender, compare, evaluate
 from llmrec.baselines import EASE, ContentKNN, ItemKNN
 from llmrec.encoder import TextEncoder
+from llmrec.folders import ModelError, settings_checksum
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, Recommender
 from llmrec.text import EncodingError
-from llmrec.transfer import ModelError
 
 
 @settings(
@@ -122,9 +122,10 @@ def test_saved_and_loaded_give_the_same(fitted, encoder, films, tmp_path):
 
 
 def _note(folder, **changes):
-    """Write other settings into a saved model."""
-    settings = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(settings | changes))
+    """Write other settings into a saved model, with a checksum that fits."""
+    settings = json.loads((folder / "config.json").read_text()) | changes
+    settings["checksum"] = settings_checksum(settings)
+    (folder / "config.json").write_text(json.dumps(settings))
 
 
 @pytest.mark.parametrize(
