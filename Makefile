@@ -47,6 +47,8 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/labels.py
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/repeats.py
+	$(BIN)/python benchmarks/doors.py
 	$(BIN)/python benchmarks/start.py
 
 clean:
