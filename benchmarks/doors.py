@@ -1,7 +1,7 @@
 """How long it takes to come in: ten million rows from a CSV file, five million through `Dataset`,
 split and audit, and the whole of Book-Crossing fitted and evaluated. Each part runs in a process of
-its own, so that its peak of memory is its own; writes ``doors.parquet`` after every part, and leaves
-out what is there.
+its own, so that its peak of memory is its own; writes ``doors.parquet`` after every part, and
+leaves out what is there.
 
     python benchmarks/doors.py [part ...]
 """
@@ -20,10 +20,9 @@ from run import HERE, save
 
 from llmrec import Dataset, TextEncoder, TransferRecommender, audit, evaluate, load_dataset
 from llmrec.recommenders import Popular
-from llmrec.tables import read_table
 
 NAME = "doors.parquet"
-BOOK_EPOCHS = 4  # passes over all users: enough to see the text at work, within minutes
+BOOK_EPOCHS = 3  # passes over all users: enough to see the text at work, within minutes
 
 
 def log(n_rows: int, *, n_users: int, n_items: int) -> pd.DataFrame:

@@ -6,7 +6,7 @@ was stopped.
 """
 
 import pandas as pd
-from run import HERE, save
+from run import HERE, RUNS, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.baselines import EASE, TIFUKNN, ItemKNN, PersonalFrequency, PersonalThenPopular
@@ -16,7 +16,7 @@ from llmrec.models import TrainingConfig
 from llmrec.recommenders import Ensemble, Popular
 from llmrec.splits import Split
 
-NAME, SEED = "repeats.parquet", 0
+NAME, SEED, EPOCHS = "repeats.parquet", 0, 15
 NETWORK = TrainingConfig(exclude_history=False, repeats=True)
 ORDER_FREE = TrainingConfig(
     history="mean", max_length=300, exclude_history=False, repeats=True, shuffle_ties=True
@@ -38,16 +38,19 @@ def systems(encoder: TextEncoder, split: Split) -> dict:
     train, valid, fitted = split.train, split.valid, {}
 
     def network(name: str, config: TrainingConfig):
-        model = TransferRecommender(encoder, config=config, seed=SEED, progress=False)
-        fitted[name] = model.fit(train, valid)
+        folder = RUNS / f"repeats-{config.history}"  # a network takes minutes, and is kept
+        if not folder.exists():
+            model = TransferRecommender(encoder, config=config, seed=SEED, progress=False)
+            model.fit(train, valid, epochs=EPOCHS).save_pretrained(folder)
+        fitted[name] = TransferRecommender.from_pretrained(folder, encoder=encoder)
         return fitted[name]
 
     def tifu():
-        grid = [(within, across) for within in (0.9, 1.0) for across in (0.7, 0.9, 1.0)]
+        grid = [(within, across) for within in (0.9, 1.0) for across in (0.7, 0.9)]
         tried = (
             TIFUKNN(within=within, across=across, own_weight=own).fit(train)
             for within, across in grid
-            for own in (0.5, 0.7, 0.9)
+            for own in (0.7, 0.9)
         )
         fitted["TIFU-kNN"] = best(tried, split)
         return fitted["TIFU-kNN"]

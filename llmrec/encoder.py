@@ -569,7 +569,7 @@ class _Cache:
 
     def __init__(self, encoder: TextEncoder):
         self.folder = cache_folder() / "vectors"
-        self.file = VectorCache(self.folder / f"{encoder.fingerprint[:12]}.sqlite")
+        self.file = VectorCache(self.folder / f"{encoder.fingerprint[:12]}.v2.sqlite")
         self.works = True
 
     def fill(self, vectors: np.ndarray, keys: Sequence[bytes]) -> np.ndarray:

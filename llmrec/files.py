@@ -40,6 +40,10 @@ def dataset_from_files(
     texts = [text] if isinstance(text, str) else list(text or [])
     as_text = ["user_id", "item_id", *texts]
     log = read_table(interactions, as_text=as_text, **options)
+    ids = log.get("item_id", pd.Series(dtype=float))
+    # a row a user, as a program prints a list
+    if ids.dtype == "str" and ids.str.match(r"\s*\[.*\]\s*$").all():
+        log = log.assign(item_id=lists_of(ids))
     catalogue, paths = None, Path(interactions).name
     if items is not None:
         catalogue = read_table(items, as_text=as_text, **{**options, **items_options})
@@ -92,7 +96,7 @@ def read_sequences(
     if text.lstrip()[:1] == "{":
         rows = list(json.loads(text).items())
     else:
-        lines = [_ids_of(line, sep) for line in text.splitlines() if line.strip()]
+        lines = [_ids_of(line, sep) for line in text.split("\n") if line.strip()]
         rows = [(ids[0], ids[1:]) for ids in lines] if users else list(enumerate(lines))
     if not rows:
         raise DataError(f"{path.name}: no rows. Pass a file with at least one.")
@@ -106,14 +110,23 @@ def _ids_of(line: str, sep: str | None) -> list[str]:
 
 # %% ../nbs/02_files.ipynb #cd1b7295
 def lists_of(values: pd.Series) -> pd.Series:
-    """Lists from their written forms: ``['x1', 'x7']``, as a program prints it, or ``x1 x7``."""
+    """Lists of ids as text, from their written forms: ``['x1', 'x7']``, as a program prints it, or
+    ``x1 x7``. Raises `DataError`.
+    """
+    return values.map(_list_of)
 
-    def read(value):
-        if not isinstance(value, str):
-            return value
-        return ast.literal_eval(value) if value.strip()[:1] in "[(" else value.split()
 
-    return values.map(read)
+def _list_of(written) -> list:
+    if not isinstance(written, str):
+        return written
+    if written.strip()[:1] not in ("[", "("):
+        return written.split()
+    try:
+        return list(map(str, ast.literal_eval(written.strip())))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise DataError(
+            f"column 'item_id': a list of ids is expected, not {written!r:.60}. Correct the row."
+        ) from error
 
 # %% ../nbs/02_files.ipynb #cdb0d6a2
 _ML_100K_GENRES = (

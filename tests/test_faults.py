@@ -30,7 +30,7 @@ TEXTS = [f"a thing of kind {number}" for number in range(300)]
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr("llmrec.encoder.cache_folder", lambda: tmp_path)
-    return lambda encoder: tmp_path / "vectors" / f"{encoder.fingerprint[:12]}.sqlite"
+    return lambda encoder: tmp_path / "vectors" / f"{encoder.fingerprint[:12]}.v2.sqlite"
 
 
 @pytest.fixture
@@ -201,7 +201,8 @@ def test_a_best_epoch_at_the_end_is_said(films, encoder, caplog):
 def test_filters_say_what_they_lose(films, caplog):
     sparse = films.sample_users(300).at_least(user_events=20)
     assert (
-        "users with 20 events or more" in sparse.steps[-1] and "300 of 300 users" in sparse.steps[-1]
+        "users with 20 events or more" in sparse.steps[-1]
+        and "300 of 300 users" in sparse.steps[-1]
     )
     rare = Dataset.from_frames(
         pd.DataFrame(

@@ -31,7 +31,7 @@ TEXTS = [
 def own_cache(tmp_path, monkeypatch):
     """A cache that no other test has filled; returns the file of an encoder."""
     monkeypatch.setattr("llmrec.encoder.cache_folder", lambda: tmp_path)
-    return lambda encoder: tmp_path / "vectors" / f"{encoder.fingerprint[:12]}.sqlite"
+    return lambda encoder: tmp_path / "vectors" / f"{encoder.fingerprint[:12]}.v2.sqlite"
 
 
 def count_forwards(encoder, monkeypatch):

@@ -346,3 +346,13 @@ def test_ten_thousand_numbers_keep_all_their_digits(tmp_path):
     assert (
         table["item_id"].astype(int).tolist() == table["other"].astype(int).tolist() == ids.tolist()
     )
+
+
+def test_a_column_of_written_lists(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id\nann,\"['x1', 'x7']\"\nbob,\"[7]\"\n")
+    (tmp_path / "items.csv").write_text("item_id,text\nx1,a\nx7,b\n7,c\n")
+    dataset = Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.csv")
+    assert dataset.histories() == {"ann": ["x1", "x7"], "bob": ["7"]} and dataset.order == "file"
+    (tmp_path / "log.csv").write_text('user_id,item_id\nann,"[x1, f()]"\n')
+    with pytest.raises(DataError, match="a list of ids is expected"):
+        Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.csv")
