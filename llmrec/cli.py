@@ -311,7 +311,7 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     """To the screen, or whole to a CSV file."""
     from llmrec import atomic_file
 
-    texts = table.select_dtypes("str")
+    texts = table.select_dtypes(["str", "object"]).astype("str")
     formulas = sum(int(texts[name].str.match(r"[=+@\-]\D").sum()) for name in texts)
     if formulas:
         logger.warning(

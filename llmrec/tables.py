@@ -381,33 +381,35 @@ def _malformed(path: Path, content, sep: str, how: Mapping, n: int, n_header: in
         next(lines)
     start = n_header + 1
     try:
-        for row, line in _numbered(lines, sep, how, start):
-            start = line
+        for row, line, following in _numbered(lines, sep, how, start):
+            start = following
             if row and len(row) != n:
                 return DataError(
-                    f"{path.name}, line {start}: {len(row)} value(s) where {n} are expected: "
+                    f"{path.name}, line {line}: {len(row)} value(s) where {n} are expected: "
                     f"{sep.join(row)!r:.80}. Correct the line, or leave such lines out with "
                     "on_bad_lines='skip'."
                 )
     except csv.Error as error:
         return DataError(
-            f"{path.name}: {error}, in or after the row that begins in line {start}: a quotation "
-            "mark is opened and not closed as it should be. Correct it, or say escape='\\\\' if "
+            f"{path.name}, line {start}: {error}: a quotation mark is opened and not closed as it "
+            "should be. Correct it, or say escape='\\\\' if "
             "backslashes protect quotation marks, or quoting=False if these are letters."
         )
     return DataError(f"{path.name}: cannot be cut into {n} columns by {sep!r}. Say sep=.")
 
 
-def _numbered(lines, sep: str, how: Mapping, start: int) -> Iterator[tuple[list[str], int]]:
-    """Rows, and the line in which each begins."""
+def _numbered(lines, sep: str, how: Mapping, start: int) -> Iterator[tuple[list[str], int, int]]:
+    """Rows, the line in which each begins, and the line after it."""
     if len(sep) > 1:
-        yield from ((line.rstrip("\r\n").split(sep), start + n) for n, line in enumerate(lines))
+        for line in lines:
+            start += 1
+            yield line.rstrip("\r\n").split(sep), start - 1, start
         return
     quoting = csv.QUOTE_NONE if how["quotechar"] is None else csv.QUOTE_MINIMAL
     reader = csv.reader(lines, delimiter=sep, quoting=quoting, strict=True, **how)
     n_before = 0
     for row in reader:
-        yield row, start + n_before
+        yield row, start + n_before, start + reader.line_num
         n_before = reader.line_num
 
 
