@@ -312,7 +312,7 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     from llmrec import atomic_file
 
     texts = table.select_dtypes(["str", "object"]).astype("str")
-    formulas = sum(int(texts[name].str.match(r"[=+@\-]\D").sum()) for name in texts)
+    formulas = sum(int(texts[name].str.match(r"=|[+@\-]\D").sum()) for name in texts)
     if formulas:
         logger.warning(
             "%d cell(s) begin with =, +, - or @. A spreadsheet would take them for formulas: "
