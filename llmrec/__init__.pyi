@@ -182,6 +182,7 @@ from .folders import (
     write_model as write_model,
 )
 from .leaks import (
+    MOST_USERS as MOST_USERS,
     audit as audit,
     require_no_leak as require_no_leak,
 )

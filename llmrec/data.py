@@ -54,7 +54,7 @@ def clean_items(
     require_frame(items, source)
     require_columns(items, ["item_id", *columns], source)
     items = items.assign(item_id=clean_ids(items["item_id"], source))
-    if "user_id" in items.columns:
+    if "user_id" in items.columns and items["item_id"].duplicated().any():
         items = _first_of_each_item(items, columns)
     item_ids = items["item_id"]
     if (repeated := item_ids.duplicated().to_numpy()).any():

@@ -412,7 +412,7 @@ def _numbered(lines, sep: str, how: Mapping, start: int) -> Iterator[tuple[list[
         yield row, start + n_before, start + reader.line_num
         n_before = reader.line_num
 
-
+# %% ../nbs/A8_tables.ipynb #16cd04b0
 # what stands for nothing in a column of numbers
 _MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-nan", "-NaN"]
 _MISSING += ["NULL", "null", "None"]

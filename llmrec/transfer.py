@@ -54,8 +54,12 @@ class _ReadsTexts(SequentialRecommender):
         config, vectors = self.config or self.default_config, self._encode(items["text"])
         self.whitening_ = Whitening(config.n_components, shrinkage=config.shrinkage).fit(vectors)
         self.columns_ = ItemColumns(tuple(self.metadata)).fit(items)
+        self._at_hand = items["text"].to_numpy(), vectors  # the network sees the same texts next
 
     def _encode(self, texts: Sequence[str]) -> np.ndarray:
+        known, vectors = self.__dict__.pop("_at_hand", (None, None))
+        if known is not None and np.array_equal(known, np.asarray(texts)):
+            return vectors
         return _checked_vectors(self.encoder_.encode(texts, progress=self.progress), len(texts))
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:

@@ -220,3 +220,13 @@ def test_help_is_printed_without_torch():
         [sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True
     )
     assert "recommend" in done.stdout
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_saved_outputs_show_no_folder_of_a_machine(path):
+    """A warning or an error in an output may name the file that it came from."""
+    notebook = nbformat.read(path, as_version=4)
+    outputs = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert not (found := re.search(r"/(?:root|home|work|Users|tmp)/\w+|[A-Z]:\\\\\w+", outputs)), (
+        found
+    )
