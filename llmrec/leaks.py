@@ -38,12 +38,14 @@ def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
     DataFrame
         ``check, verdict, count, meaning``; verdict is "ok", "note" or "leak".
     """
+    texts = split.train.items.set_index("item_id")["text"]
+    targets = _sampled(split).targets("test")
     rows = [
         _in_two_parts(split),
         _time_travel(split),
         _withheld_in_training(split),
         _not_as_the_protocol_says(split),
-        _written_into(split, "user ids", {user: str(user) for user in split.targets("test")}),
+        _written_into(texts, targets, "user ids", {user: str(user) for user in targets}),
         _future_of_others(split),
         _decided_by_file_order(split),
         _never_seen_in_training(split),
@@ -52,7 +54,7 @@ def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
         rows.append(
             _fitted_elsewhere(split, name, *feature)
             if isinstance(feature, tuple)
-            else _written_into(split, name, _profiles(name, feature))
+            else _written_into(texts, targets, name, _profiles(name, feature))
         )
     return pd.DataFrame(rows, columns=["check", "verdict", "count", "meaning"])
 
@@ -191,15 +193,27 @@ def _profiles(name: str, table: pd.DataFrame) -> dict:
 MOST_USERS = 20_000  # whose profiles are searched for their own targets
 
 
-def _written_into(split: Split, name: str, profiles: Mapping, *, n_shuffles: int = 5) -> tuple:
+def _sampled(split: Split) -> Split:
+    """The split of `MOST_USERS` users, where there are more: a share of them tells as much."""
+    users = split.test.interactions["user_id"].unique()
+    if len(users) <= MOST_USERS:
+        return split
+    drawn = np.random.default_rng(0).choice(len(users), MOST_USERS, replace=False)
+    chosen, parts = users[np.sort(drawn)], {}
+    for name in (TRAIN, VALID, TEST, CONTEXT):
+        part = getattr(split, name)
+        is_chosen = part.interactions["user_id"].isin(chosen)
+        parts[name] = replace(part, interactions=part.interactions[is_chosen])
+    return Split(**parts, manifest=split.manifest, candidate_ids=split.candidate_ids)
+
+# %% ../nbs/17_leaks.ipynb #2831d00d
+def _written_into(
+    texts: pd.Series, targets: Mapping, name: str, profiles: Mapping, *, n_shuffles: int = 5
+) -> tuple:
     """Do profiles hold their own user's targets, by id (a whole word) or by text, far more often
     than those of others?
     """
-    texts, targets = split.train.items.set_index("item_id")["text"], split.targets("test")
     users = [user for user in targets if user in profiles]
-    if len(users) > MOST_USERS:  # a share of them tells as much
-        drawn = np.random.default_rng(0).choice(len(users), MOST_USERS, replace=False)
-        users = [users[place] for place in np.sort(drawn)]
     words = [set(re.findall(r"\w+", profiles[user])) for user in users]
     wanted = [(str(targets[user][0]), texts[targets[user][0]]) for user in users]
 

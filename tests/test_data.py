@@ -379,9 +379,9 @@ def test_unknown_names(tiny):
         load_dataset("netflix")
     with pytest.raises(DataError, match="protocol='chance'"):
         tiny.split("chance")
-    with pytest.raises(DataError, match="fractions"):
+    with pytest.raises(DataError, match="fraction=1.5"):
         tiny.split("temporal", test_fraction=1.5)
-    with pytest.raises(DataError, match="smaller k"):
+    with pytest.raises(DataError, match="smaller number"):
         tiny.k_core(50)
 
 
