@@ -68,15 +68,20 @@ def history_weights(
     return (1 / (1 + age) if fading == "1/age" else 2.0**-age).astype(np.float32)
 
 # %% ../nbs/19_baselines.ipynb #2eb09729
+def _event_cells(histories: Sequence[np.ndarray], weights: np.ndarray | None) -> tuple:
+    """User, item and weight (1 if none are given) of each event, three arrays ``[n_events]``."""
+    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
+    return rows, columns, np.ones(len(rows), dtype=np.float32) if weights is None else weights
+
+
 def history_matrix(
     histories: Sequence[np.ndarray], n_items: int, weights: np.ndarray | None = None
 ) -> scipy.sparse.csr_array:
     """The weight of each item in each history of item indices, ``[n_users, n_items]``: 1, or the
     weight of its newest event there. A repeated item counts once.
     """
-    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
-    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
-    weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights
+    rows, columns, weights = _event_cells(histories, weights)
     # the last event of each pair
     newest = len(rows) - 1 - np.unique((rows * n_items + columns)[::-1], return_index=True)[1]
     return scipy.sparse.csr_array(
@@ -417,9 +422,7 @@ def count_matrix(
     """How often each item stands in each history, ``[n_users, n_items]``; with `weights`, one for
     each event, their sum.
     """
-    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
-    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
-    weights = np.ones(len(rows), dtype=np.float32) if weights is None else weights
+    rows, columns, weights = _event_cells(histories, weights)
     counts = scipy.sparse.coo_array((weights, (rows, columns)), shape=(len(histories), n_items))
     return counts.tocsr()
 

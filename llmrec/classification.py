@@ -17,7 +17,6 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -32,8 +31,8 @@ from .compute import Cost, seeded, uses_bfloat16
 from .data import Dataset, sort_by_time
 from .encoder import TextEncoder
 from llmrec.folders import (
-    ModelError,
     WEIGHTS,
+    as_model_error,
     model_card,
     read_settings,
     require_shapes,
@@ -43,6 +42,7 @@ from llmrec.folders import (
 from .losses import info_nce, l2_sp
 from .metrics import wilson_interval
 from .plots import BLUE, GREY
+from .transfer import encoder_settings, find_encoder
 
 # %% auto #0
 __all__ = ['TransferClassifier', 'co_occurring_items', 'tune_encoder', 'evaluate_classifier', 'plot_calibration']
@@ -162,9 +162,7 @@ def _save_classifier(classifier, folder: Path, metrics: pd.DataFrame | None) -> 
         "format": _FORMAT,
         "classes": classes.tolist(),
         "class_type": "str" if classes.dtype.kind in "UOT" else classes.dtype.name,
-        "encoder": encoder.source,
-        "encoder_options": encoder.options,
-        "encoder_fingerprint": encoder.fingerprint,
+        **encoder_settings(encoder),
         "options": {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in classifier.get_params(deep=False).items()
@@ -192,25 +190,13 @@ def _save_classifier(classifier, folder: Path, metrics: pd.DataFrame | None) -> 
 # %% ../nbs/23_classification.ipynb #894f1006
 def _load_classifier(folder: Path, encoder: TextEncoder | None, device: str | None):
     settings = read_settings(folder, _KIND, (_FORMAT,), has_items=False)
-    try:
+    with as_model_error(folder):
         classes = np.array(settings["classes"], dtype=settings["class_type"])
-        if encoder is None:
-            name, options = settings["encoder"], settings["encoder_options"]
-            name = name or str(folder / "encoder")
-            encoder = TextEncoder.from_pretrained(name, **options, device=device)
+        encoder = find_encoder(folder, settings, encoder, device)
         shapes = {"coef": (len(classes), encoder.dim), "intercept": (len(classes),)}
         require_shapes(folder, weight_shapes(folder), shapes)
         weights = load_file(folder / WEIGHTS)
         loaded = TransferClassifier(encoder, **settings["options"])
-    except ModelError:
-        raise
-    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
-        raise ModelError(f"{folder}: the model is damaged: {error}. Save it again.") from error
-    if encoder.fingerprint != settings.get("encoder_fingerprint"):
-        raise ModelError(
-            f"{folder}: the encoder {encoder.name!r} is not the one it was trained with. Leave "
-            "encoder= out, or pass the original one."
-        )
     loaded.encoder_, loaded.classes_ = encoder, classes
     loaded.coef_, loaded.intercept_ = weights["coef"].numpy(), weights["intercept"].numpy()
     loaded.cost_ = Cost(n_trained=0)

@@ -314,7 +314,8 @@ class Dataset(_FromFiles, _Selections):
 
     def times(self) -> dict:
         """``{user_id: [timestamp, ...]}``, in the order of `histories`, or `DataError`."""
-        require_columns(self.interactions, ["timestamp"], "interactions")
+        if self.order != "time":
+            require_columns(self.interactions, ["timestamp"], "interactions")
         return group_by_user(self.interactions, "timestamp")
 
     def describe(self) -> pd.Series:
@@ -322,9 +323,8 @@ class Dataset(_FromFiles, _Selections):
         return _describe(self)
 
     def __repr__(self) -> str:
-        n_users, n_items = self.interactions["user_id"].nunique(), len(self.items)
-        n_events = len(self.interactions)
-        return f"Dataset({self.name!r}: {n_users:,} users, {n_items:,} items, {n_events:,} events)"
+        sizes = self.interactions["user_id"].nunique(), len(self.items), len(self.interactions)
+        return "Dataset({!r}: {:,} users, {:,} items, {:,} events)".format(self.name, *sizes)
 
 # %% ../nbs/01_data.ipynb #960bc9a9
 def require_dataset(value, source: str) -> None:

@@ -524,7 +524,8 @@ def _encode(
     vectors = np.zeros((len(distinct), encoder.dim), dtype=np.float32)
     cache = _Cache(encoder) if encoder.cache else None
     is_known = cache.fill(vectors, keys) if cache else np.zeros(len(keys), dtype=bool)
-    missing, n_cut = np.flatnonzero(~is_known), 0
+    missing, unknown = np.flatnonzero(~is_known), encoder.tokenizer.unk_token_id
+    n_cut = n_tokens = n_unknown = 0
     hidden = not progress or not len(missing)
     with tqdm(total=len(missing), desc="encode", unit="text", disable=hidden) as bar:
         for some in np.split(missing, range(CHUNK, len(missing), CHUNK)):
@@ -539,7 +540,9 @@ def _encode(
             finally:  # a run that is interrupted keeps what it has
                 if cache and done:
                     cache.put([keys[row] for row in done], vectors[done])
-            _warn_of_unknown(encoder, tokens)
+            n_tokens += sum(map(len, tokens))
+            n_unknown += sum(ids.count(unknown) for ids in tokens)
+    _warn_of_unknown(encoder, n_unknown, n_tokens)
     if n_cut:
         logger.warning(
             "%d of %d texts are longer than %d tokens and were cut. If that matters, raise "
@@ -602,10 +605,8 @@ class _Cache:
             return None
 
 # %% ../nbs/06_encoder.ipynb #8a9569b4
-def _warn_of_unknown(encoder: TextEncoder, tokens: Sequence[Sequence[int]]) -> None:
+def _warn_of_unknown(encoder: TextEncoder, n_unknown: int, n_tokens: int) -> None:
     """Say if an encoder has not learned the language of what it reads."""
-    unknown, n_tokens = encoder.tokenizer.unk_token_id, sum(map(len, tokens))
-    n_unknown = sum(list(ids).count(unknown) for ids in tokens) if unknown is not None else 0
     if n_unknown > 0.2 * n_tokens:
         logger.warning(
             "%d %% of the tokens are unknown to %s, so that different texts look alike. Use an "

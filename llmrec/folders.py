@@ -5,10 +5,11 @@
 # %% ../nbs/A9_folders.ipynb #37c20a23
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +24,7 @@ from .assets import file_sha256, staged
 
 # %% auto #0
 __all__ = ['SETTINGS', 'WEIGHTS', 'ITEMS', 'CARD', 'ModelError', 'write_model', 'settings_checksum', 'model_card',
-           'read_settings', 'weight_shapes', 'require_shapes', 'n_numbers', 'read_items']
+           'read_settings', 'as_model_error', 'weight_shapes', 'require_shapes', 'n_numbers', 'read_items']
 
 # %% ../nbs/A9_folders.ipynb #e6725b21
 class ModelError(ValueError):
@@ -128,6 +129,20 @@ def _parsed_settings(path: Path) -> dict:
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: not JSON: {error!s:.200}. Save the model again.") from error
     return settings
+
+# %% ../nbs/A9_folders.ipynb #a5cfbd87
+@contextlib.contextmanager
+def as_model_error(folder: Path) -> Iterator[None]:
+    """Whatever a damaged model raises while it is put together, as `ModelError`."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{folder}: the model is damaged or of another kind: {error}. Save it again "
+            "from a fitted model."
+        ) from error
 
 # %% ../nbs/A9_folders.ipynb #b84142e6
 def weight_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

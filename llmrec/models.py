@@ -17,7 +17,7 @@ from .checks import DataError, require_choice, require_number, require_whole
 
 # %% auto #0
 __all__ = ['FUSIONS', 'TEXT_AND_ID', 'Dropout', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
-           'MeanTower', 'ExponentialMovingAverage', 'RunningMean', 'ContentProfile', 'IdProfile', 'TrainingConfig',
+           'RunningMean', 'MeanTower', 'ExponentialMovingAverage', 'ContentProfile', 'IdProfile', 'TrainingConfig',
            'SequentialModel', 'pad_histories']
 
 # %% ../nbs/15_models.ipynb #88e8fc02
@@ -203,6 +203,16 @@ class GRUTower(nn.Module):
             return self.norm(self.gru(steps.float())[0])
 
 
+class RunningMean(nn.Module):
+    """Vectors of a history ``[batch, length, dim]`` to the mean of all so far at every position,
+    the same shape: for histories whose order is not known.
+    """
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        n_so_far = torch.arange(1, steps.shape[1] + 1, device=steps.device)[:, None]
+        return steps.cumsum(1) / n_so_far
+
+# %% ../nbs/15_models.ipynb #fb6c9692
 class MeanTower(nn.Module):
     """The mean of all items so far through two layers, ``[batch, length, dim]`` to the same; blind
     to order.
@@ -210,6 +220,7 @@ class MeanTower(nn.Module):
 
     def __init__(self, dim: int = 64, *, dropout: float = 0.2):
         super().__init__()
+        self.mean = RunningMean()
         self.layers = nn.Sequential(
             Dropout(dropout),
             nn.Linear(dim, 4 * dim),
@@ -220,8 +231,7 @@ class MeanTower(nn.Module):
         )
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        n_so_far = torch.arange(1, embeddings.shape[1] + 1, device=embeddings.device)[:, None]
-        return self.layers(embeddings.cumsum(1) / n_so_far)
+        return self.layers(self.mean(embeddings))
 
 # %% ../nbs/15_models.ipynb #8e18ee07
 class ExponentialMovingAverage(nn.Module):
@@ -245,16 +255,6 @@ class ExponentialMovingAverage(nn.Module):
 
     def forward(self, steps: torch.Tensor) -> torch.Tensor:
         return self.decay(steps.shape[1]) @ steps
-
-
-class RunningMean(nn.Module):
-    """Vectors of a history ``[batch, length, dim]`` to the mean of all so far at every position,
-    the same shape: for histories whose order is not known.
-    """
-
-    def forward(self, steps: torch.Tensor) -> torch.Tensor:
-        n_so_far = torch.arange(1, steps.shape[1] + 1, device=steps.device)[:, None]
-        return steps.cumsum(1) / n_so_far
 
 
 def _look_up(vectors: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -491,10 +491,6 @@ def _sequence_tower(config: TrainingConfig) -> nn.Module:
             dropout=config.dropout,
         )
     towers = {"gru": GRUTower, "mean": MeanTower}
-    if config.history not in towers:
-        raise ValueError(
-            f"history={config.history!r} is not known. Use 'transformer', 'gru' or 'mean'."
-        )
     return towers[config.history](config.dim, dropout=config.dropout)
 
 

@@ -270,10 +270,12 @@ def _recommend(
     allowed = np.arange(len(recommender.items_))
     if candidates is not None:
         allowed = _candidate_indices(recommender, candidates)
+    # the same for all users
+    priority = tie_order(recommender.items_["item_id"].to_numpy()[allowed])
     parts = [(np.zeros((0, min(k, len(allowed)))), np.zeros((0, min(k, len(allowed))), dtype=int))]
     for batch in _user_batches(recommender, known, days):
         when = None if days is None else days[batch]
-        parts.append(_ranked(recommender, known[batch], k, allowed, exclude_seen, when))
+        parts.append(_ranked(recommender, known[batch], k, allowed, exclude_seen, when, priority))
     values, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
     rows, ranks = np.nonzero(values > -np.inf)
     result = pd.DataFrame(
@@ -383,6 +385,7 @@ def _ranked(
     allowed: np.ndarray,
     exclude_seen: bool,
     days: list[np.ndarray] | None,
+    priority: torch.Tensor,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values and places in `allowed` of the best for a batch of users, ``[n_users, k]``; minus
     infinity where nothing is left.
@@ -394,7 +397,6 @@ def _ranked(
     is_out = (places >= 0) & exclude_seen
     seen = torch.from_numpy(rows[is_out]), torch.from_numpy(places[is_out])
     k = min(k, len(allowed))
-    priority = tie_order(recommender.items_["item_id"].to_numpy()[allowed])
     when = [] if days is None else [days]
     values, columns = _best(recommender, known, when, k, allowed, seen, priority)
     is_cold = torch.tensor([len(history) == 0 for history in known])

@@ -22,7 +22,7 @@ from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .metrics import ndcg, ranked_lists
 from .models import SequentialModel, TrainingConfig, pad_histories
 from .recommenders import Recommender
-from .splits import RankingTask, new_items
+from .splits import RankingTask, ranking_task
 from .training import FineTuning, Run, best_epoch, random_batches
 
 logger = logging.getLogger(__name__)
@@ -314,22 +314,19 @@ def validation_task(
             f"valid: item {unknown.iloc[0]!r} is not in the catalogue of train. Pass parts of one "
             "split, such as split.train and split.valid."
         )
-    known, context = train, getattr(valid, "context", None)
+    known, context = train.interactions, getattr(valid, "context", None)
     if context is not None and len(context):
-        events = context[context["user_id"].isin(valid.interactions["user_id"])]
-        known = replace(train, interactions=concatenate([train.interactions, events]))
-    past, later = known.histories(), valid.histories()
-    targets = new_items(later, past if exclude_seen else {})
-    histories = {user: past.get(user, []) for user in targets}
-    if len(valid.interactions) and not any(histories.values()):
+        known = concatenate([known, context])
+    known = known[known["user_id"].isin(valid.interactions["user_id"].unique())]
+    known, candidates = replace(train, interactions=known), getattr(valid, "candidates", None)
+    task = ranking_task(known, valid, candidates, exclude_seen)
+    if len(valid.interactions) and not any(task.histories.values()):
         logger.warning(
             "validation says nothing: none of its users has a history and a new item. All epochs "
             "are run, and the last one is kept"
         )
         return RankingTask({}, {})
-    times = known.times() if known.order == "time" else {}
-    when = {user: times.get(user, []) for user in targets} if times else None
-    return RankingTask(histories, targets, getattr(valid, "candidates", None), exclude_seen, when)
+    return task
 
 # %% ../nbs/16_sequential.ipynb #c47baa22
 class _Starting(Recommender):
@@ -341,9 +338,9 @@ class _Starting(Recommender):
 
     def _start(self, train: Dataset) -> None:
         """A new network over the catalogue of `train`."""
+        self._remember(train)
         self.config_ = _fitting_config(self.config, self.default_config, train)
         self.device_ = device_named(self.device)
-        self._remember(train)
         self._see_items()
         with seeded(int(self.seed)):
             text_dim = self.text_vectors_.shape[1]
@@ -469,7 +466,6 @@ class SequentialRecommender(_Answering):
 # %% ../nbs/16_sequential.ipynb #12917e4b
 def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
     """Fit, and where it is asked for once more on everything, with ``.refit`` behind the name."""
-    require_dataset(train, "train")
     require_whole("seed", recommender.seed, at_least=0, at_most=2**63 - 1)
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise DataError(f"checkpoint={checkpoint!r}: the name of a file is expected. Pass one.")

@@ -22,9 +22,9 @@ from .data import Dataset, concatenate, group_by_user, sort_by_time
 from .datasets import load_dataset
 
 # %% auto #0
-__all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'Split',
-           'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'random_events', 'content_hash', 'split_dataset',
-           'split_reviews']
+__all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'ranking_task',
+           'Split', 'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'random_events', 'content_hash',
+           'split_dataset', 'split_reviews']
 
 # %% ../nbs/04_splits.ipynb #e59d5f96
 class LeakError(DataError):
@@ -90,10 +90,8 @@ class _Parts:
 
     def task(self, part: str = "test", *, exclude_seen: bool = True) -> RankingTask:
         """What is asked in `part`, of the users who have a target there."""
-        targets, known = self.targets(part, exclude_seen=exclude_seen), self.histories(part)
-        histories = {user: known[user] for user in targets}
-        times = self.times(part) if self.train.order == "time" else None
-        return RankingTask(histories, targets, self.candidates(part), exclude_seen, times)
+        known = replace(self.train, interactions=_known_events(self, part))
+        return ranking_task(known, self._part(part), self.candidates(part), exclude_seen)
 
     def _part(self, part: str) -> Dataset:
         require_choice("part", part, ("valid", "test"))
@@ -110,6 +108,22 @@ def new_items(later: Mapping, known: Mapping) -> dict:
         if fresh := [item for item in dict.fromkeys(items) if item not in seen]:
             found[user] = fresh
     return found
+
+
+def ranking_task(
+    known: Dataset, later: Dataset, candidates: list | None, exclude_seen: bool
+) -> RankingTask:
+    """What is asked of a system that knows the events of one dataset, and should find those of a
+    later one.
+    """
+    past = known.histories()
+    targets = new_items(later.histories(), past if exclude_seen else {})
+    histories = {user: past.get(user, []) for user in targets}
+    if known.order != "time":
+        return RankingTask(histories, targets, candidates, exclude_seen)
+    when = known.times()
+    times = {user: when.get(user, []) for user in targets}
+    return RankingTask(histories, targets, candidates, exclude_seen, times)
 
 # %% ../nbs/04_splits.ipynb #5d2612b4
 @dataclass(frozen=True, eq=False)
@@ -178,16 +192,19 @@ def _train_valid(split: Split) -> Dataset:
     return replace(split.train, interactions=concatenate(parts))
 
 
-def _known(split: Split, part: str, column: str) -> dict:
-    """``{user_id: [value, ...]}`` of the events that are known when `part` is scored, for each user
-    of that part.
-    """
-    scored = split._part(part).interactions["user_id"].unique()
+def _known_events(split: Split, part: str) -> pd.DataFrame:
+    """The events that are known when `part` is scored, of the users of that part."""
     parts = [split.train.interactions, split.context.interactions] + (
         [split.valid.interactions] if part == "test" else []
     )
     known = concatenate(parts)
-    known = group_by_user(known[known["user_id"].isin(scored)], column)
+    return known[known["user_id"].isin(split._part(part).interactions["user_id"].unique())]
+
+
+def _known(split: Split, part: str, column: str) -> dict:
+    """``{user_id: [value, ...]}`` of `_known_events`, for each user of `part`."""
+    known = group_by_user(_known_events(split, part), column)
+    scored = split._part(part).interactions["user_id"].unique()
     return {user: known.get(user, []) for user in scored.tolist()}
 
 # %% ../nbs/04_splits.ipynb #505700a7

@@ -16,7 +16,7 @@ import logging
 import lzma
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -271,11 +271,12 @@ SEPARATORS = ("::", "\t", ";", "|", ",")
 _USUAL = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 
 
-def _fields(lines: list[str], sep: str, quoting: bool) -> Iterator[list[str]]:
+def _fields(lines: Iterable[str], sep: str, quoting: bool, **options) -> Iterator[list[str]]:
+    """Rows of values; a separator of several letters is never inside quotation marks."""
     if len(sep) > 1:
         return (line.rstrip("\r\n").split(sep) for line in lines)
     how = csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE
-    return csv.reader(lines, delimiter=sep, quoting=how)
+    return csv.reader(lines, delimiter=sep, quoting=how, **options)
 
 
 def _recognise_separator(lines: list[str], usual: str | None, quoting: bool) -> str:
@@ -314,8 +315,7 @@ def _read_delimited(path: Path, form: TextFormat, as_text, columns) -> pd.DataFr
             skipped[0].text,
         )
     if table is None:
-        how = {"quotechar": '"' if quoting else None, "escapechar": form.escape}
-        raise _malformed(path, content, sep, how, len(names), n_header)
+        raise _malformed(path, content, sep, form, len(names), n_header)
     if isinstance(columns, Mapping):
         names = [columns.get(name, name) for name in names]
     found = (
@@ -374,14 +374,14 @@ def _cut(content, sep: str, quoting: bool, n_columns: int, n_header: int, form: 
     return table, skipped
 
 # %% ../nbs/A8_tables.ipynb #d20c83ec
-def _malformed(path: Path, content, sep: str, how: Mapping, n: int, n_header: int) -> DataError:
+def _malformed(path: Path, content, sep: str, form, n: int, n_header: int) -> DataError:
     """Words for the first row that does not have `n` values."""
     lines = io.StringIO(bytes(content).decode("utf-8"), newline="")
     for _ in range(n_header):
         next(lines)
     start = n_header + 1
     try:
-        for row, line, following in _numbered(lines, sep, how, start):
+        for row, line, following in _numbered(lines, sep, form, start):
             start = following
             if row and len(row) != n:
                 return DataError(
@@ -398,19 +398,14 @@ def _malformed(path: Path, content, sep: str, how: Mapping, n: int, n_header: in
     return DataError(f"{path.name}: cannot be cut into {n} columns by {sep!r}. Say sep=.")
 
 
-def _numbered(lines, sep: str, how: Mapping, start: int) -> Iterator[tuple[list[str], int, int]]:
+def _numbered(lines, sep: str, form: TextFormat, start: int) -> Iterator[tuple[list, int, int]]:
     """Rows, the line in which each begins, and the line after it."""
-    if len(sep) > 1:
-        for line in lines:
-            start += 1
-            yield line.rstrip("\r\n").split(sep), start - 1, start
-        return
-    quoting = csv.QUOTE_NONE if how["quotechar"] is None else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=sep, quoting=quoting, strict=True, **how)
-    n_before = 0
-    for row in reader:
-        yield row, start + n_before, start + reader.line_num
-        n_before = reader.line_num
+    rows = _fields(lines, sep, form.quoting, strict=True, escapechar=form.escape)
+    first = start
+    for number, row in enumerate(rows, start=1):
+        following = first + getattr(rows, "line_num", number)
+        yield row, start, following
+        start = following
 
 # %% ../nbs/A8_tables.ipynb #16cd04b0
 # what stands for nothing in a column of numbers

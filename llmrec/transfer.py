@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,6 +24,7 @@ from .features import ItemColumns
 from llmrec.folders import (
     ModelError,
     WEIGHTS,
+    as_model_error,
     model_card,
     n_numbers,
     read_items,
@@ -40,7 +40,7 @@ from .whitening import Whitening
 
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'head_of']
+           'reshape_layers', 'head_of', 'encoder_settings', 'find_encoder']
 
 # %% ../nbs/21_transfer.ipynb #37bc4165
 class _ReadsTexts(SequentialRecommender):
@@ -323,7 +323,6 @@ def _adapt(
 ) -> TransferRecommender:
     source._require_fitted()
     require_choice("strategy", strategy, STRATEGIES)
-    require_dataset(train, "train")
     with Cost() as cost:
         target = copy.copy(source)
         target._remember(train)
@@ -359,6 +358,34 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
     network.sequence_tower.blocks = blocks
     target.config = target.config_ = replace(target.config_, n_layers=len(blocks))
 
+# %% ../nbs/21_transfer.ipynb #b4d28492
+def encoder_settings(encoder: TextEncoder) -> dict:
+    """What a saved model notes of its encoder."""
+    return {
+        "encoder": encoder.source,
+        "encoder_options": encoder.options,
+        "encoder_fingerprint": encoder.fingerprint,
+    }
+
+
+def find_encoder(
+    folder: Path, settings: Mapping, encoder: TextEncoder | None, device: str | None
+) -> TextEncoder:
+    """The encoder that `encoder_settings` has noted: the one given, a public one, or that of the
+    model's folder. Raises `ModelError` if it is another one.
+    """
+    if encoder is None:
+        name, options = settings["encoder"], settings["encoder_options"]
+        name = name or str(folder / "encoder")
+        encoder = TextEncoder.from_pretrained(name, **options, device=device)
+    if encoder.fingerprint != settings["encoder_fingerprint"]:
+        raise ModelError(
+            f"{folder}: the encoder {encoder.name!r} is not the one it was trained with: its "
+            "weights, tokenizer or options are others. Leave encoder= out, or pass the original "
+            "one."
+        )
+    return encoder
+
 # %% ../nbs/21_transfer.ipynb #6cea24aa
 _KIND, _FORMAT = "llmrec.TransferRecommender", 5
 _READABLE = (4, 5)  # the last format had neither a checksum of its settings nor a card
@@ -385,14 +412,11 @@ def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame 
 
 # %% ../nbs/21_transfer.ipynb #8dc45e33
 def _settings_of(recommender: TransferRecommender) -> dict:
-    encoder = recommender.encoder_
     return {
         "kind": _KIND,
         "format": _FORMAT,
         "metadata": recommender.columns_.learned_,
-        "encoder": encoder.source,
-        "encoder_options": encoder.options,
-        "encoder_fingerprint": encoder.fingerprint,
+        **encoder_settings(recommender.encoder_),
         "text_dim": recommender.text_vectors_.shape[1],
         "seed": int(recommender.seed),
         "training": asdict(recommender.config_),
@@ -424,27 +448,10 @@ def _load(
     folder: Path, encoder: TextEncoder | None, device: str | None, progress: bool
 ) -> TransferRecommender:
     settings = read_settings(folder, _KIND, _READABLE, has_items=True)
-    try:
+    with as_model_error(folder):
         config = _checked_config(folder, settings)
-        if encoder is None:
-            name = settings["encoder"] or str(folder / "encoder")
-            options = settings["encoder_options"]
-            encoder = TextEncoder.from_pretrained(name, **options, device=device)
-        loaded = _rebuild(folder, settings, config, encoder, device, progress)
-    except ModelError:
-        raise
-    except (SafetensorError, KeyError, TypeError, RuntimeError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{folder}: the model is damaged or of another kind: {error}. Save it again "
-            "from a fitted model."
-        ) from error
-    if encoder.fingerprint != settings.get("encoder_fingerprint"):
-        raise ModelError(
-            f"{folder}: the encoder {encoder.name!r} is not the one it was trained with: its "
-            "weights, tokenizer or options are others. Leave encoder= out, or pass the original "
-            "one."
-        )
-    return loaded
+        encoder = find_encoder(folder, settings, encoder, device)
+        return _rebuild(folder, settings, config, encoder, device, progress)
 
 # %% ../nbs/21_transfer.ipynb #0bdbddd5
 def _checked_config(folder: Path, settings: dict) -> TrainingConfig:
