@@ -11,9 +11,10 @@ from run import HERE, RUNS, save
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.baselines import EASE, TIFUKNN, ItemKNN, PersonalFrequency, PersonalThenPopular
 from llmrec.compute import Cost
+from llmrec.ensembles import Ensemble
 from llmrec.evaluation import evaluate_users, repeat_and_explore
 from llmrec.models import TrainingConfig
-from llmrec.recommenders import Ensemble, Popular
+from llmrec.recommenders import Popular
 from llmrec.splits import Split
 
 NAME, SEED, EPOCHS = "repeats.parquet", 0, 15

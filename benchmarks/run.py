@@ -38,11 +38,12 @@ from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.assets import atomic_file
 from llmrec.baselines import ALS, EASE, ContentKNN, ItemKNN, RidgeFromText, ease_and_content
 from llmrec.data import sort_by_time
+from llmrec.ensembles import Ensemble
 from llmrec.evaluation import compare_users, evaluate_users
 from llmrec.leaks import require_no_leak
 from llmrec.metrics import bootstrap_interval, hit_rate, ndcg, ranked_lists
 from llmrec.models import TEXT_AND_ID, TrainingConfig
-from llmrec.recommenders import Ensemble, Popular, RecentlyPopular
+from llmrec.recommenders import Popular, RecentlyPopular
 from llmrec.sequential import SequentialRecommender
 from llmrec.tuning import Tuning, tune
 

@@ -25,8 +25,8 @@ from transfer import shop
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.data import Dataset, sort_by_time
+from llmrec.ensembles import Ensemble
 from llmrec.models import TrainingConfig
-from llmrec.recommenders import Ensemble
 from llmrec.sequential import mean_ndcg, validation_task
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"

@@ -24,11 +24,11 @@ from llmrec.baselines import ContentKNN, RidgeFromText
 from llmrec.classification import co_occurring_items, tune_encoder
 from llmrec.data import Dataset
 from llmrec.domains import CONTENT, TRANSFERABLE, sample_target_users, transfer_report, zero_shot
+from llmrec.ensembles import Ensemble
 from llmrec.evaluation import compare_users, evaluate_users
 from llmrec.metrics import bootstrap_interval, ndcg, ranked_lists
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.recommenders import Ensemble
 from llmrec.sequential import mean_ndcg, validation_task
 from llmrec.splits import Split
 from llmrec.transfer import STRATEGIES

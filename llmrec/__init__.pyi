@@ -134,6 +134,19 @@ from .encoder import (
     sentence_transformers_options as sentence_transformers_options,
     write_encoder as write_encoder,
 )
+from .ensembles import (
+    Ensemble as Ensemble,
+    MOST_NUMBERS as MOST_NUMBERS,
+    MemberScores as MemberScores,
+    VOTE as VOTE,
+    cross_fitted_ndcg as cross_fitted_ndcg,
+    learn_weights as learn_weights,
+    logger as logger,
+    member_scores as member_scores,
+    needs_times as needs_times,
+    softmax_weights as softmax_weights,
+    some_users as some_users,
+)
 from .evaluation import (
     BEYOND_ACCURACY as BEYOND_ACCURACY,
     CATALOGUE_METRICS as CATALOGUE_METRICS,
@@ -186,6 +199,28 @@ from .leaks import (
     MOST_USERS as MOST_USERS,
     audit as audit,
     require_no_leak as require_no_leak,
+)
+from .linear import (
+    ClosedForm as ClosedForm,
+    EVENTS_AT_ONCE as EVENTS_AT_ONCE,
+    MOST_LINEAR as MOST_LINEAR,
+    MOST_USERS as MOST_USERS,
+    SLIT as SLIT,
+    TextEASE as TextEASE,
+    best_fading as best_fading,
+    blend as blend,
+    closed_form_members as closed_form_members,
+    largest_of_columns as largest_of_columns,
+    logger as logger,
+    member_settings as member_settings,
+    member_tensors as member_tensors,
+    past_and_next as past_and_next,
+    rebuilt_members as rebuilt_members,
+    refitted as refitted,
+    tuned_content as tuned_content,
+    tuned_slit as tuned_slit,
+    tuned_text_ease as tuned_text_ease,
+    with_members as with_members,
 )
 from .losses import (
     CompositeLoss as CompositeLoss,
@@ -270,7 +305,6 @@ from .pretraining import (
     review_model as review_model,
 )
 from .recommenders import (
-    Ensemble as Ensemble,
     Popular as Popular,
     RecentlyPopular as RecentlyPopular,
     Recommender as Recommender,

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'event_days', 'tie_order', 'Popular',
-           'RecentlyPopular', 'Ensemble']
+           'RecentlyPopular']
 
 # %% ../nbs/14_recommenders.ipynb #9c83e59c
 def top_k(
@@ -36,9 +36,10 @@ def top_k(
     values, columns = scores.topk(k, dim=1)
     crossing = (scores >= values[:, -1:]).sum(1) > k
     if crossing.any():
-        in_turn = priority.argsort()
-        places = scores[crossing][:, in_turn].argsort(dim=1, descending=True, stable=True)[:, :k]
-        columns[crossing] = in_turn[places]
+        rows, last = scores[crossing], values[crossing, -1:]
+        place = priority.expand_as(rows).masked_fill(rows < last, len(priority))
+        place = place.masked_fill(rows > last, -1)  # these first, then the equal ones in turn
+        columns[crossing] = place.topk(k, dim=1, largest=False).indices
     columns = columns.gather(1, priority[columns].argsort(dim=1))
     values, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, order)
@@ -64,12 +65,14 @@ def top_k_of_products(
     in_order = seen[1].argsort()
     seen = seen[0][in_order], seen[1][in_order]
     maxima = _maxima_of_groups(users, items, seen, group, tile)
-    best, groups = top_k(maxima, min(k, maxima.shape[1]))
-    groups = groups.sort(dim=1).values
+    k, n_groups = min(k, len(items)), min(k, maxima.shape[1])
+    # the groups that hold the k best, and all groups that equal the last of them
+    n_level = (maxima >= maxima.topk(n_groups, dim=1).values[:, -1:]).sum(1)
+    has_many = n_level > 8 * k
+    width = max(n_groups, int(n_level.masked_fill(has_many, 0).max()))
+    groups = maxima.topk(width, dim=1).indices.sort(dim=1).values
     found = _top_k_in_groups(users, items, k, groups, group, seen, priority)
-    # equal scores that reach beyond the chosen groups: all of them must be looked at
-    tied = ((maxima >= best[:, -1:]).sum(1) > best.shape[1]).nonzero()[:, 0]
-    for some in tied.split(64):
+    for some in has_many.nonzero()[:, 0].split(64):  # all items are as good: look at each of them
         for part, whole in zip(found, _of_rows(users, items, k, some, seen, priority), strict=True):
             part[some] = whole
     return found
@@ -465,124 +468,3 @@ class RecentlyPopular(Popular):
             self._item_indices(recent["item_id"]), minlength=len(self.items_)
         ).astype(np.float32)
         return self
-
-# %% ../nbs/14_recommenders.ipynb #adb18d3b
-class _Blend(Recommender):
-    """The scores of several members, weighted and added."""
-
-    @property
-    def needs_times(self) -> bool:
-        """Whether a member does."""
-        return any(map(_needs_times, self.members))
-
-    def factors(
-        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Those of the members side by side; None if one of them has none."""
-        factors = [
-            member.factors(histories, *([times] if _needs_times(member) else []))
-            for member in self.members
-        ]
-        if any(pair is None for pair in factors):
-            return None
-        users, items = zip(*factors, strict=True)
-        if self.standardise:
-            users = [_unit_variance(*pair) for pair in zip(users, items, strict=True)]
-        weighted = zip(users, self.weights_, strict=True)
-        users = [user.to(users[0].device) * weight for user, weight in weighted]
-        return torch.cat(users, dim=1), torch.cat([item.to(items[0].device) for item in items], 1)
-
-    def score(
-        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
-    ) -> torch.Tensor:
-        """The weighted sum of the members' scores, ``[n_users, n_items]``."""
-        total = 0
-        for member, weight in zip(self.members, self.weights_, strict=True):
-            scores = member.score(histories, *([times] if _needs_times(member) else []))
-            scores = scores.float().cpu()
-            if self.standardise:
-                scores = scores / scores.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt()
-            total = total + scores * weight
-        return total
-
-# %% ../nbs/14_recommenders.ipynb #851ca642
-class Ensemble(_Blend):
-    """Several recommenders over the same catalogue, whose scores are added.
-
-    Members are saved and loaded one by one, and put together again by `join`.
-
-    Parameters
-    ----------
-    members : sequence of Recommender
-    standardise : bool
-        Whether each member's scores are first brought, for every user, to a variance of one over
-        the catalogue: for members of different kinds.
-    weights : sequence of float, optional
-        What each member's scores count; one if left out.
-    """
-
-    def __init__(
-        self,
-        members: Sequence[Recommender],
-        *,
-        standardise: bool = False,
-        weights: Sequence[float] | None = None,
-    ):
-        self.members, self.standardise, self.weights = members, standardise, weights
-
-    def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
-        """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
-        if self in self.members:
-            raise ValueError("an Ensemble cannot be a member of itself. Pass other members.")
-        for member in self.members:
-            member.fit(train, valid)
-        return self.join()
-
-    def join(self) -> Ensemble:
-        """Use members that are fitted already. Returns self; raises `ValueError` where their scores
-        cannot be added.
-        """
-        return _join(self)
-
-# %% ../nbs/14_recommenders.ipynb #e050d938
-def _needs_times(member) -> bool:
-    """Whether a member asks for times; a system of another library, which knows nothing of them,
-    does not.
-    """
-    return getattr(member, "needs_times", False)
-
-
-def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-    """User embeddings whose scores have variance one: that of u @ v over v is u @ cov(v) @ u."""
-    variance = (users @ torch.cov(items.T, correction=0) * users).sum(1, keepdim=True)
-    return users * variance.clamp(min=1e-12).rsqrt()
-
-# %% ../nbs/14_recommenders.ipynb #72482066
-def _join(ensemble: Ensemble) -> Ensemble:
-    members, weights = list(ensemble.members), ensemble.weights
-    weights = [1.0] * len(members) if weights is None else list(weights)
-    if not members or len(weights) != len(members):
-        raise ValueError(
-            f"{len(members)} member(s) and {len(weights)} weight(s). Pass at least one "
-            "member, and a weight for each of them or none at all."
-        )
-    for weight in weights:
-        require_number("weight", weight)
-    for member in members:
-        if not hasattr(member, "items_"):
-            raise NotFittedError(
-                f"the member {type(member).__name__} has learned nothing yet. Call fit instead of "
-                "join, or fit it first."
-            )
-    first, *others = members
-    if any(not other.items_["item_id"].equals(first.items_["item_id"]) for other in others):
-        raise ValueError(
-            "the members have learned over different catalogues. Fit them on datasets "
-            "with the same items."
-        )
-    ensemble.items_, ensemble.popularity_, ensemble.weights_ = (
-        first.items_,
-        first.popularity_,
-        weights,
-    )
-    return ensemble

@@ -351,6 +351,12 @@ class _Starting(Recommender):
 class _Fitting(_Starting):
     """How it is trained."""
 
+    def _stand_beside(self, train: Dataset, valid: Dataset | None) -> None:
+        """What a subclass puts beside the trained network; here nothing."""
+
+    def _stand_again(self, both: Dataset) -> None:
+        """The same after a refit on training and validation together."""
+
     def _train(self, train_data, valid, epochs, checkpoint, fine_tuning=None, last_epoch=None):
         """Train `network_`, and keep the best of it."""
         histories, timestamps = _sequences(train_data, self._item_indices)
@@ -471,6 +477,7 @@ def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
         raise DataError(f"checkpoint={checkpoint!r}: the name of a file is expected. Pass one.")
     recommender._start(train)
     recommender._train(train, valid, epochs, checkpoint)
+    recommender._stand_beside(train, valid)
     if refit and valid is not None:
         history, best = recommender.history_, recommender.best_epoch_
         both = with_events(train, valid)
@@ -478,6 +485,7 @@ def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
         second = None if checkpoint is None else f"{checkpoint}.refit"
         recommender._train(both, None, epochs, second, last_epoch=best)
         recommender.history_, recommender.best_epoch_ = history, best
+        recommender._stand_again(both)
     return recommender
 
 

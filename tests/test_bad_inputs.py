@@ -24,6 +24,7 @@ from llmrec.baselines import EASE, ContentKNN, ItemKNN
 from llmrec.classification import evaluate_classifier, tune_encoder
 from llmrec.cli import main
 from llmrec.domains import catalogue_overlap, transfer_report, zero_shot
+from llmrec.ensembles import Ensemble
 from llmrec.evaluation import compare, compare_users, evaluate
 from llmrec.features import FeatureExtractor, ItemColumns, fuse
 from llmrec.files import read_amazon, read_movielens
@@ -31,7 +32,7 @@ from llmrec.leaks import audit
 from llmrec.losses import info_nce
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
-from llmrec.recommenders import Ensemble, Popular, RecentlyPopular
+from llmrec.recommenders import Popular, RecentlyPopular
 from llmrec.text import clean_text, preprocess
 from llmrec.tuning import tune
 from llmrec.whitening import Whitening

@@ -17,6 +17,7 @@ from llmrec.baselines import ALS, EASE, ContentKNN, ItemKNN, RidgeFromText
 from llmrec.checks import DataError
 from llmrec.classification import evaluate_classifier
 from llmrec.data import sort_by_time
+from llmrec.ensembles import Ensemble
 from llmrec.evaluation import (
     compare_users,
     evaluate_groups,
@@ -27,7 +28,7 @@ from llmrec.evaluation import (
 )
 from llmrec.leaks import audit, require_no_leak
 from llmrec.metrics import ACCURACY, auc, diversity, ranked_lists, wilson_interval
-from llmrec.recommenders import Ensemble, Popular
+from llmrec.recommenders import Popular
 from llmrec.splits import LeakError
 from llmrec.tuning import choose, tune, tuned_baselines
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
+from llmrec.ensembles import Ensemble
 from llmrec.evaluation import evaluate
 from llmrec.losses import full_softmax, sampled_softmax
 from llmrec.models import Dropout, ItemTower, SequentialModel, TrainingConfig
-from llmrec.recommenders import Ensemble, Popular
+from llmrec.recommenders import Popular
 from llmrec.sequential import (
     NegativeSampler,
     SequentialRecommender,
