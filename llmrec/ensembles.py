@@ -16,6 +16,7 @@ import scipy.optimize
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
+from torch.nn import functional as F
 
 from .checks import DataError, require_choice, require_number
 from .data import Dataset
@@ -27,7 +28,7 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'MOST_NUMBERS', 'needs_times', 'MemberScores', 'some_users', 'member_scores', 'softmax_weights',
+__all__ = ['logger', 'VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'some_users', 'member_scores', 'softmax_weights',
            'cross_fitted_ndcg', 'learn_weights', 'Ensemble']
 
 # %% ../nbs/17_ensembles.ipynb #2dc0ec99
@@ -92,10 +93,10 @@ class _Blend(Recommender):
                 scores = _scores_of(member, histories, times)
                 total += weight * (scores / _spread(scores) if self.standardise_ else scores)
         if self._is_new.any():
-            scores = _scores_of(self.new_items, histories, times)[:, self._is_new]
+            scores = _scores_of(self.new_items, histories, times)
             scores = (scores - scores.mean(1, keepdim=True)) / _spread(scores)
             total -= total.mean(1, keepdim=True)
-            total[:, self._is_new] = scores * _spread(total)
+            total[:, self._is_new] = (scores * _spread(total))[:, self._is_new]
         return total
 
     @property
@@ -106,22 +107,25 @@ class _Blend(Recommender):
 
 # %% ../nbs/17_ensembles.ipynb #4e4c8fce
 VOTE = 0.5  # what a member counts before any user has been seen
-MOST_NUMBERS = 2**25  # scores held at once while weights are learned; beyond, users are drawn
+N_BEST, N_DRAWN = 100, 200  # items of each user that weights are learned from
 
 
 class MemberScores(NamedTuple):
-    """What the members say in a ranking task, about users who have a history.
+    """What the members say in a ranking task about some items of each user: the targets, the
+    `N_BEST` of every member, and `N_DRAWN` of the others.
 
     Attributes
     ----------
-    scores : float32 ``[n_users, n_items, n_members]``
-        Of mean 0 and variance 1 for each user and member.
-    allowed, targets : bool ``[n_users, n_items]``
-        Items that may be shown, and those to be found.
+    scores : float32 ``[n_users, n_columns, n_members]``
+        Of mean 0 and variance 1 over the catalogue for each user and member.
+    log_counts : float32 ``[n_users, n_columns]``
+        The logarithm of the number of items for which a column stands: 0, more for a drawn one, and
+        minus infinity for one that may not be shown.
+    targets : bool ``[n_users, n_columns]``
     """
 
     scores: torch.Tensor
-    allowed: torch.Tensor
+    log_counts: torch.Tensor
     targets: torch.Tensor
 
 
@@ -145,27 +149,73 @@ def member_scores(
     items: np.ndarray | None = None,
     seed: int = 0,
 ) -> MemberScores:
-    """The scores of fitted `members` in a task; of some users, drawn with `seed`, where there would
-    be more than `MOST_NUMBERS`. `items`, bool ``[n_items]``: those that may be shown or found.
+    """What fitted `members` say in a task. `items`, bool ``[n_items]``: those that may be shown or
+    found; users without a target among them are left out.
     """
-    first = members[0]
-    task = some_users(task, max(1, MOST_NUMBERS // (len(first.items_) * len(members))), seed=seed)
-    known, wanted = (history_indices(first, lists) for lists in task[:2])
-    allowed = torch.zeros(len(known), len(first.items_), dtype=torch.bool)
-    allowed[:, slice(None) if task.candidates is None else first._item_indices(task.candidates)] = 1
+    first, random = members[0], torch.Generator().manual_seed(seed)
+    can_be = np.zeros(len(first.items_), dtype=bool)
+    can_be[slice(None) if task.candidates is None else first._item_indices(task.candidates)] = True
+    can_be &= True if items is None else items
+    users = [user for user in task.targets if task.histories[user]]
+    parts = [
+        _told(members, task, users[start : start + 256], torch.from_numpy(can_be), random)
+        for start in range(0, len(users), 256)
+    ]
+    width = max((part.targets.shape[1] for part in parts), default=1)
+    parts = [_padded(part, width) for part in parts]
+    told = MemberScores(*map(torch.cat, zip(*parts, strict=True))) if parts else _nothing(members)
+    return _rows(told, told.targets.any(1).nonzero()[:, 0])
+
+# %% ../nbs/17_ensembles.ipynb #0094ecdc
+def _told(members, task: RankingTask, users: list, can_be: torch.Tensor, random) -> MemberScores:
+    """`member_scores` of a batch of users."""
+    first, asks = members[0], any(map(needs_times, members))
+    histories = {user: task.histories[user] for user in users}
+    known = history_indices(first, histories)
+    wanted = history_indices(first, {user: task.targets[user] for user in users})
+    days = event_days(histories, task.times, "Ensemble") if asks else None
+    scores = [_scores_of(member, known, days) for member in members]
+    scores = [(one - one.mean(1, keepdim=True)) / _spread(one) for one in scores]
+    allowed, targets = can_be.repeat(len(users), 1), torch.zeros(scores[0].shape, dtype=torch.bool)
+    targets[_cells(wanted)] = True
     if task.exclude_seen:
         allowed[_cells(known)] = False
-    targets = torch.zeros_like(allowed)
-    targets[_cells(wanted)] = True
-    if items is not None:
-        targets, allowed = (part & torch.from_numpy(items) for part in (targets, allowed))
-    chosen = targets.any(1).nonzero()[:, 0]
-    asks = any(map(needs_times, members))
-    days = event_days(task.histories, task.times, "Ensemble") if asks else None
-    scores = [_scores_of(member, known, days)[chosen] for member in members]
-    scores = [(one - one.mean(1, keepdim=True)) / _spread(one) for one in scores]
-    targets, allowed = targets[chosen], allowed[chosen]
-    return MemberScores(torch.stack(scores, dim=2), allowed | targets, targets)
+    targets, allowed = targets & can_be, allowed | (targets & can_be)
+    columns, log_counts = _drawn_columns(scores, allowed, targets, random)
+    scores = torch.stack([one.gather(1, columns) for one in scores], dim=2)
+    return MemberScores(scores, log_counts, targets.gather(1, columns))
+
+
+def _drawn_columns(scores: Sequence[torch.Tensor], allowed, targets, random):
+    """Columns ``[n_users, n_columns]`` and their `log_counts`."""
+    rank = torch.rand(allowed.shape, generator=random)  # below 1: the others, in random order
+    for one in scores:
+        best = one.masked_fill(~allowed, -torch.inf).topk(min(N_BEST, one.shape[1]), dim=1).indices
+        rank.scatter_(1, best, 2.0)
+    rank = rank.masked_fill(~allowed, -1.0).masked_fill(targets, 3.0)
+    width = len(scores) * N_BEST + N_DRAWN + int(targets.sum(1).max())
+    drawn, columns = rank.topk(min(width, rank.shape[1]), dim=1)
+    n_others = ((rank >= 0) & (rank < 1)).sum(1, keepdim=True)
+    n_drawn = ((drawn >= 0) & (drawn < 1)).sum(1, keepdim=True).clamp(min=1)
+    log_counts = torch.where(drawn < 1, (n_others / n_drawn).log(), 0.0)
+    return columns, log_counts.masked_fill(drawn < 0, -torch.inf)
+
+
+def _padded(told: MemberScores, width: int) -> MemberScores:
+    """The same with further columns that may not be shown."""
+    more = width - told.targets.shape[1]
+    scores = F.pad(told.scores, (0, 0, 0, more))
+    log_counts = F.pad(told.log_counts, (0, more), value=-torch.inf)
+    return MemberScores(scores, log_counts, F.pad(told.targets, (0, more)))
+
+
+def _nothing(members: Sequence[Recommender]) -> MemberScores:
+    no_targets = torch.zeros(0, 1, dtype=torch.bool)
+    return MemberScores(torch.zeros(0, 1, len(members)), torch.zeros(0, 1), no_targets)
+
+
+def _rows(told: MemberScores, rows) -> MemberScores:
+    return MemberScores(*(part[rows] for part in told))
 
 
 def _cells(lists: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -175,46 +225,48 @@ def _cells(lists: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(rows), torch.from_numpy(columns)
 
 # %% ../nbs/17_ensembles.ipynb #b644afd3
-def softmax_weights(told: MemberScores) -> np.ndarray:
-    """The non-negative weights of a linear softmax ranker, ``[n_members]``; with few users
-    they stay near `VOTE`.
+def softmax_weights(told: MemberScores, start: np.ndarray | None = None) -> np.ndarray:
+    """The non-negative weights of a linear softmax ranker, ``[n_members]``; with few users they
+    stay near `VOTE`. The search begins at `start`.
     """
-    scores, allowed, targets = told
+    scores, log_counts, targets = told
+    n_users, _, n_members = scores.shape
     shares = targets / targets.sum(1, keepdim=True)
+    wanted = torch.einsum("ui,uim->m", shares, scores)  # what the targets score with each member
 
     def loss_and_gradient(numbers: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = torch.tensor(numbers, dtype=torch.float32, requires_grad=True)
-        logits = (scores @ weights).masked_fill(~allowed, -1e9)
-        loss = -(shares * logits.log_softmax(1)).sum(1).mean()
-        loss = loss + (weights - VOTE).square().sum() / len(scores)  # a vote each, to start from
-        loss.backward()
-        return loss.item(), weights.grad.double().numpy()
+        weights = torch.from_numpy(numbers).float()
+        logits = scores @ weights + log_counts
+        loss = logits.logsumexp(1).sum() - wanted @ weights
+        expected = logits.softmax(1).view(1, -1) @ scores.view(-1, n_members)
+        vote = weights - VOTE  # of one more user: a vote each
+        loss, gradient = loss + vote.square().sum(), expected[0] - wanted + 2 * vote
+        return loss.item() / n_users, gradient.double().numpy() / n_users
 
-    n_members = scores.shape[2]
     found = scipy.optimize.minimize(
         loss_and_gradient,
-        np.full(n_members, VOTE),
+        np.full(n_members, VOTE) if start is None else start,
         jac=True,
         method="L-BFGS-B",
         bounds=[(0, None)] * n_members,
-        options={"maxiter": 50},
+        options={"maxiter": 50, "ftol": 1e-7},
     )
     return found.x
 
 # %% ../nbs/17_ensembles.ipynb #40d059c2
 def cross_fitted_ndcg(told: MemberScores, *, n_folds: int = 5, seed: int = 0) -> np.ndarray:
     """NDCG@10 of each user ``[n_users]``, with weights learned from the users of other folds."""
-    values = np.zeros(len(told.scores))
+    values, of_all = np.zeros(len(told.scores)), softmax_weights(told)
     folds = KFold(min(n_folds, len(values)), shuffle=True, random_state=seed).split(values)
     for others, own in folds:
-        weights = softmax_weights(MemberScores(*(part[others] for part in told)))
-        values[own] = _ndcg(MemberScores(*(part[own] for part in told)), weights)
+        weights = softmax_weights(_rows(told, others), of_all)
+        values[own] = _ndcg(_rows(told, own), weights)
     return values
 
 
 def _ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
     scores = told.scores @ torch.from_numpy(weights).float()
-    scores = scores.masked_fill(~told.allowed, -torch.inf)
+    scores = scores.masked_fill(told.log_counts.isneginf(), -torch.inf)
     columns = top_k(scores, min(k, scores.shape[1]))[1]
     lists = RankedLists(
         users=pd.RangeIndex(len(scores)),

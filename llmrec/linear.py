@@ -33,12 +33,12 @@ __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_
            'with_members', 'ClosedForm', 'member_settings', 'member_tensors', 'rebuilt_members']
 
 # %% ../nbs/22_linear.ipynb #0f32b895
-def largest_of_columns(weights: np.ndarray, n_kept: int) -> scipy.sparse.csr_array:
-    """The `n_kept` entries of largest size in each column; all others become 0."""
-    if n_kept < len(weights):
-        smallest = np.partition(np.abs(weights), -n_kept, axis=0)[-n_kept]
-        weights = np.where(np.abs(weights) >= smallest, weights, 0)
-    return scipy.sparse.csr_array(weights.astype(np.float32))
+def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
+    """Weights of which the `n_kept` largest of each column are left, in size, and others are 0."""
+    if n_kept >= len(weights):
+        return weights
+    sizes = np.abs(weights)
+    return np.where(sizes >= np.partition(sizes, -n_kept, axis=0)[-n_kept], weights, 0)
 
 
 class TextEASE(ItemItem):
@@ -91,7 +91,7 @@ class TextEASE(ItemItem):
         del self._content
         return self
 
-    def _item_weights(self, matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+    def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
         gram = (matrix.T @ matrix).toarray().astype(np.float64)
         if self.text_weight:
             vectors = self._content.vectors_.numpy()
@@ -177,7 +177,7 @@ def _fit_slit(model: SLIT, train: Dataset) -> SLIT:
         together += (past.T @ following).toarray()
     gram[np.diag_indices_from(gram)] += model.regularisation
     weights = scipy.linalg.solve(gram, together, assume_a="pos", overwrite_a=True)
-    model.weights_ = largest_of_columns(weights, model.n_kept)
+    model.weights_ = largest_of_columns(weights, model.n_kept).astype(np.float32)
     return model
 
 # %% ../nbs/22_linear.ipynb #8f1e5b77
@@ -201,27 +201,37 @@ def _flat(model: FadingRecommender) -> FadingRecommender:
 
 
 def tuned_text_ease(content: ContentKNN, train: Dataset, task: RankingTask | None) -> TextEASE:
-    """`TextEASE` on the texts of a fitted `content`: the best of three regularisations with any
-    fading, and then of three text weights. Without a task, the defaults.
+    """`TextEASE` on the texts of a fitted `content`: the best fading, then the best of three
+    regularisations, then of three text weights. Without a task, the defaults.
     """
     is_ordered = train.order != "unknown"
     new = TextEASE(content.encoder, n_components=content.n_components)
     if task is None:
         new = new.fit(train, content=content)
         return new if is_ordered else _flat(new)
-    regularisations = ({"regularisation": x} for x in (300.0, 1_000.0, 3_000.0))
-    fitted = (copy.copy(new).set_params(**x).fit(train, content=content) for x in regularisations)
-    best = best_fading(fitted, task, is_ordered=is_ordered)
-    others = ({"text_weight": x} for x in (0.0, 0.1))
-    fitted = [copy.copy(best).set_params(**x).fit(train, content=content) for x in others]
-    return max([best, *fitted], key=lambda one: mean_ndcg(one, task))
+    best = best_fading([new.fit(train, content=content)], task, is_ordered=is_ordered)
+    for changes in ({"regularisation": (300.0, 3_000.0)}, {"text_weight": (0.0, 0.1)}):
+        best = _best_setting(best, changes, train, task, content=content)
+    return best
+
+
+def _best_setting(
+    best: ItemItem, changes: Mapping[str, Sequence], train: Dataset, task: RankingTask, **options
+) -> ItemItem:
+    """A fitted model, or the same with another value of one setting, whichever is better."""
+    (name, values), fitted = *changes.items(), [best]
+    for value in values:
+        other = copy.copy(best).set_params(**{name: value})
+        fitted.append(other.fit(train, **options))
+    return max(fitted, key=lambda one: mean_ndcg(one, task))
 
 # %% ../nbs/22_linear.ipynb #9fa79fc0
 def tuned_slit(train: Dataset, task: RankingTask | None) -> SLIT:
-    """The best of two regularisations with any fading; without a task, the default."""
+    """The best fading, and then the best of two regularisations; without a task, the default."""
+    model = SLIT().fit(train)
     if task is None:
-        return SLIT().fit(train)
-    return best_fading((SLIT(regularisation=x).fit(train) for x in (100.0, 300.0)), task)
+        return model
+    return _best_setting(best_fading([model], task), {"regularisation": (300.0,)}, train, task)
 
 
 def tuned_content(
@@ -241,7 +251,7 @@ def tuned_content(
     )
 
 # %% ../nbs/22_linear.ipynb #5e9c75fb
-MOST_USERS = 3_000  # validation users that settings are judged by
+MOST_USERS = 2_000  # validation users that settings are judged by
 MOST_LINEAR = 12_000  # items whose pairs are solved for by default: half a minute a solution
 
 
@@ -354,8 +364,9 @@ def member_tensors(members: Sequence[FadingRecommender]) -> dict[str, torch.Tens
         if isinstance(member, ContentKNN):
             tensors["ContentKNN.vectors"] = member.vectors_
         else:
+            sparse = scipy.sparse.csr_array(member.weights_)
             for part in ("data", "indices", "indptr"):
-                array = np.ascontiguousarray(getattr(member.weights_, part))
+                array = np.ascontiguousarray(getattr(sparse, part))
                 tensors[f"{type(member).__name__}.{part}"] = torch.from_numpy(array)
     return tensors
 
@@ -397,5 +408,6 @@ def _restore(member: FadingRecommender, tensors: Mapping[str, torch.Tensor], n_i
             raise ValueError(f"{name}: {tuple(member.vectors_.shape)} vectors, {n_items} items")
         return
     parts = (tensors[f"{name}.{part}"].numpy() for part in ("data", "indices", "indptr"))
-    member.weights_ = scipy.sparse.csr_array(tuple(parts), shape=(n_items, n_items))
-    member.weights_.check_format(full_check=True)
+    sparse = scipy.sparse.csr_array(tuple(parts), shape=(n_items, n_items))
+    sparse.check_format(full_check=True)
+    member.weights_ = sparse.astype(np.float32).toarray()
