@@ -89,7 +89,7 @@ def book_crossing() -> dict:
     split = books.split("random")
     loaded = time.perf_counter()
     encoder = TextEncoder.from_pretrained(cache=False)
-    model = TransferRecommender(encoder, config=BOOKS, progress=True)
+    model = TransferRecommender(encoder, closed_form=False, config=BOOKS, progress=True)
     model.fit(split.train, split.valid)
     fitted = time.perf_counter()
     report = evaluate(model, split, metrics=("ndcg", "hr"))

@@ -41,7 +41,9 @@ def systems(encoder: TextEncoder, split: Split) -> dict:
     def network(name: str, config: TrainingConfig):
         folder = RUNS / f"repeats-{config.history}"  # a network takes minutes, and is kept
         if not folder.exists():
-            model = TransferRecommender(encoder, config=config, seed=SEED, progress=False)
+            model = TransferRecommender(
+                encoder, closed_form=False, config=config, seed=SEED, progress=False
+            )
             model.fit(train, valid, epochs=EPOCHS).save_pretrained(folder)
         fitted[name] = TransferRecommender.from_pretrained(folder, encoder=encoder)
         return fitted[name]

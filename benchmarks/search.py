@@ -140,7 +140,12 @@ def run_trial(encoder: TextEncoder, settings: dict, seed: int) -> dict:
     metadata, text = config.pop("metadata", ()), config.pop("item_text", None)
     split = validation_split(text and tuple(text), dataset)
     model = TransferRecommender(
-        encoder, metadata=metadata, config=TrainingConfig(**config), seed=seed, progress=False
+        encoder,
+        metadata=metadata,
+        closed_form=False,
+        config=TrainingConfig(**config),
+        seed=seed,
+        progress=False,
     ).fit(*split)
     smooth = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
     return {
@@ -158,7 +163,11 @@ def run_ensemble(encoder: TextEncoder, members: list[str], seed: int) -> dict:
     train, valid = validation_split()
     models = [
         TransferRecommender(
-            encoder, config=MEMBERS[name], seed=seed + members[:place].count(name), progress=False
+            encoder,
+            closed_form=False,
+            config=MEMBERS[name],
+            seed=seed + members[:place].count(name),
+            progress=False,
         ).fit(train, valid)
         for place, name in enumerate(members)
     ]

@@ -104,9 +104,9 @@ def source_models(
     for seed in seeds:
         folder = RUNS / f"{name}-{seed}"
         if not folder.exists():
-            TransferRecommender(encoder, config=config, seed=seed, progress=False).fit(
-                split.train, split.valid
-            ).save_pretrained(folder)
+            TransferRecommender(
+                encoder, closed_form=False, config=config, seed=seed, progress=False
+            ).fit(split.train, split.valid).save_pretrained(folder)
         models.append(TransferRecommender.from_pretrained(folder, encoder=encoder, progress=False))
     return models
 
@@ -515,7 +515,9 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
         if text == "title and genres":
             config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
             wrong, later = (
-                TransferRecommender(encoder, config=config, seed=seed, progress=False)
+                TransferRecommender(
+                    encoder, closed_form=False, config=config, seed=seed, progress=False
+                )
                 .fit(known, epochs=30)
                 .with_items(rest.items)
                 for known in (rest, of_known_items(rest))

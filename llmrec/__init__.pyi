@@ -30,12 +30,11 @@ from .baselines import (
     history_matrix as history_matrix,
     history_weights as history_weights,
     logger as logger,
+    unit_views as unit_views,
 )
 from .case_study import (
     OURS as OURS,
-    OURS_AND_EASE as OURS_AND_EASE,
-    OURS_TOGETHER as OURS_TOGETHER,
-    OURS_WITH_IDS as OURS_WITH_IDS,
+    OURS_LINEAR as OURS_LINEAR,
     Study as Study,
     build_systems as build_systems,
     cost_row as cost_row,
@@ -45,6 +44,7 @@ from .case_study import (
     opened_department as opened_department,
     run_case_study as run_case_study,
     score_lists as score_lists,
+    standing as standing,
     study_dataset as study_dataset,
     what_to_ship as what_to_ship,
     write_page as write_page,
@@ -136,16 +136,17 @@ from .encoder import (
 )
 from .ensembles import (
     Ensemble as Ensemble,
-    MOST_NUMBERS as MOST_NUMBERS,
     MemberScores as MemberScores,
+    N_BEST as N_BEST,
+    N_DRAWN as N_DRAWN,
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     learn_weights as learn_weights,
     logger as logger,
     member_scores as member_scores,
     needs_times as needs_times,
+    sample_task_users as sample_task_users,
     softmax_weights as softmax_weights,
-    some_users as some_users,
 )
 from .evaluation import (
     BEYOND_ACCURACY as BEYOND_ACCURACY,
@@ -212,14 +213,13 @@ from .linear import (
     closed_form_members as closed_form_members,
     largest_of_columns as largest_of_columns,
     logger as logger,
-    member_settings as member_settings,
-    member_tensors as member_tensors,
+    packed as packed,
     past_and_next as past_and_next,
-    rebuilt_members as rebuilt_members,
     refitted as refitted,
     tuned_content as tuned_content,
     tuned_slit as tuned_slit,
     tuned_text_ease as tuned_text_ease,
+    unpacked as unpacked,
     with_members as with_members,
 )
 from .losses import (

@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender',
-           'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE', 'ease_and_content', 'ALS', 'count_matrix',
-           'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
+           'unit_views', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE', 'ease_and_content', 'ALS',
+           'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
 
 # %% ../nbs/20_baselines.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")
@@ -125,6 +125,29 @@ class FadingRecommender(Recommender):
         how = {"fading": self.fading, "half_life": self.half_life, "days": times}
         return history_matrix(histories, len(self.items_), history_weights(lengths, **how))
 
+# %% ../nbs/20_baselines.ipynb #5b334497
+def unit_views(vectors: np.ndarray, n_components: int | Sequence[int] | None) -> torch.Tensor:
+    """Vectors of texts, whitened to each of the numbers of directions and of unit length there, end
+    to end: their dot product is the mean of the cosines. None: the vectors as they are.
+    """
+    views = [slice(None)]
+    if n_components is not None:
+        numbers = np.atleast_1d(n_components).tolist()
+        if not numbers:
+            raise ValueError("n_components=[]: no number of directions. Use None for all.")
+        if max(numbers) >= len(vectors):
+            logger.warning(
+                "whitening to %d directions over %d texts makes directions of chance as large "
+                "as those of meaning. Use fewer, or n_components=None",
+                max(numbers),
+                len(vectors),
+            )
+        vectors = Whitening(max(numbers)).fit(vectors).transform(vectors)
+        views = [slice(n) for n in numbers]  # the first directions have the largest variance
+    parts = [torch.from_numpy(np.ascontiguousarray(vectors[:, view])) for view in views]
+    units = [torch.nn.functional.normalize(part, dim=1) for part in parts]
+    return torch.cat(units, dim=1) / len(views) ** 0.5
+
 # %% ../nbs/20_baselines.ipynb #a7188f62
 class _TextNeighbours(FadingRecommender):
     """Item texts as unit vectors, and users as means of them."""
@@ -151,23 +174,7 @@ class _TextNeighbours(FadingRecommender):
         if vectors is None:
             encoder = self.encoder or TextEncoder.from_pretrained()
             vectors = encoder.encode(self.items_["text"])
-        views = [slice(None)]
-        if self.n_components is not None:
-            numbers = np.atleast_1d(self.n_components).tolist()
-            if not numbers:
-                raise ValueError("n_components=[]: no number of directions. Use None for all.")
-            if max(numbers) >= len(vectors):
-                logger.warning(
-                    "whitening to %d directions over %d texts makes directions of chance as large "
-                    "as those of meaning. Use fewer, or n_components=None",
-                    max(numbers),
-                    len(vectors),
-                )
-            vectors = Whitening(max(numbers)).fit(vectors).transform(vectors)
-            views = [slice(n) for n in numbers]  # the first directions have the largest variance
-        parts = [torch.from_numpy(np.ascontiguousarray(vectors[:, view])) for view in views]
-        units = [torch.nn.functional.normalize(part, dim=1) for part in parts]
-        self.vectors_ = torch.cat(units, dim=1) / len(views) ** 0.5
+        self.vectors_ = unit_views(vectors, self.n_components)
         return self
 
     def factors(
@@ -285,18 +292,9 @@ class RidgeFromText(_PredictedFactors):
 # an item-item matrix and its inverse still fit into a common machine: 32 bytes for each pair
 MOST_ITEMS = 25_000
 
-
-class ItemItem(FadingRecommender):
-    """Base of models that score with an item-item matrix: ``scores = history @ weights_``. Raises
-    `ValueError` for a catalogue of more than `MOST_ITEMS`.
-    """
-
-    def fit(self, train: Dataset, valid: Dataset | None = None) -> ItemItem:
-        """Learn the item-item matrix. Returns self."""
-        histories = self._remember_few(train)
-        matrix = history_matrix(histories, len(self.items_))
-        self.weights_ = self._item_weights(matrix).astype(np.float32)
-        return self
+# %% ../nbs/20_baselines.ipynb #0a4911be
+class _PairsOfItems(FadingRecommender):
+    """A catalogue small enough for all pairs, and how they move to another one."""
 
     def _remember_few(self, train: Dataset) -> list[np.ndarray]:
         """The histories of `train`, if its catalogue is small enough for all pairs."""
@@ -323,6 +321,19 @@ class ItemItem(FadingRecommender):
         )
         other.weights_ = chosen @ self.weights_ @ chosen.T
         return other
+
+# %% ../nbs/20_baselines.ipynb #59c7e6f7
+class ItemItem(_PairsOfItems):
+    """Base of models that score with an item-item matrix: ``scores = history @ weights_``. Raises
+    `ValueError` for a catalogue of more than `MOST_ITEMS`.
+    """
+
+    def fit(self, train: Dataset, valid: Dataset | None = None) -> ItemItem:
+        """Learn the item-item matrix. Returns self."""
+        histories = self._remember_few(train)
+        matrix = history_matrix(histories, len(self.items_))
+        self.weights_ = self._item_weights(matrix).astype(np.float32)
+        return self
 
     def score(
         self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None

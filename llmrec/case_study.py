@@ -28,7 +28,7 @@ from .datasets import load_dataset, plot_activity, plot_long_tail, plot_text_len
 from .encoder import TextEncoder
 from .evaluation import compare_users, copy_histories, evaluate_users, summarise
 from .metrics import bootstrap_interval, coverage, hit_rate, ndcg, ranked_lists
-from .models import TEXT_AND_ID
+from .linear import ClosedForm
 from .plots import BLUE, new_figure, plot_intervals
 from .ensembles import Ensemble
 from .recommenders import Popular, Recommender
@@ -37,13 +37,12 @@ from .transfer import TransferRecommender
 from .tuning import choose, tuned_baselines
 
 # %% auto #0
-__all__ = ['OURS', 'OURS_WITH_IDS', 'OURS_TOGETHER', 'OURS_AND_EASE', 'build_systems', 'Study', 'study_dataset', 'what_to_ship',
-           'cost_row', 'format_table', 'example_users', 'score_lists', 'new_products', 'opened_department',
-           'write_page', 'run_case_study']
+__all__ = ['OURS', 'OURS_LINEAR', 'build_systems', 'Study', 'study_dataset', 'standing', 'what_to_ship', 'cost_row',
+           'format_table', 'example_users', 'score_lists', 'new_products', 'opened_department', 'write_page',
+           'run_case_study']
 
 # %% ../nbs/27_case_study.ipynb #4abe2eb9
-OURS, OURS_WITH_IDS = "text (ours)", "text + id (ours)"
-OURS_TOGETHER, OURS_AND_EASE = "both (ours)", "both (ours) and EASE, fading"
+OURS, OURS_LINEAR = "llmrec (ours)", "closed form (ours)"
 
 
 def build_systems(
@@ -57,15 +56,15 @@ def build_systems(
 ) -> dict[str, Callable[[], Recommender]]:
     """The systems of the case study by name, ours first, as functions that fit them to `train`.
 
-    On `valid` ours stop early, and the simple ones choose their settings.
+    On `valid` the network stops early, and all others choose their settings.
     """
-    ours = {
-        name: TransferRecommender(encoder, config=config, seed=seed, progress=progress)
-        for name, config in {OURS: None, OURS_WITH_IDS: TEXT_AND_ID}.items()
-    }
+    default = TransferRecommender(encoder, seed=seed, progress=progress)
+    linear = ClosedForm(encoder, seed=seed)
     return {
-        name: partial(one.fit, train, valid, epochs=epochs) for name, one in ours.items()
-    } | tuned_baselines(encoder, train, valid)
+        OURS: partial(default.fit, train, valid, epochs=epochs),
+        OURS_LINEAR: partial(linear.fit, train, valid),
+        **tuned_baselines(encoder, train, valid),
+    }
 
 # %% ../nbs/27_case_study.ipynb #68a79eff
 @dataclass
@@ -100,7 +99,7 @@ def study_dataset(
     """
     options = {"epochs": epochs, "seed": seed, "progress": progress}
     plans = build_systems(encoder, split.train, split.valid, **options)
-    systems, costs = _add_up(*_fit_all(plans, split.train))
+    systems, costs = _fit_all(plans, split.train)
     per_user = {
         name: evaluate_users(system, split, metrics=("ndcg", "hr", "recall", "coverage"))
         for name, system in systems.items()
@@ -118,6 +117,7 @@ def study_dataset(
         what_to_ship(values, costs, seed=seed),
         example_users(systems, split, seed=seed),
         systems[OURS],
+        {"What stands behind ours": standing(systems[OURS], split, seed=seed)},
     )
 
 # %% ../nbs/27_case_study.ipynb #6b772e42
@@ -125,24 +125,27 @@ def _fit_all(plans: Mapping[str, Callable], train: Dataset) -> tuple[dict, dict]
     """Fitted systems and their costs by name."""
     systems, costs = {}, {}
     for name, fit in plans.items():
-        if name not in (OURS, OURS_WITH_IDS):
+        if name not in (OURS, OURS_LINEAR):
             fit = partial(copy.copy(fit()).fit, train)
         with Cost() as costs[name]:
             systems[name] = fit()
     return systems, costs
 
 
-def _add_up(systems: dict, costs: dict) -> tuple[dict, dict]:
-    """The same with the ensembles in front."""
-    together = {OURS_TOGETHER: [OURS, OURS_WITH_IDS]}
-    if "EASE, fading" in systems:
-        together[OURS_AND_EASE] = [OURS, OURS_WITH_IDS, "EASE, fading"]
-    joined, prices = {}, {}
-    for name, members in together.items():
-        some = [systems[member] for member in members]
-        joined[name] = Ensemble(some, standardise=len(members) > 2).join()
-        prices[name] = _cost_of_all([costs[member] for member in members])
-    return joined | systems, costs | prices
+def standing(recommender: TransferRecommender, split: Split, *, seed: int = 0) -> pd.DataFrame:
+    """The members of our default, a row each: their ``weight`` and their NDCG@10 on the test part
+    when they stand alone, with its interval.
+    """
+    members, weights = [recommender.alone()], [1.0]
+    if recommender.ensemble_ is not None:
+        members, weights = recommender.ensemble_.members, recommender.ensemble_.weights_
+    names = ["the network", *(type(member).__name__ for member in members[1:])]
+    rows = {}
+    for name, member, weight in zip(names, members, weights, strict=True):
+        values = evaluate_users(member, split, metrics=("ndcg",))["ndcg", 10]
+        interval = bootstrap_interval(values, seed=seed)
+        rows[name] = {"weight": weight, **_measured("NDCG@10", values.mean(), *interval)}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 # %% ../nbs/27_case_study.ipynb #0d5557dd
 def what_to_ship(
@@ -193,12 +196,6 @@ def cost_row(system: Recommender, cost: Cost) -> dict:
     numbers = _n_numbers(system)
     return {"seconds to fit": cost.seconds, "memory, MB": cost.peak_mb, "numbers kept": numbers}
 
-
-def _cost_of_all(costs: Sequence[Cost]) -> Cost:
-    """Of systems that were fitted one after the other and whose scores are added."""
-    seconds, peaks = (cost.seconds for cost in costs), (cost.peak_mb for cost in costs)
-    return Cost(seconds=sum(seconds), peak_mb=max(peaks))
-
 # %% ../nbs/27_case_study.ipynb #783d483b
 def format_table(table: pd.DataFrame) -> pd.DataFrame:
     """A table of numbers as one would print it: a measure with its interval in one cell, ``0.0813
@@ -216,8 +213,9 @@ def format_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _n_numbers(system: Recommender) -> int:
-    if isinstance(system, Ensemble):
-        return sum(map(_n_numbers, system.members))
+    ensemble = system if isinstance(system, Ensemble) else getattr(system, "ensemble_", None)
+    if ensemble is not None:
+        return sum(map(_n_numbers, ensemble.members))
     if hasattr(system, "network_"):
         return sum(parameter.numel() for parameter in system.network_.parameters())
     return sum(
@@ -327,7 +325,7 @@ def _readers(recommender: TransferRecommender, larger: Dataset) -> dict[str, Rec
     return {
         OURS: moved,
         "content kNN": content,
-        f"{OURS} and content": Ensemble([moved, content], standardise=True).join(),
+        "its network alone": moved.alone(),
         "ridge from text": ridge,
         "ridge and content": Ensemble([ridge, content], standardise=True).join(),
     }
@@ -356,14 +354,11 @@ def opened_department(
         )
     inside = everything.items.loc[of_shop == department, "item_id"].tolist()
     periods = _periods(everything, inside)
-    fit = partial(_fit_network, encoder, epochs, seed, progress)
+    fit = partial(_fit_default, encoder, epochs, seed, progress)
     systems, costs = {}, {}
-    for name, make in _department_plans(periods, inside, encoder, fit, systems, epochs).items():
+    for name, make in _department_plans(periods, inside, encoder, fit).items():
         with Cost() as costs[name]:
             systems[name] = make()
-    both = [systems["adapted (ours)"], systems["EASE"]]
-    systems["adapted (ours) and EASE"] = Ensemble(both, standardise=True).join()
-    costs["adapted (ours) and EASE"] = _cost_of_all([costs["adapted (ours)"], costs["EASE"]])
     table = _judge_department(systems, periods, inside, seed)
     prices = {name: cost_row(systems[name], cost) for name, cost in costs.items()}
     return table.join(pd.DataFrame.from_dict(prices, orient="index"))
@@ -389,13 +384,16 @@ def _periods(everything: Dataset, inside: list) -> dict[str, Dataset]:
     return {name: replace(everything, interactions=log[chosen]) for name, chosen in rows.items()}
 
 
-def _fit_network(encoder, epochs: int, seed: int, progress: bool, train: Dataset):
-    return TransferRecommender(encoder, seed=seed, progress=progress).fit(train, epochs=epochs)
+def _fit_default(encoder, epochs: int, seed: int, progress: bool, known: Dataset):
+    """Our default, weighed on the last four weeks, and then fitted on them too."""
+    log = known.interactions
+    is_late = log["timestamp"] >= log["timestamp"].max() - pd.Timedelta(weeks=4)
+    train, valid = (replace(known, interactions=log[rows]) for rows in (~is_late, is_late))
+    ours = TransferRecommender(encoder, seed=seed, progress=progress)
+    return ours.fit(train, valid, epochs=epochs, refit=True)
 
 # %% ../nbs/27_case_study.ipynb #24e0e39f
-def _department_plans(
-    periods: dict, inside: list, encoder, fit, systems: dict, epochs: int
-) -> dict:
+def _department_plans(periods: dict, inside: list, encoder, fit) -> dict:
     before, weeks, known = (periods[name] for name in ("before", "weeks", "known"))
     contents = (
         one
@@ -405,12 +403,11 @@ def _department_plans(
     eases = (EASE(regularisation).fit(before) for regularisation in (300, 1_000, 3_000))
     there = periods["weeks inside"]
     return {
-        "untouched (ours)": lambda: fit(before),
+        "llmrec, first day (ours)": lambda: fit(before),
         "content kNN": lambda: choose(contents, before, there, candidates=inside),
         "popular there": lambda: Popular().fit(there),
         "EASE": lambda: choose(eases, before, weeks).fit(known),
-        "adapted (ours)": lambda: systems["untouched (ours)"].adapt(weeks, epochs=epochs),
-        "from scratch, eight weeks": lambda: fit(weeks),
+        "llmrec, eight weeks (ours)": lambda: fit(known),
     }
 
 

@@ -93,7 +93,7 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     # models of one source share it
     overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))
     weights = [1.0, *(overlap(tuple(model.items_["text"])) for model in models)]
-    moved = [model.with_items(train.items) for model in models]
+    moved = [_alone(model).with_items(train.items) for model in models]
     content = ContentKNN(encoder, **CONTENT).fit(train)
     return Ensemble([content, *moved], standardise=True, weights=weights).join()
 
@@ -176,7 +176,7 @@ def transfer_report(
     with tqdm(total=n_rungs, desc="transfer report", disable=not progress) as bar:
         content = _best_content(sources[0].encoder_, target.train, target.valid)
         ladder.note("content", 0.0, 0, content, 0.0)  # knows no seed
-        for source in map(copy.copy, sources):
+        for source in map(_alone, sources):
             source.progress = False  # one bar is enough
             ladder.note("zero-shot", 0.0, 0, source.with_items(target.train.items), 0.0)
             bar.update()
@@ -240,14 +240,22 @@ def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy:
     encoder, options = source.encoder_, {"seed": source.seed, "progress": False}
     networks = {
         "adapted": lambda: source.adapt(train, valid, strategy=strategy),
-        "from scratch": lambda: TransferRecommender(encoder, config=source.config_, **options).fit(
-            train, valid
-        ),
+        "from scratch": lambda: _network(encoder, source, **options).fit(train, valid),
         "ids from scratch": lambda: SequentialRecommender(**options).fit(train, valid),
     }
     wanted = ("popular", "EASE", "EASE, fading", TOGETHER[1])
     baselines = tuned_baselines(encoder, train, valid)
     return networks | {name: baselines[name] for name in wanted if name in baselines}
+
+
+def _alone(model: TransferRecommender | RidgeFromText) -> TransferRecommender | RidgeFromText:
+    """A copy of a model, of a network without the closed form beside it: what moves is judged."""
+    return model.alone() if isinstance(model, TransferRecommender) else copy.copy(model)
+
+
+def _network(encoder: TextEncoder, like: TransferRecommender, **options) -> TransferRecommender:
+    """A network of the same configuration that has learned nothing."""
+    return TransferRecommender(encoder, config=like.config_, closed_form=False, **options)
 
 
 def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recommender:

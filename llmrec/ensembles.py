@@ -28,8 +28,8 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'some_users', 'member_scores', 'softmax_weights',
-           'cross_fitted_ndcg', 'learn_weights', 'Ensemble']
+__all__ = ['logger', 'VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'sample_task_users', 'member_scores',
+           'softmax_weights', 'cross_fitted_ndcg', 'learn_weights', 'Ensemble']
 
 # %% ../nbs/17_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -56,13 +56,23 @@ def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return users * variance.clamp(min=1e-12).rsqrt()
 
 # %% ../nbs/17_ensembles.ipynb #d0687ddf
-class _Blend(Recommender):
-    """The scores of several members, weighted and added."""
+class _WithMembers(Recommender):
+    """What is asked of the members, and which items they do not score."""
 
     @property
     def needs_times(self) -> bool:
         """Whether a member does."""
         return any(map(needs_times, self.members))
+
+    @property
+    def _is_new(self) -> torch.Tensor:
+        """Which items ``[n_items]`` are scored by `new_items` alone."""
+        is_new = self.popularity_ == 0 if self.new_items is not None else self.popularity_ < 0
+        return torch.from_numpy(is_new)
+
+# %% ../nbs/17_ensembles.ipynb #995b83a5
+class _Blend(_WithMembers):
+    """The scores of several members, weighted and added."""
 
     def factors(
         self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
@@ -99,12 +109,6 @@ class _Blend(Recommender):
             total[:, self._is_new] = (scores * _spread(total))[:, self._is_new]
         return total
 
-    @property
-    def _is_new(self) -> torch.Tensor:
-        """Which items ``[n_items]`` are scored by `new_items` alone."""
-        is_new = self.popularity_ == 0 if self.new_items is not None else self.popularity_ < 0
-        return torch.from_numpy(is_new)
-
 # %% ../nbs/17_ensembles.ipynb #4e4c8fce
 VOTE = 0.5  # what a member counts before any user has been seen
 N_BEST, N_DRAWN = 100, 200  # items of each user that weights are learned from
@@ -129,7 +133,7 @@ class MemberScores(NamedTuple):
     targets: torch.Tensor
 
 
-def some_users(task: RankingTask, most: int, *, seed: int = 0) -> RankingTask:
+def sample_task_users(task: RankingTask, most: int, *, seed: int = 0) -> RankingTask:
     """The task for its users who have a history and a target, or for `most` of them, drawn with
     `seed`.
     """
@@ -200,7 +204,7 @@ def _drawn_columns(scores: Sequence[torch.Tensor], allowed, targets, random):
     log_counts = torch.where(drawn < 1, (n_others / n_drawn).log(), 0.0)
     return columns, log_counts.masked_fill(drawn < 0, -torch.inf)
 
-
+# %% ../nbs/17_ensembles.ipynb #0aeba667
 def _padded(told: MemberScores, width: int) -> MemberScores:
     """The same with further columns that may not be shown."""
     more = width - told.targets.shape[1]
@@ -293,7 +297,8 @@ def learn_weights(
     """
     told = member_scores(members, task, items=items, seed=seed)
     if len(told.scores) < 10:
-        logger.warning(
+        # no user at all: everything that is asked for is new, and scored by another
+        (logger.warning if len(told.scores) else logger.info)(
             "%d user(s) of the validation part have a history and a new item: too few to judge "
             "the members by. Each of them counts nearly alike",
             len(told.scores),
@@ -317,12 +322,42 @@ def learn_weights(
     weights[kept] = softmax_weights(_only(told, kept))
     return weights.tolist(), pd.DataFrame(steps, columns=["left_out", "ndcg@10"])
 
-
+# %% ../nbs/17_ensembles.ipynb #be17de1c
 def _only(told: MemberScores, members: Sequence[int]) -> MemberScores:
     return told._replace(scores=told.scores[:, :, members].contiguous())
 
 # %% ../nbs/17_ensembles.ipynb #d0c0fda2
-class Ensemble(_Blend):
+class _Joined(_Blend):
+    """How members are fitted, joined and moved."""
+
+    def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
+        """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
+        if self in self.members:
+            raise ValueError("an Ensemble cannot be a member of itself. Pass other members.")
+        for member in self.members:
+            member.fit(train, valid)
+        return self.join(train, valid)
+
+    def join(self, train: Dataset | None = None, valid: Dataset | None = None) -> Ensemble:
+        """Use members that are fitted already; weights that are to be learned need both parts.
+        Returns self; raises `ValueError` where the scores of the members cannot be added.
+        """
+        return _join(self, train, valid)
+
+    def with_items(self, items: pd.DataFrame) -> Ensemble:
+        """The same members and weights over another or a larger catalogue, ``item_id, text``; for
+        members that have `with_items`.
+        """
+        self._require_fitted()
+        other = copy.copy(self)
+        other.members = [member.with_items(items) for member in self.members]
+        if self.new_items is not None:
+            other.new_items = self.new_items.with_items(items)
+        other.items_, other.popularity_ = other.members[0].items_, other.members[0].popularity_
+        return other
+
+# %% ../nbs/17_ensembles.ipynb #3d89b449
+class Ensemble(_Joined):
     """Several recommenders over the same catalogue, whose scores are added.
 
     Members are saved and loaded one by one, and put together again by `join`.
@@ -356,32 +391,6 @@ class Ensemble(_Blend):
     ):
         self.members, self.standardise, self.weights = members, standardise, weights
         self.new_items, self.seed = new_items, seed
-
-    def fit(self, train: Dataset, valid: Dataset | None = None) -> Ensemble:
-        """Fit each member. Returns self. (`join` takes members that are fitted already.)"""
-        if self in self.members:
-            raise ValueError("an Ensemble cannot be a member of itself. Pass other members.")
-        for member in self.members:
-            member.fit(train, valid)
-        return self.join(train, valid)
-
-    def join(self, train: Dataset | None = None, valid: Dataset | None = None) -> Ensemble:
-        """Use members that are fitted already; weights that are to be learned need both parts.
-        Returns self; raises `ValueError` where the scores of the members cannot be added.
-        """
-        return _join(self, train, valid)
-
-    def with_items(self, items: pd.DataFrame) -> Ensemble:
-        """The same members and weights over another or a larger catalogue, ``item_id, text``; for
-        members that have `with_items`.
-        """
-        self._require_fitted()
-        other = copy.copy(self)
-        other.members = [member.with_items(items) for member in self.members]
-        if self.new_items is not None:
-            other.new_items = self.new_items.with_items(items)
-        other.items_, other.popularity_ = other.members[0].items_, other.members[0].popularity_
-        return other
 
 # %% ../nbs/17_ensembles.ipynb #e9f1ce37
 def _join(ensemble: Ensemble, train: Dataset | None, valid: Dataset | None) -> Ensemble:

@@ -20,7 +20,7 @@ from .baselines import FADINGS, ContentKNN, FadingRecommender, ItemItem
 from .checks import DataError, require_choice, require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
-from .ensembles import Ensemble, some_users
+from .ensembles import Ensemble, sample_task_users
 from .recommenders import Recommender
 from .sequential import mean_ndcg, validation_task
 from .splits import RankingTask
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_columns', 'TextEASE', 'past_and_next', 'SLIT',
            'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted', 'blend',
-           'with_members', 'ClosedForm', 'member_settings', 'member_tensors', 'rebuilt_members']
+           'with_members', 'ClosedForm', 'packed', 'unpacked']
 
 # %% ../nbs/22_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -40,8 +40,39 @@ def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
     sizes = np.abs(weights)
     return np.where(sizes >= np.partition(sizes, -n_kept, axis=0)[-n_kept], weights, 0)
 
+# %% ../nbs/22_linear.ipynb #b4261325
+class _ClicksAndTexts(ItemItem):
+    """How the weights are learned."""
 
-class TextEASE(ItemItem):
+    def fit(
+        self, train: Dataset, valid: Dataset | None = None, *, content: ContentKNN | None = None
+    ) -> TextEASE:
+        """Learn the item-item matrix. A `content` kNN fitted over the same catalogue spares
+        encoding the texts again. Returns self.
+        """
+        require_number("text_weight", self.text_weight, at_least=0)
+        require_number("regularisation", self.regularisation, above=0)
+        require_whole("n_kept", self.n_kept)
+        if content is None and self.text_weight:
+            content = ContentKNN(self.encoder, n_components=self.n_components).fit(train)
+        self._content = content
+        super().fit(train)
+        del self._content
+        return self
+
+    def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
+        gram = (matrix.T @ matrix).toarray().astype(np.float64)
+        if self.text_weight:
+            vectors = self._content.vectors_.numpy()
+            gram += self.text_weight * self.regularisation * (vectors @ vectors.T)
+        gram[np.diag_indices_from(gram)] += self.regularisation
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
+        weights = -inverse / inverse.diagonal()
+        np.fill_diagonal(weights, 0)
+        return largest_of_columns(weights, self.n_kept)
+
+# %% ../nbs/22_linear.ipynb #e2da82d2
+class TextEASE(_ClicksAndTexts):
     """EASE with the texts as further rows under the clicks, in closed form.
 
     Sources: Steck, *EASE*, 2019; rows of item attributes under the matrix: Jeunen et al., *Closed-
@@ -75,33 +106,6 @@ class TextEASE(ItemItem):
         self.regularisation, self.text_weight = regularisation, text_weight
         self.fading, self.half_life, self.fading_by = fading, half_life, fading_by
 
-    def fit(
-        self, train: Dataset, valid: Dataset | None = None, *, content: ContentKNN | None = None
-    ) -> TextEASE:
-        """Learn the item-item matrix. A `content` kNN fitted over the same catalogue spares
-        encoding the texts again. Returns self.
-        """
-        require_number("text_weight", self.text_weight, at_least=0)
-        require_number("regularisation", self.regularisation, above=0)
-        require_whole("n_kept", self.n_kept)
-        if content is None and self.text_weight:
-            content = ContentKNN(self.encoder, n_components=self.n_components).fit(train)
-        self._content = content
-        super().fit(train)
-        del self._content
-        return self
-
-    def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
-        gram = (matrix.T @ matrix).toarray().astype(np.float64)
-        if self.text_weight:
-            vectors = self._content.vectors_.numpy()
-            gram += self.text_weight * self.regularisation * (vectors @ vectors.T)
-        gram[np.diag_indices_from(gram)] += self.regularisation
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
-        weights = -inverse / inverse.diagonal()
-        np.fill_diagonal(weights, 0)
-        return largest_of_columns(weights, self.n_kept)
-
 # %% ../nbs/22_linear.ipynb #550dd65f
 def past_and_next(
     histories: Sequence[np.ndarray], n_items: int, *, n_lags: int = 20
@@ -124,7 +128,7 @@ def past_and_next(
     ones = np.ones(len(flat), dtype=np.float32)
     return past, scipy.sparse.csr_array((ones, (np.arange(len(flat)), flat)), shape=shape)
 
-
+# %% ../nbs/22_linear.ipynb #015c52d9
 class SLIT(ItemItem):
     """What comes next, in closed form: a ridge regression of each event on those before it.
 
@@ -214,7 +218,7 @@ def tuned_text_ease(content: ContentKNN, train: Dataset, task: RankingTask | Non
         best = _best_setting(best, changes, train, task, content=content)
     return best
 
-
+# %% ../nbs/22_linear.ipynb #67a33fba
 def _best_setting(
     best: ItemItem, changes: Mapping[str, Sequence], train: Dataset, task: RankingTask, **options
 ) -> ItemItem:
@@ -268,7 +272,7 @@ def closed_form_members(
     catalogue of more than `MOST_LINEAR` items. `vectors` of the encoder spare encoding the texts.
     """
     task = validation_task(train, valid)
-    task = some_users(task, MOST_USERS, seed=seed) if task.targets else None
+    task = sample_task_users(task, MOST_USERS, seed=seed) if task.targets else None
     content = tuned_content(encoder, train, task, vectors=vectors)
     if len(train.items) > MOST_LINEAR:
         logger.info("%d items are too many for the closed form: the text alone", len(train.items))
@@ -289,7 +293,7 @@ def refitted(
         model.fit(train, **({"content": content} if isinstance(model, TextEASE) else {}))
     return [*linear, content]
 
-
+# %% ../nbs/22_linear.ipynb #fa41af77
 def blend(
     members: Sequence[Recommender],
     train: Dataset | None = None,
@@ -350,28 +354,24 @@ class ClosedForm(Recommender):
         return self.ensemble_.score(histories)
 
 # %% ../nbs/22_linear.ipynb #5269ff5a
-def member_settings(member: FadingRecommender) -> dict:
-    """Kind and settings of a fitted member, as JSON takes them."""
-    settings = dict(member.get_params(deep=False))
-    settings.pop("encoder", None)
-    return {"kind": type(member).__name__, "settings": settings}
-
-
-def member_tensors(members: Sequence[FadingRecommender]) -> dict[str, torch.Tensor]:
-    """What members have learned, by the name under which it is saved."""
-    tensors = {}
+def packed(members: Sequence[FadingRecommender]) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """Kinds and settings of fitted members, as JSON takes them, and what they have learned."""
+    noted, tensors = [], {}
     for member in members:
+        name, settings = type(member).__name__, dict(member.get_params(deep=False))
+        settings.pop("encoder", None)
+        noted.append({"kind": name, "settings": settings})
         if isinstance(member, ContentKNN):
-            tensors["ContentKNN.vectors"] = member.vectors_
-        else:
-            sparse = scipy.sparse.csr_array(member.weights_)
-            for part in ("data", "indices", "indptr"):
-                array = np.ascontiguousarray(getattr(sparse, part))
-                tensors[f"{type(member).__name__}.{part}"] = torch.from_numpy(array)
-    return tensors
+            tensors[f"{name}.vectors"] = member.vectors_
+            continue
+        sparse = scipy.sparse.csr_array(member.weights_)
+        for part in ("data", "indices", "indptr"):
+            array = np.ascontiguousarray(getattr(sparse, part))
+            tensors[f"{name}.{part}"] = torch.from_numpy(array)
+    return noted, tensors
 
-
-def rebuilt_members(
+# %% ../nbs/22_linear.ipynb #5f9338ee
+def unpacked(
     noted: Sequence[Mapping],
     tensors: Mapping[str, torch.Tensor],
     items: pd.DataFrame,
@@ -379,8 +379,8 @@ def rebuilt_members(
     *,
     encoder: TextEncoder,
 ) -> list[FadingRecommender]:
-    """Members from what `member_settings` and `member_tensors` gave. Raises `ValueError`,
-    `KeyError` or `TypeError` for settings or tensors that do not fit.
+    """Members from what `packed` gave. Raises `ValueError`, `KeyError` or `TypeError` where
+    settings or tensors do not fit.
     """
     members = []
     for one in noted:
@@ -397,7 +397,7 @@ def rebuilt_members(
         raise ValueError("the last member is not ContentKNN")
     return members
 
-
+# %% ../nbs/22_linear.ipynb #83b18048
 def _restore(member: FadingRecommender, tensors: Mapping[str, torch.Tensor], n_items: int) -> None:
     """Give a member its tensors, if they fit a catalogue of so many items."""
     name = type(member).__name__

@@ -336,6 +336,12 @@ class _Starting(Recommender):
         history="transformer", fusion="id", cosine=True, content_dim=0, profile_dim=0
     )
 
+    def _stand_beside(self, train: Dataset, valid: Dataset | None) -> None:
+        """What a subclass puts beside the trained network; here nothing."""
+
+    def _stand_again(self, both: Dataset) -> None:
+        """The same after a refit on training and validation together."""
+
     def _start(self, train: Dataset) -> None:
         """A new network over the catalogue of `train`."""
         self._remember(train)
@@ -350,12 +356,6 @@ class _Starting(Recommender):
 # %% ../nbs/16_sequential.ipynb #3051924a
 class _Fitting(_Starting):
     """How it is trained."""
-
-    def _stand_beside(self, train: Dataset, valid: Dataset | None) -> None:
-        """What a subclass puts beside the trained network; here nothing."""
-
-    def _stand_again(self, both: Dataset) -> None:
-        """The same after a refit on training and validation together."""
 
     def _train(self, train_data, valid, epochs, checkpoint, fine_tuning=None, last_epoch=None):
         """Train `network_`, and keep the best of it."""

@@ -34,15 +34,7 @@ from llmrec.folders import (
     weight_shapes,
     write_model,
 )
-from llmrec.linear import (
-    blend,
-    closed_form_members,
-    member_settings,
-    member_tensors,
-    rebuilt_members,
-    refitted,
-    with_members,
-)
+from .linear import blend, closed_form_members, packed, refitted, unpacked, with_members
 from .models import SequentialModel, TrainingConfig
 from .sequential import SequentialRecommender, validation_task
 from .training import FineTuning
@@ -131,6 +123,22 @@ class _StandsBeside(_ReadsTexts):
         other.__dict__.pop("_at_hand", None)
         return other
 
+# %% ../nbs/23_transfer.ipynb #caaa2b0e
+class _LearnsBeside(_StandsBeside):
+    """How the closed form comes to stand there."""
+
+    def fit(self, train: Dataset, valid: Dataset | None = None, **options) -> TransferRecommender:
+        """Learn from `train`; `epochs`, `refit` and `checkpoint` as in `SequentialRecommender`.
+
+        With `valid`, the closed form is fitted too, and both are weighed there.
+        """
+        require_dataset(train, "train")
+        self.ensemble_ = None
+        self._learn_texts(train.items)
+        super().fit(train, valid, **options)
+        del self._at_hand
+        return self
+
     def _stand_beside(self, train: Dataset, valid: Dataset | None) -> None:
         if self.closed_form and not self.config_.repeats and validation_task(train, valid).targets:
             vectors, how = self._encode(train.items["text"]), {"seed": int(self.seed)}
@@ -142,6 +150,10 @@ class _StandsBeside(_ReadsTexts):
             vectors = self._encode(both.items["text"])
             members = refitted(self.ensemble_.members[1:], both, vectors=vectors)
             self.ensemble_ = with_members(self.ensemble_, [self.alone(), *members])
+
+# %% ../nbs/23_transfer.ipynb #1c3d3083
+class _MovesBeside(_LearnsBeside):
+    """How it moves to other items, and to another catalogue."""
 
     def _take_along(self, ensemble: Ensemble | None, items: pd.DataFrame) -> None:
         """The members of `ensemble` over other items, with this network in the place of its own."""
@@ -162,7 +174,7 @@ class _StandsBeside(_ReadsTexts):
             self.ensemble_ = with_members(ensemble, [self.alone(), *members])
 
 # %% ../nbs/23_transfer.ipynb #66443873
-class _Travels(_StandsBeside):
+class _Travels(_MovesBeside):
     """How a model is moved to another catalogue, saved and loaded."""
 
     def adapt(
@@ -240,18 +252,6 @@ class TransferRecommender(_Travels):
     ):
         super().__init__(config=config, seed=seed, device=device, progress=progress)
         self.encoder, self.metadata, self.closed_form = encoder, metadata, closed_form
-
-    def fit(self, train: Dataset, valid: Dataset | None = None, **options) -> TransferRecommender:
-        """Learn from `train`; `epochs`, `refit` and `checkpoint` as in `SequentialRecommender`.
-
-        With `valid`, the closed form is fitted too, and both are weighed there.
-        """
-        require_dataset(train, "train")
-        self.ensemble_ = None
-        self._learn_texts(train.items)
-        super().fit(train, valid, **options)
-        del self._at_hand
-        return self
 
 # %% ../nbs/23_transfer.ipynb #092843b8
 def _with_id_rows(
@@ -485,7 +485,7 @@ def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame 
         "text_vectors": recommender.text_vectors_,
     }
     if recommender.ensemble_ is not None:
-        weights |= member_tensors(recommender.ensemble_.members[1:])
+        weights |= packed(recommender.ensemble_.members[1:])[1]
     catalogue = recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_)
     write_model(
         folder,
@@ -513,7 +513,7 @@ def _settings_of(recommender: TransferRecommender) -> dict:
 def _closed_form_settings(ensemble: Ensemble | None) -> dict | None:
     if ensemble is None:
         return None
-    members = [member_settings(member) for member in ensemble.members[1:]]
+    members, _ = packed(ensemble.members[1:])
     return {"weights": list(map(float, ensemble.weights_)), "members": members}
 
 
@@ -525,7 +525,7 @@ def _beside_it(ensemble: Ensemble | None) -> str:
     weights = zip(names, ensemble.weights_, strict=True)
     return ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
 
-
+# %% ../nbs/23_transfer.ipynb #935ea6b1
 def _card_of(recommender: TransferRecommender, name: str, metrics: pd.DataFrame | None) -> str:
     parameters = sum(parameter.numel() for parameter in recommender.network_.parameters())
     config, records = recommender.config_, getattr(recommender, "history_", pd.DataFrame())
@@ -608,6 +608,6 @@ def _rebuild(folder: Path, settings: dict, config, encoder, device, progress):
 def _rebuild_ensemble(loaded: TransferRecommender, noted: Mapping, weights: Mapping) -> None:
     """Put the closed form beside a loaded network."""
     catalogue = loaded.items_, loaded.popularity_
-    members = rebuilt_members(noted["members"], weights, *catalogue, encoder=loaded.encoder_)
+    members = unpacked(noted["members"], weights, *catalogue, encoder=loaded.encoder_)
     members, numbers = [loaded.alone(), *members], noted["weights"]
     loaded.ensemble_ = blend(members, weights=numbers)

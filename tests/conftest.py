@@ -48,7 +48,7 @@ def fitted(films, encoder):
     """A small real model: 60 MovieLens users, one epoch, a Transformer of one layer."""
     split = films.sample_users(60, seed=0).split()
     config = TrainingConfig(history="transformer", dim=16, hidden=32, n_layers=1)
-    return TransferRecommender(encoder, config=config, progress=False).fit(
+    return TransferRecommender(encoder, closed_form=False, config=config, progress=False).fit(
         split.train, split.valid, epochs=1
     )
 

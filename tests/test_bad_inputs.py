@@ -75,7 +75,7 @@ def world(encoder, tmp_path_factory):
 
 def recommender(encoder, **settings):
     config = TrainingConfig(**{**SMALL, **settings})
-    return TransferRecommender(encoder, config=config, progress=False)
+    return TransferRecommender(encoder, closed_form=False, config=config, progress=False)
 
 
 def frames(w, items=None, **columns):

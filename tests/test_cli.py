@@ -133,7 +133,7 @@ def test_evaluate_writes_a_table(files):
         == 0
     )
     table = pd.read_csv(files / "table.csv")
-    assert len(table) == 13 and "NDCG@10" in table.columns
+    assert len(table) == 11 and "NDCG@10" in table.columns
 
 
 def test_errors_are_one_line_with_a_mend(files, capsys):

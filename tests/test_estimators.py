@@ -62,7 +62,7 @@ def recommenders(encoder) -> list:
         RidgeFromText(encoder, n_factors=8),
         Ensemble([Popular(), EASE()], standardise=True),
         SequentialRecommender(config=TINY, progress=False),
-        TransferRecommender(encoder, config=TINY, progress=False),
+        TransferRecommender(encoder, closed_form=False, config=TINY, progress=False),
     ]
 
 

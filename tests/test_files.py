@@ -328,7 +328,7 @@ def test_any_id_comes_back_from_the_command_line(tmp_path_factory, encoder, user
             csv.writer(file, quoting=csv.QUOTE_ALL).writerows([header, *rows])
     paths = folder / "log.csv", folder / "items.csv"
     config = TrainingConfig(dim=8, hidden=16, n_components=3, content_dim=0)
-    model = TransferRecommender(encoder, config=config, progress=False)
+    model = TransferRecommender(encoder, closed_form=False, config=config, progress=False)
     model.fit(Dataset.from_files(*paths, encoding="utf-8"), epochs=1)
     model.save_pretrained(folder / "model")
     command = ["recommend", "--interactions", str(paths[0]), "--encoding", "utf-8", "--k", "9"]

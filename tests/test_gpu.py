@@ -63,7 +63,11 @@ def split():
 
 def fitted_on(device, split, config=CONFIG):
     return TransferRecommender(
-        encoder_on(device, precision="float32"), config=config, device=device, progress=False
+        encoder_on(device, precision="float32"),
+        closed_form=False,
+        config=config,
+        device=device,
+        progress=False,
     ).fit(split.train, split.valid, epochs=4)
 
 
@@ -109,7 +113,9 @@ def test_adapt(strategy, split):
 def test_a_killed_fit_goes_on_with_the_same_bits(split, tmp_path):
     def fit(epochs_until_killed=None):
         model, n_epochs, recommend = (
-            TransferRecommender(encoder_on("cuda"), config=CONFIG, device="cuda", progress=False),
+            TransferRecommender(
+                encoder_on("cuda"), closed_form=False, config=CONFIG, device="cuda", progress=False
+            ),
             [],
             TransferRecommender.recommend,
         )

@@ -99,12 +99,12 @@ def test_numpy_numbers_as_settings_train_and_are_saved(tiny, encoder, tmp_path):
     config = TrainingConfig(
         dim=np.int64(8), hidden=np.int32(16), dropout=np.float32(0.25), n_components=np.int64(3)
     )
-    model = TransferRecommender(encoder, config=config, seed=np.int64(3), progress=False).fit(
-        tiny, epochs=np.int64(2), checkpoint=tmp_path / "run"
-    )
-    again = TransferRecommender(encoder, config=config, seed=np.int64(3), progress=False).fit(
-        tiny, epochs=2, checkpoint=tmp_path / "run"
-    )
+    model = TransferRecommender(
+        encoder, closed_form=False, config=config, seed=np.int64(3), progress=False
+    ).fit(tiny, epochs=np.int64(2), checkpoint=tmp_path / "run")
+    again = TransferRecommender(
+        encoder, closed_form=False, config=config, seed=np.int64(3), progress=False
+    ).fit(tiny, epochs=2, checkpoint=tmp_path / "run")
     model.save_pretrained(tmp_path / "model")
     loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
     assert loaded.recommend(tiny).equals(model.recommend(tiny)) and again.recommend(tiny).equals(

@@ -127,9 +127,9 @@ def test_a_loss_that_is_no_number_stops_training():
 
 
 def test_new_items_under_an_id_table_speak_through_their_text(few, encoder):
-    model = TransferRecommender(encoder, config=replace(SMALL, fusion="sum"), progress=False).fit(
-        few.train, epochs=1
-    )
+    model = TransferRecommender(
+        encoder, closed_form=False, config=replace(SMALL, fusion="sum"), progress=False
+    ).fit(few.train, epochs=1)
     catalogue = pd.concat(
         [
             pd.DataFrame({"item_id": [10**6], "text": ["A brand new film (2026), Drama"]}),
@@ -210,7 +210,7 @@ def test_a_checkpoint_of_other_data_is_refused(change, few, encoder, tmp_path):
     )
 
     def fit(train=few.train, valid=few.valid, reader=encoder, epochs=2):
-        return TransferRecommender(reader, config=config, progress=False).fit(
+        return TransferRecommender(reader, closed_form=False, config=config, progress=False).fit(
             train, valid, epochs=epochs, checkpoint=path
         )
 
@@ -284,7 +284,7 @@ def test_validation_that_says_nothing_stops_nothing(films, encoder, caplog):
     valid = replace(split.valid, context=None)
     with caplog.at_level("WARNING"):
         model = TransferRecommender(
-            encoder, config=replace(SMALL, fusion="text"), progress=False
+            encoder, closed_form=False, config=replace(SMALL, fusion="text"), progress=False
         ).fit(split.train, valid, epochs=3)
     assert (
         model.best_epoch_ == 3
@@ -300,7 +300,9 @@ def test_a_refit_keeps_the_schedule_and_sees_everything(kind, few, encoder, tmp_
         return (
             ids
             if kind == "ids"
-            else TransferRecommender(encoder, config=replace(SMALL, fusion="text"), progress=False)
+            else TransferRecommender(
+                encoder, closed_form=False, config=replace(SMALL, fusion="text"), progress=False
+            )
         )
 
     searched, path = make().fit(few.train, few.valid, epochs=6), tmp_path / "run"
@@ -338,7 +340,7 @@ def test_losses_refuse_what_does_not_fit():
 
 def test_metadata_is_saved_and_asked_for_again(encoder, few, tmp_path):
     model = TransferRecommender(
-        encoder, metadata=["year", "genres"], config=SMALL, progress=False
+        encoder, metadata=["year", "genres"], closed_form=False, config=SMALL, progress=False
     ).fit(few.train, epochs=1)
     model.save_pretrained(tmp_path / "model")
     again = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
@@ -353,7 +355,7 @@ def test_metadata_is_saved_and_asked_for_again(encoder, few, tmp_path):
         again.with_items(newer[["item_id", "text"]])
     assert (
         model.text_vectors_.shape[1]
-        > TransferRecommender(encoder, config=SMALL, progress=False)
+        > TransferRecommender(encoder, closed_form=False, config=SMALL, progress=False)
         .fit(few.train, epochs=1)
         .text_vectors_.shape[1]
     )
@@ -474,7 +476,7 @@ def test_early_stopping_asks_what_evaluate_asks(protocol, repeats, films, encode
     """One ranking task for both: the same users, histories, targets and candidates."""
     split = films.sample_users(80, seed=2).split(protocol)
     config = replace(SMALL, fusion="text", repeats=repeats)
-    model = TransferRecommender(encoder, config=config, progress=False)
+    model = TransferRecommender(encoder, closed_form=False, config=config, progress=False)
     model.fit(split.train, split.valid, epochs=1)
     report = evaluate(model, split, part="valid", metrics=("ndcg",), exclude_seen=not repeats)
     assert np.isclose(model.history_["valid_ndcg@10"].iloc[0], report["value"].iloc[0], atol=1e-9)

@@ -187,7 +187,7 @@ def test_same_seed_same_bits_and_the_global_generator_is_left_alone(films, encod
     expected = torch.rand(1)
     torch.manual_seed(1)
     one, two = (
-        TransferRecommender(encoder, config=config, seed=3, progress=False).fit(
+        TransferRecommender(encoder, closed_form=False, config=config, seed=3, progress=False).fit(
             split.train, epochs=2
         )
         for _ in range(2)

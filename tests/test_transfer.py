@@ -93,7 +93,9 @@ def test_a_pull_keeps_weights_nearer_and_a_lower_speed_too(fitted, horror):
 
 def test_popularity_that_is_given_moves_with_the_catalogue(horror, encoder, tmp_path):
     config = TrainingConfig(hidden=32, dim=16, history="gru", popularity_prior=True)
-    source = TransferRecommender(encoder, config=config, progress=False).fit(horror.train, epochs=1)
+    source = TransferRecommender(encoder, closed_form=False, config=config, progress=False).fit(
+        horror.train, epochs=1
+    )
     counts = (
         horror.train.interactions["item_id"]
         .value_counts()
@@ -226,7 +228,7 @@ def test_a_model_loads_on_a_processor_of_the_other_kind(horror, tmp_path):
     )
     for mine, other in ((exact, fast), (fast, exact)):
         model = TransferRecommender(
-            mine, config=TrainingConfig(dim=16, hidden=32), progress=False
+            mine, closed_form=False, config=TrainingConfig(dim=16, hidden=32), progress=False
         ).fit(horror.train, epochs=2)
         model.save_pretrained(tmp_path / mine.precision)
         loaded = TransferRecommender.from_pretrained(tmp_path / mine.precision, encoder=other)
@@ -250,6 +252,7 @@ def test_a_model_loads_on_a_processor_of_the_other_kind(horror, tmp_path):
 def test_an_encoders_options_come_back_with_the_model(options, horror, tmp_path):
     model = TransferRecommender(
         TextEncoder.from_pretrained(**options),
+        closed_form=False,
         config=TrainingConfig(dim=16, hidden=32),
         progress=False,
     ).fit(horror.train, epochs=1)
@@ -280,9 +283,9 @@ def test_an_encoder_without_a_public_name_comes_along(origin, horror, small_enco
         own = TextEncoder.from_pretrained(str(tmp_path / "elsewhere"))
     else:
         own = small_encoder
-    model = TransferRecommender(own, config=TrainingConfig(dim=16, hidden=32), progress=False).fit(
-        horror.train, epochs=1
-    )
+    model = TransferRecommender(
+        own, closed_form=False, config=TrainingConfig(dim=16, hidden=32), progress=False
+    ).fit(horror.train, epochs=1)
     model.save_pretrained(tmp_path / "model")
     assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
     (tmp_path / "model").rename(tmp_path / "moved")  # the folder is all there is
