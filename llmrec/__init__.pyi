@@ -139,6 +139,7 @@ from .ensembles import (
     MemberScores as MemberScores,
     N_BEST as N_BEST,
     N_DRAWN as N_DRAWN,
+    QUIET as QUIET,
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     learn_weights as learn_weights,

@@ -384,13 +384,13 @@ def _periods(everything: Dataset, inside: list) -> dict[str, Dataset]:
     return {name: replace(everything, interactions=log[chosen]) for name, chosen in rows.items()}
 
 
-def _fit_default(encoder, epochs: int, seed: int, progress: bool, known: Dataset):
-    """Our default, weighed on the last four weeks, and then fitted on them too."""
+def _fit_default(encoder, epochs: int, seed: int, progress: bool, known: Dataset, refit=False):
+    """Our default, weighed on the last four weeks, and then perhaps fitted on them too."""
     log = known.interactions
     is_late = log["timestamp"] >= log["timestamp"].max() - pd.Timedelta(weeks=4)
     train, valid = (replace(known, interactions=log[rows]) for rows in (~is_late, is_late))
     ours = TransferRecommender(encoder, seed=seed, progress=progress)
-    return ours.fit(train, valid, epochs=epochs, refit=True)
+    return ours.fit(train, valid, epochs=epochs, refit=refit)
 
 # %% ../nbs/27_case_study.ipynb #24e0e39f
 def _department_plans(periods: dict, inside: list, encoder, fit) -> dict:
@@ -407,7 +407,7 @@ def _department_plans(periods: dict, inside: list, encoder, fit) -> dict:
         "content kNN": lambda: choose(contents, before, there, candidates=inside),
         "popular there": lambda: Popular().fit(there),
         "EASE": lambda: choose(eases, before, weeks).fit(known),
-        "llmrec, eight weeks (ours)": lambda: fit(known),
+        "llmrec, eight weeks (ours)": lambda: fit(known, refit=True),
     }
 
 

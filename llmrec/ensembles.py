@@ -28,7 +28,7 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'sample_task_users', 'member_scores',
+__all__ = ['logger', 'QUIET', 'VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'sample_task_users', 'member_scores',
            'softmax_weights', 'cross_fitted_ndcg', 'learn_weights', 'Ensemble']
 
 # %% ../nbs/17_ensembles.ipynb #2dc0ec99
@@ -56,6 +56,9 @@ def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return users * variance.clamp(min=1e-12).rsqrt()
 
 # %% ../nbs/17_ensembles.ipynb #d0687ddf
+QUIET = 0.25  # spread of the scores of items without events, where that of the others is 1
+
+
 class _WithMembers(Recommender):
     """What is asked of the members, and which items they do not score."""
 
@@ -106,7 +109,7 @@ class _Blend(_WithMembers):
             scores = _scores_of(self.new_items, histories, times)
             scores = (scores - scores.mean(1, keepdim=True)) / _spread(scores)
             total -= total.mean(1, keepdim=True)
-            total[:, self._is_new] = (scores * _spread(total))[:, self._is_new]
+            total[:, self._is_new] = (QUIET * _spread(total) * scores)[:, self._is_new]
         return total
 
 # %% ../nbs/17_ensembles.ipynb #4e4c8fce
@@ -199,6 +202,8 @@ def _drawn_columns(scores: Sequence[torch.Tensor], allowed, targets, random):
     rank = rank.masked_fill(~allowed, -1.0).masked_fill(targets, 3.0)
     width = len(scores) * N_BEST + N_DRAWN + int(targets.sum(1).max())
     drawn, columns = rank.topk(min(width, rank.shape[1]), dim=1)
+    in_turn = torch.rand(drawn.shape, generator=random).argsort(1)  # equal scores favour no one
+    drawn, columns = drawn.gather(1, in_turn), columns.gather(1, in_turn)
     n_others = ((rank >= 0) & (rank < 1)).sum(1, keepdim=True)
     n_drawn = ((drawn >= 0) & (drawn < 1)).sum(1, keepdim=True).clamp(min=1)
     log_counts = torch.where(drawn < 1, (n_others / n_drawn).log(), 0.0)
@@ -373,7 +378,8 @@ class Ensemble(_Joined):
         `learn_weights`, of standardised scores, and a member that does harm gets 0.
     new_items : Recommender, optional
         Fitted already. It alone scores the items that have no events in training, of which the
-        members may know nothing; its scores are given the mean and the spread of the others.
+        members may know nothing. Its scores are given the mean of the others and `QUIET` of their
+        spread: such an item is a guess, and must not crowd out what is known.
     seed : int
         Draws the folds of users in which the weights are judged.
 

@@ -1,0 +1,212 @@
+"""Ties, weights from validation, the closed form, and what stands beside a network: each against an
+independent computation.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmrec import Dataset, TransferRecommender
+from llmrec.baselines import EASE, ContentKNN
+from llmrec.checks import DataError
+from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
+from llmrec.linear import SLIT, ClosedForm, TextEASE, past_and_next
+from llmrec.models import TrainingConfig
+from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
+
+SMALL = TrainingConfig(dim=8, hidden=16, epochs=2)
+
+
+def in_full_order(scores: np.ndarray, k: int, priority: np.ndarray) -> np.ndarray:
+    """Columns of the k best by sorting everything: score first, then priority."""
+    return np.stack([np.lexsort((priority, -row))[:k] for row in scores])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 4))
+def test_equal_scores_stand_in_the_order_of_their_priority(seed, k, n_values):
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, n_values, (5, 12)).astype(np.float32)
+    priority = random.permutation(12)
+    found = top_k(torch.from_numpy(scores), k, torch.from_numpy(priority))[1]
+    assert np.array_equal(found, in_full_order(scores, k, priority))
+
+
+@pytest.mark.parametrize("n_distinct", [1, 3, 2_000, 6_000])
+def test_editions_of_one_book_tie_in_a_large_catalogue(n_distinct):
+    """Items that share their vector, more of them than any group holds, and rows in which all items
+    are alike.
+    """
+    random = np.random.default_rng(n_distinct)
+    vectors = random.integers(-3, 4, (n_distinct, 4)).astype(np.float32)
+    items = vectors[random.integers(0, n_distinct, 6_000)]
+    users = np.vstack([random.integers(-2, 3, (20, 4)), np.zeros((1, 4))]).astype(np.float32)
+    priority = random.permutation(6_000)
+    seen = np.repeat(np.arange(21), 3), random.integers(0, 6_000, 63)
+    scores = users @ items.T
+    scores[seen] = -np.inf
+    values, columns = top_k_of_products(
+        *map(torch.from_numpy, (users, items)),
+        10,
+        tuple(map(torch.from_numpy, seen)),
+        torch.from_numpy(priority),
+    )
+    expected = in_full_order(scores, 10, priority)
+    assert np.array_equal(columns, expected)
+    assert np.array_equal(values, np.take_along_axis(scores, expected, 1))
+
+
+def test_weights_are_those_that_choices_were_drawn_with():
+    random, truth = torch.Generator().manual_seed(0), torch.tensor([1.5, 0.0, 0.6])
+    scores = torch.randn(4_000, 30, 3, generator=random)
+    chance = -torch.rand(4_000, 30, generator=random).log()
+    chosen = (scores @ truth - chance.log()).argmax(1)  # a draw from the softmax
+    targets = torch.zeros(4_000, 30, dtype=torch.bool)
+    targets[torch.arange(4_000), chosen] = True
+    found = softmax_weights(MemberScores(scores, torch.zeros(4_000, 30), targets))
+    assert np.abs(found - truth.numpy()).max() < 0.1 and found.min() >= 0
+
+
+def test_a_drawn_column_stands_for_many(films):
+    """Where nothing is left out, no column counts more than once; seen items are never columns."""
+    split = films.sample_users(40, seed=1).split("leave_one_out")
+    members = [Popular().fit(split.train), EASE().fit(split.train)]
+    task = split.task("valid")
+    told = member_scores(members, task)
+    n_items, counts = len(split.train.items), told.log_counts.exp().sum(1)
+    n_seen = np.array([len(set(task.histories[user])) for user in task.targets])
+    assert np.allclose(counts, n_items - n_seen, rtol=1e-4)
+    assert (told.targets.sum(1) == 1).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=7), min_size=1, max_size=4))
+def test_past_and_next_equal_a_plain_loop(histories):
+    past, following = past_and_next([np.array(h) for h in histories], 6, n_lags=3)
+    rows_past, rows_next = [], []
+    for history in histories:
+        for place, item in enumerate(history):
+            row = np.zeros(6)
+            for lag in range(1, min(3, place) + 1):
+                row[history[place - lag]] += 1 / lag
+            rows_past.append(row)
+            rows_next.append(np.eye(6)[item])
+    assert np.allclose(past.toarray(), rows_past) and np.allclose(following.toarray(), rows_next)
+
+
+@pytest.fixture(scope="module")
+def split(films):
+    return films.sample_users(120, seed=2).split("leave_one_out")
+
+
+@pytest.fixture(scope="module")
+def default(split, encoder):
+    model = TransferRecommender(encoder, config=SMALL, progress=False)
+    return model.fit(split.train, split.valid)
+
+
+def test_a_harmful_member_gets_next_to_nothing(split):
+    class Backwards(Popular):
+        def score(self, histories):
+            return -super().score(histories)
+
+    members = [EASE(fading="1/age"), Backwards(), RecentlyPopular()]
+    learned = Ensemble(members, weights="validation").fit(split.train, split.valid)
+    assert 0 <= learned.weights_[1] < 0.1 < max(learned.weights_)
+    assert learned.steps_["ndcg@10"].is_monotonic_increasing
+
+
+def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
+    kinds = [type(member) for member in default.ensemble_.members]
+    assert kinds == [TransferRecommender, TextEASE, SLIT, ContentKNN]
+    default.save_pretrained(tmp_path / "model")
+    loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+    histories = split.histories("test")
+    assert loaded.recommend(histories).equals(default.recommend(histories))
+    assert default.alone().factors([np.array([0])]) is not None and default.factors([]) is None
+
+
+def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split, encoder):
+    new = pd.DataFrame({"item_id": [90_001, 90_002, 90_003]})
+    new["text"] = [
+        "Alien Attack (1998), Horror Sci-Fi",
+        "Love in Spring, Romance",
+        "Zoo, Children's",
+    ]
+    items = pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True)
+    histories, candidates = split.histories("test"), new["item_id"].tolist()
+    shown = default.with_items(items).recommend(histories, k=3, candidates=candidates)
+    content = ContentKNN(encoder).fit(replace(split.train, items=items))
+    expected = content.recommend(histories, k=3, candidates=candidates)
+    columns = ["user_id", "rank", "item_id"]
+    assert shown[columns].equals(expected[columns])
+
+
+def test_known_items_keep_their_places_when_others_arrive(default, split):
+    new = pd.DataFrame({"item_id": [90_001], "text": ["Alien Attack (1998), Horror Sci-Fi"]})
+    items = pd.concat([new, split.train.items[["item_id", "text"]]], ignore_index=True)
+    histories, known = split.histories("test"), split.train.items["item_id"].tolist()
+    ease = EASE().fit(split.train)
+    for model in (ease, SLIT().fit(split.train)):
+        larger = model.with_items(items).recommend(histories, candidates=known)
+        assert larger["item_id"].equals(model.recommend(histories)["item_id"])
+
+
+def test_without_order_there_is_no_next(films, encoder):
+    undated = films.sample_users(60, seed=3)
+    undated = replace(
+        undated, interactions=undated.interactions.drop(columns="timestamp"), order="unknown"
+    )
+    split = undated.split("random")
+    closed = ClosedForm(encoder).fit(split.train, split.valid)
+    assert [type(one) for one in closed.ensemble_.members] == [TextEASE, ContentKNN]
+    user, history = next(iter(split.histories("test").items()))
+    lists = [
+        closed.recommend({user: order})["item_id"].tolist() for order in (history, history[::-1])
+    ]
+    assert lists[0] == lists[1]
+    with pytest.raises(DataError, match=r"order of these events is not known\. Use"):
+        SLIT().fit(split.train)
+
+
+def test_a_refit_learns_from_validation_and_keeps_the_weights(split, encoder):
+    model = TransferRecommender(encoder, config=SMALL, progress=False)
+    model.fit(split.train, split.valid, refit=True)
+    n_events = len(split.train.interactions) + len(split.valid.interactions)
+    for member in model.ensemble_.members:
+        assert member.popularity_.sum() == n_events
+    again = TransferRecommender(encoder, config=SMALL, progress=False)
+    again.fit(split.train, split.valid)
+    assert model.ensemble_.weights_ == again.ensemble_.weights_
+
+
+def test_another_catalogue_is_learned_anew(default, films, encoder):
+    other = films.sample_users(50, seed=9).split("leave_one_out")
+    moved = default.adapt(other.train, other.valid, epochs=1)
+    ease = moved.ensemble_.members[1]
+    plain = TextEASE(
+        encoder, **{k: v for k, v in ease.get_params(deep=False).items() if k != "encoder"}
+    )
+    assert np.allclose(ease.weights_, plain.fit(other.train).weights_, atol=1e-5)
+    untouched = default.adapt(other.train, strategy="zero_shot")
+    assert untouched.ensemble_.weights_ == default.ensemble_.weights_
+
+
+def test_a_catalogue_with_too_many_pairs_keeps_the_text(split, encoder, monkeypatch):
+    monkeypatch.setattr("llmrec.linear.MOST_LINEAR", 100)
+    closed = ClosedForm(encoder).fit(split.train, split.valid)
+    assert [type(one) for one in closed.ensemble_.members] == [ContentKNN]
+
+
+def test_a_tiny_catalogue_is_no_reason_to_fail(encoder):
+    log = pd.DataFrame({"user_id": [1] * 4 + [2] * 4, "item_id": list("abcdbcda")})
+    texts = ["red tea", "green tea", "coffee", "cocoa", "milk"]
+    items = pd.DataFrame({"item_id": list("abcde"), "text": texts})
+    tiny = Dataset.from_frames(log.assign(timestamp=range(8)), items).split("leave_one_out")
+    model = TransferRecommender(encoder, config=SMALL, progress=False).fit(tiny.train, tiny.valid)
+    assert set(model.recommend({9: ["a"]})["item_id"]) == set("bcde")
