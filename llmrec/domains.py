@@ -75,6 +75,11 @@ def catalogue_overlap(
     return 1.0 - len(new) / len(target) * (1.0 - min(1.0, share * (len(vectors) - 1) / len(source)))
 
 # %% ../nbs/24_domains.ipynb #db05323c
+def _alone(model: TransferRecommender | RidgeFromText) -> TransferRecommender | RidgeFromText:
+    """A copy of a model, of a network without the closed form beside it: what moves is judged."""
+    return model.alone() if isinstance(model, TransferRecommender) else copy.copy(model)
+
+
 def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Dataset) -> Ensemble:
     """Fitted models and plain content together, over a catalogue that none of them has learned
     from.
@@ -246,11 +251,6 @@ def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy:
     wanted = ("popular", "EASE", "EASE, fading", TOGETHER[1])
     baselines = tuned_baselines(encoder, train, valid)
     return networks | {name: baselines[name] for name in wanted if name in baselines}
-
-
-def _alone(model: TransferRecommender | RidgeFromText) -> TransferRecommender | RidgeFromText:
-    """A copy of a model, of a network without the closed form beside it: what moves is judged."""
-    return model.alone() if isinstance(model, TransferRecommender) else copy.copy(model)
 
 
 def _network(encoder: TextEncoder, like: TransferRecommender, **options) -> TransferRecommender:
