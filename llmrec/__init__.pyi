@@ -31,6 +31,7 @@ from .baselines import (
     history_weights as history_weights,
     logger as logger,
     unit_views as unit_views,
+    weights_without_self as weights_without_self,
 )
 from .case_study import (
     OURS as OURS,
@@ -309,6 +310,7 @@ from .recommenders import (
     Popular as Popular,
     RecentlyPopular as RecentlyPopular,
     Recommender as Recommender,
+    event_cells as event_cells,
     event_days as event_days,
     history_indices as history_indices,
     logger as logger,
@@ -397,6 +399,7 @@ from .transfer import (
 )
 from .tuning import (
     Tuning as Tuning,
+    best_of as best_of,
     choose as choose,
     logger as logger,
     plot_trials as plot_trials,

@@ -24,15 +24,16 @@ from .checks import require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
 from .ensembles import Ensemble
-from .recommenders import Recommender, event_days, history_indices
+from .recommenders import Recommender, event_cells, event_days, history_indices
 from .whitening import Whitening
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender',
-           'unit_views', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'EASE', 'ease_and_content', 'ALS',
-           'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
+           'unit_views', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE',
+           'ease_and_content', 'ALS', 'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights',
+           'TIFUKNN']
 
 # %% ../nbs/20_baselines.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")
@@ -71,8 +72,7 @@ def history_weights(
 # %% ../nbs/20_baselines.ipynb #2eb09729
 def _event_cells(histories: Sequence[np.ndarray], weights: np.ndarray | None) -> tuple:
     """User, item and weight (1 if none are given) of each event, three arrays ``[n_events]``."""
-    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
-    columns = np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
+    rows, columns = event_cells(histories)
     return rows, columns, np.ones(len(rows), dtype=np.float32) if weights is None else weights
 
 
@@ -339,9 +339,7 @@ class ItemItem(_PairsOfItems):
         self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
     ) -> torch.Tensor:
         """``[n_users, n_items]``: the weighted history times the item-item matrix."""
-        scores = self._profiles(histories, times) @ self.weights_
-        is_sparse = scipy.sparse.issparse(scores)
-        return torch.from_numpy(scores.toarray() if is_sparse else np.asarray(scores))
+        return torch.from_numpy(np.asarray(self._profiles(histories, times) @ self.weights_))
 
 # %% ../nbs/20_baselines.ipynb #8b177c2f
 class ItemKNN(ItemItem):
@@ -374,6 +372,17 @@ class ItemKNN(ItemItem):
         return cosine
 
 # %% ../nbs/20_baselines.ipynb #a160c161
+def weights_without_self(gram: np.ndarray, regularisation: float) -> np.ndarray:
+    """Ridge weights of each item on all others ``[n_items, n_items]``, from the products of the
+    columns, float64 and overwritten.
+    """
+    gram[np.diag_indices_from(gram)] += regularisation
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
+    weights = -inverse / inverse.diagonal()
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
 class EASE(ItemItem):
     """Linear item-item model in closed form. Source: Steck, *Embarrassingly Shallow Autoencoders
     for Sparse Data*, 2019.
@@ -396,10 +405,7 @@ class EASE(ItemItem):
     def _item_weights(self, matrix: scipy.sparse.csr_array) -> np.ndarray:
         require_number("regularisation", self.regularisation, above=0)
         gram = (matrix.T @ matrix).toarray().astype(np.float64)
-        inverse = np.linalg.inv(gram + self.regularisation * np.eye(len(gram)))
-        weights = -inverse / inverse.diagonal()
-        np.fill_diagonal(weights, 0)
-        return weights
+        return weights_without_self(gram, self.regularisation)
 
 # %% ../nbs/20_baselines.ipynb #d7f9b6d5
 def ease_and_content(

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from .checks import DataError, require_choice, require_number
 from .data import Dataset
 from .metrics import RankedLists, ndcg
-from .recommenders import Recommender, event_days, history_indices, top_k
+from .recommenders import Recommender, event_cells, event_days, history_indices, top_k
 from .sequential import validation_task
 from .splits import RankingTask
 
@@ -48,6 +48,11 @@ def _scores_of(member, histories: Sequence[np.ndarray], times) -> torch.Tensor:
 def _spread(scores: torch.Tensor) -> torch.Tensor:
     """Standard deviation over the items, ``[n_users, 1]``."""
     return scores.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt()
+
+
+def _standardised(scores: torch.Tensor) -> torch.Tensor:
+    """Scores with mean 0 and variance 1 over the items."""
+    return (scores - scores.mean(1, keepdim=True)) / _spread(scores)
 
 
 def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
@@ -106,8 +111,7 @@ class _Blend(_WithMembers):
                 scores = _scores_of(member, histories, times)
                 total += weight * (scores / _spread(scores) if self.standardise_ else scores)
         if self._is_new.any():
-            scores = _scores_of(self.new_items, histories, times)
-            scores = (scores - scores.mean(1, keepdim=True)) / _spread(scores)
+            scores = _standardised(_scores_of(self.new_items, histories, times))
             total -= total.mean(1, keepdim=True)
             total[:, self._is_new] = (QUIET * _spread(total) * scores)[:, self._is_new]
         return total
@@ -181,12 +185,11 @@ def _told(members, task: RankingTask, users: list, can_be: torch.Tensor, random)
     known = history_indices(first, histories)
     wanted = history_indices(first, {user: task.targets[user] for user in users})
     days = event_days(histories, task.times, "Ensemble") if asks else None
-    scores = [_scores_of(member, known, days) for member in members]
-    scores = [(one - one.mean(1, keepdim=True)) / _spread(one) for one in scores]
+    scores = [_standardised(_scores_of(member, known, days)) for member in members]
     allowed, targets = can_be.repeat(len(users), 1), torch.zeros(scores[0].shape, dtype=torch.bool)
-    targets[_cells(wanted)] = True
+    targets[event_cells(wanted)] = True
     if task.exclude_seen:
-        allowed[_cells(known)] = False
+        allowed[event_cells(known)] = False
     targets, allowed = targets & can_be, allowed | (targets & can_be)
     columns, log_counts = _drawn_columns(scores, allowed, targets, random)
     scores = torch.stack([one.gather(1, columns) for one in scores], dim=2)
@@ -225,13 +228,6 @@ def _nothing(members: Sequence[Recommender]) -> MemberScores:
 
 def _rows(told: MemberScores, rows) -> MemberScores:
     return MemberScores(*(part[rows] for part in told))
-
-
-def _cells(lists: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of each entry of lists of columns."""
-    rows = np.repeat(np.arange(len(lists)), [len(one) for one in lists])
-    columns = np.concatenate([*lists, np.array([], dtype=int)]).astype(int)
-    return torch.from_numpy(rows), torch.from_numpy(columns)
 
 # %% ../nbs/17_ensembles.ipynb #b644afd3
 def softmax_weights(told: MemberScores, start: np.ndarray | None = None) -> np.ndarray:

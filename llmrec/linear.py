@@ -16,14 +16,15 @@ import scipy.linalg
 import scipy.sparse
 import torch
 
-from .baselines import FADINGS, ContentKNN, FadingRecommender, ItemItem
+from .baselines import FADINGS, ContentKNN, FadingRecommender, ItemItem, weights_without_self
 from .checks import DataError, require_choice, require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
 from .ensembles import Ensemble, sample_task_users
 from .recommenders import Recommender
-from .sequential import mean_ndcg, validation_task
+from .sequential import validation_task
 from .splits import RankingTask
+from .tuning import best_of
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +66,7 @@ class _ClicksAndTexts(ItemItem):
         if self.text_weight:
             vectors = self._content.vectors_.numpy()
             gram += self.text_weight * self.regularisation * (vectors @ vectors.T)
-        gram[np.diag_indices_from(gram)] += self.regularisation
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
-        weights = -inverse / inverse.diagonal()
-        np.fill_diagonal(weights, 0)
-        return largest_of_columns(weights, self.n_kept)
+        return largest_of_columns(weights_without_self(gram, self.regularisation), self.n_kept)
 
 # %% ../nbs/22_linear.ipynb #e2da82d2
 class TextEASE(_ClicksAndTexts):
@@ -191,12 +188,8 @@ def best_fading(
     """Of fitted models with any fading of `FADING_GRID` the one with the highest NDCG@10 in a
     validation task; a log without order does not fade.
     """
-    best, value = None, -1.0
-    for model in fitted:
-        for one in model.fadings() if is_ordered else [_flat(model)]:
-            if (found := mean_ndcg(one, task)) > value:
-                best, value = one, found
-    return best
+    ways = (model.fadings() if is_ordered else [_flat(model)] for model in fitted)
+    return best_of(itertools.chain.from_iterable(ways), task)
 
 
 def _flat(model: FadingRecommender) -> FadingRecommender:
@@ -227,7 +220,7 @@ def _best_setting(
     for value in values:
         other = copy.copy(best).set_params(**{name: value})
         fitted.append(other.fit(train, **options))
-    return max(fitted, key=lambda one: mean_ndcg(one, task))
+    return best_of(fitted, task)
 
 # %% ../nbs/22_linear.ipynb #9fa79fc0
 def tuned_slit(train: Dataset, task: RankingTask | None) -> SLIT:

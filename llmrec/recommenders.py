@@ -21,8 +21,8 @@ from .data import require_dataset, Dataset, clean_items
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'event_days', 'tie_order', 'Popular',
-           'RecentlyPopular']
+__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'event_cells', 'event_days', 'tie_order',
+           'Popular', 'RecentlyPopular']
 
 # %% ../nbs/14_recommenders.ipynb #9c83e59c
 def top_k(
@@ -355,6 +355,12 @@ def history_indices(recommender: Recommender, histories: Mapping) -> list[np.nda
     return np.split(indices, np.cumsum(lengths)[:-1]) if lengths else []
 
 # %% ../nbs/14_recommenders.ipynb #ad26e570
+def event_cells(histories: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """User and item of each event of histories of item indices, int ``[n_events]`` both."""
+    rows = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    return rows, np.concatenate([*histories, np.array([], dtype=int)]).astype(int)
+
+
 def event_days(histories: Mapping, times: Mapping | None, whose: str) -> list[np.ndarray]:
     """When each event of each history happened, float64 days. Raises `ValueError` for missing
     times.
@@ -395,8 +401,8 @@ def _ranked(
     """
     place_of = np.full(len(recommender.items_), -1)
     place_of[allowed] = np.arange(len(allowed))
-    rows = np.repeat(np.arange(len(known)), [len(history) for history in known])
-    places = place_of[np.concatenate(known).astype(int)]
+    rows, columns = event_cells(known)
+    places = place_of[columns]
     is_out = (places >= 0) & exclude_seen
     seen = torch.from_numpy(rows[is_out]), torch.from_numpy(places[is_out])
     k = min(k, len(allowed))

@@ -484,12 +484,16 @@ def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame 
         "whitening.projection": torch.from_numpy(whitening.projection_),
         "text_vectors": recommender.text_vectors_,
     }
-    if recommender.ensemble_ is not None:
-        weights |= packed(recommender.ensemble_.members[1:])[1]
+    settings = _settings_of(recommender) | {"closed_form": None}
+    if (ensemble := recommender.ensemble_) is not None:
+        members, tensors = packed(ensemble.members[1:])
+        weights |= tensors
+        numbers = list(map(float, ensemble.weights_))
+        settings["closed_form"] = {"weights": numbers, "members": members}
     catalogue = recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_)
     write_model(
         folder,
-        _settings_of(recommender),
+        settings,
         weights,
         items=catalogue,
         encoder=recommender.encoder_,
@@ -506,15 +510,7 @@ def _settings_of(recommender: TransferRecommender) -> dict:
         "text_dim": recommender.text_vectors_.shape[1],
         "seed": int(recommender.seed),
         "training": asdict(recommender.config_),
-        "closed_form": _closed_form_settings(recommender.ensemble_),
     }
-
-
-def _closed_form_settings(ensemble: Ensemble | None) -> dict | None:
-    if ensemble is None:
-        return None
-    members, _ = packed(ensemble.members[1:])
-    return {"weights": list(map(float, ensemble.weights_)), "members": members}
 
 
 def _beside_it(ensemble: Ensemble | None) -> str:

@@ -24,12 +24,12 @@ from .plots import BLUE, GREY
 from .ensembles import Ensemble
 from .recommenders import Popular, RecentlyPopular, Recommender
 from .sequential import mean_ndcg, validation_task
-from .splits import Split
+from .splits import RankingTask, Split
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'Tuning', 'tune', 'plot_trials', 'choose', 'tuned_baselines']
+__all__ = ['logger', 'Tuning', 'tune', 'plot_trials', 'choose', 'best_of', 'tuned_baselines']
 
 # %% ../nbs/21_tuning.ipynb #ff362fa3
 @dataclass(frozen=True)
@@ -183,6 +183,11 @@ def choose(
     task = validation_task(train, valid)
     if candidates is not None:
         task = task._replace(candidates=list(candidates))
+    return best_of(recommenders, task)
+
+
+def best_of(recommenders: Iterable[Recommender], task: RankingTask) -> Recommender:
+    """Of fitted recommenders the one with the highest NDCG@10 in a task; of equals the first."""
     return max(recommenders, key=lambda recommender: mean_ndcg(recommender, task))
 
 # %% ../nbs/21_tuning.ipynb #dded9eef
