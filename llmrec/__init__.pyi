@@ -123,17 +123,13 @@ from .domains import (
 )
 from .encoder import (
     CHUNK as CHUNK,
-    OPTIONS_FILE as OPTIONS_FILE,
     POOLINGS as POOLINGS,
     PROBES as PROBES,
     TextEncoder as TextEncoder,
     VectorCache as VectorCache,
     attention_in_sixteens as attention_in_sixteens,
-    load_language_model as load_language_model,
     logger as logger,
     pool as pool,
-    sentence_transformers_options as sentence_transformers_options,
-    write_encoder as write_encoder,
 )
 from .ensembles import (
     Ensemble as Ensemble,
@@ -147,7 +143,6 @@ from .ensembles import (
     logger as logger,
     member_scores as member_scores,
     needs_times as needs_times,
-    sample_task_users as sample_task_users,
     softmax_weights as softmax_weights,
 )
 from .evaluation import (
@@ -197,6 +192,21 @@ from .folders import (
     settings_checksum as settings_checksum,
     weight_shapes as weight_shapes,
     write_model as write_model,
+)
+from .language_models import (
+    FEWEST_LETTERS as FEWEST_LETTERS,
+    FEWEST_PIECES as FEWEST_PIECES,
+    MOST_CRUMBS as MOST_CRUMBS,
+    OPTIONS_FILE as OPTIONS_FILE,
+    Reading as Reading,
+    Vocabulary as Vocabulary,
+    load_language_model as load_language_model,
+    logger as logger,
+    model_source as model_source,
+    sentence_transformers_options as sentence_transformers_options,
+    stored_options as stored_options,
+    trim_vocabulary as trim_vocabulary,
+    write_encoder as write_encoder,
 )
 from .leaks import (
     MOST_USERS as MOST_USERS,
@@ -291,6 +301,15 @@ from .models import (
     WhiteningExperts as WhiteningExperts,
     pad_histories as pad_histories,
 )
+from .packed import (
+    BLOCK as BLOCK,
+    PackedModel as PackedModel,
+    PackedModelError as PackedModelError,
+    network_of as network_of,
+    read_packed as read_packed,
+    tokenizer_of as tokenizer_of,
+    unpack_four_bits as unpack_four_bits,
+)
 from .plots import (
     BLUE as BLUE,
     GREY as GREY,
@@ -319,6 +338,7 @@ from .recommenders import (
     top_k_of_products as top_k_of_products,
 )
 from .sequential import (
+    MOST_VALID_USERS as MOST_VALID_USERS,
     NegativeSampler as NegativeSampler,
     SequentialRecommender as SequentialRecommender,
     TrainingOptions as TrainingOptions,
@@ -347,6 +367,7 @@ from .splits import (
     new_items as new_items,
     random_events as random_events,
     ranking_task as ranking_task,
+    sample_task_users as sample_task_users,
     split_dataset as split_dataset,
     split_reviews as split_reviews,
     temporal as temporal,

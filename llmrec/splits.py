@@ -23,8 +23,8 @@ from .datasets import load_dataset
 
 # %% auto #0
 __all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'ranking_task',
-           'Split', 'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'random_events', 'content_hash',
-           'split_dataset', 'split_reviews']
+           'sample_task_users', 'Split', 'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'random_events',
+           'content_hash', 'split_dataset', 'split_reviews']
 
 # %% ../nbs/04_splits.ipynb #e59d5f96
 class LeakError(DataError):
@@ -124,6 +124,19 @@ def ranking_task(
     when = known.times()
     times = {user: when.get(user, []) for user in targets}
     return RankingTask(histories, targets, candidates, exclude_seen, times)
+
+
+def sample_task_users(task: RankingTask, most: int, *, seed: int = 0) -> RankingTask:
+    """The task for its users who have a history and a target, or for `most` of them, drawn with
+    `seed`.
+    """
+    users = [user for user in task.targets if task.histories[user]]
+    if len(users) > most:
+        drawn = np.random.default_rng(seed).choice(len(users), most, replace=False)
+        users = [users[row] for row in np.sort(drawn)]
+    histories, targets = ({user: of[user] for user in users} for of in task[:2])
+    times = None if task.times is None else {user: task.times[user] for user in users}
+    return task._replace(histories=histories, targets=targets, times=times)
 
 # %% ../nbs/04_splits.ipynb #5d2612b4
 @dataclass(frozen=True, eq=False)

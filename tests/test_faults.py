@@ -14,7 +14,7 @@ from llmrec import Dataset, TextEncoder, TransferRecommender
 from llmrec.assets import fetch_asset
 from llmrec.baselines import EASE, ContentKNN, ItemKNN
 from llmrec.checks import DataError
-from llmrec.encoder import sentence_transformers_options
+from llmrec.language_models import sentence_transformers_options
 from llmrec.models import FUSIONS, SequentialModel, TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
 from llmrec.sequential import SequentialRecommender
@@ -117,7 +117,7 @@ def test_a_pooling_of_another_kind_is_refused(stored, encoder):
 # a language that an encoder has not read
 def test_unknown_tokens_are_noticed(encoder, own_cache, caplog):
     encoder.encode(["这个酒店的早餐很丰盛", "房间干净而且安静"])
-    assert "% of the tokens are unknown to all-MiniLM-L6-v2" in caplog.text
+    assert "all-MiniLM-L6-v2 does not seem to have read this language" in caplog.text
     caplog.clear()
     encoder.encode(["a quiet room", "breakfast was plentiful, 早"])
     assert not caplog.text

@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from llmrec import TextEncoder
-from llmrec.encoder import OPTIONS_FILE, VectorCache
+from llmrec.encoder import VectorCache
 from llmrec.features import FeatureExtractor, fuse
+from llmrec.language_models import OPTIONS_FILE
 from llmrec.text import EncodingError, clean_text, keyphrases, preprocess, vader_sentiment
 
 TEXTS = [

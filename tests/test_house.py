@@ -19,7 +19,13 @@ sys.path.insert(0, str(ROOT / "docs"))
 from build import parts
 from fold import fold
 
-NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
+
+def natural(path: Path) -> list:
+    """A10 comes after A9."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+
+NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"), key=natural)
 
 
 def cells(path: Path, kind: str) -> list[str]:
@@ -27,11 +33,11 @@ def cells(path: Path, kind: str) -> list[str]:
     return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
 
 
-def order(path: Path) -> tuple[bool, str]:
-    """The appendices A1 to A3 and A7 to A9 hold what every chapter may use, so they come before
+def order(path: Path) -> tuple[bool, list]:
+    """The appendices A1 to A3 and A7 to A10 hold what every chapter may use, so they come before
     chapter 0; A4 is the command line, which uses the chapters.
     """
-    return (not path.stem.startswith(("A1", "A2", "A3", "A7", "A8", "A9")), path.stem)
+    return (not path.stem.startswith(("A1", "A2", "A3", "A7", "A8", "A9")), natural(path))
 
 
 MODULES = {

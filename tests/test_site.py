@@ -51,12 +51,12 @@ def test_pages_load_nothing_from_elsewhere_and_miss_nothing(site):
 
 
 def test_formulas_are_drawn_without_a_script_and_diagrams_have_theirs(site):
-    chapter = (site / "09_losses.html").read_text(encoding="utf-8")
+    chapter = (site / "10_losses.html").read_text(encoding="utf-8")
     assert chapter.count("<math ") > 5 and "\\mathcal" not in re.sub(
         "<(script|annotation).*?</\\1>", "", chapter, flags=re.DOTALL
     )
     assert (site / "_static" / "mermaid" / "default.js").is_file() and "mermaid/default.js" in (
-        site / "23_transfer.html"
+        site / "24_transfer.html"
     ).read_text(encoding="utf-8")
     for module in (site / "_static" / "mermaid").glob("*.js"):
         for other in re.findall(
@@ -67,7 +67,7 @@ def test_formulas_are_drawn_without_a_script_and_diagrams_have_theirs(site):
 
 def test_search_and_the_list_for_language_models_know_the_library(site):
     assert "transferrecommender" in (site / "searchindex.js").read_text(encoding="utf-8").lower()
-    assert "23_transfer.html" in (site / "llms.txt").read_text(encoding="utf-8")
+    assert "24_transfer.html" in (site / "llms.txt").read_text(encoding="utf-8")
 
 
 def test_saved_outputs_name_no_folder_of_the_machine_that_ran_them():
