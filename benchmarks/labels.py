@@ -1,12 +1,13 @@
 """What pretraining is worth: accuracy on held-out Chinese reviews by number of labels; several
 draws and seeds.
 
-Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``few`` (own model and from scratch,
-up to 1,000 labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200
-labels), ``5000``, ``all``, and ``ends`` (of long reviews, all labels). Each result is a line of
-``.runs/labels-<part>.jsonl``;
-a second call goes on there. Writes ``labels.parquet``, and of seed 0 with all labels what two
-systems think of every held-out review, in order, ``labels_reviews.parquet``.
+Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``frozen`` (multilingual E5 as it
+is), ``tuned`` (the same, fine-tuned, 200 labels), ``few`` (own model and from scratch, up to 1,000
+labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200 labels),
+``5000``, ``all``, ``ends`` (of long reviews, all labels) and ``tuned-all``. Each result is a row of
+``labels.parquet``, written at once; what is there is left out, so that a second call goes on. Of
+seed 0 with all labels it also writes what two systems think of every held-out review, in order,
+``labels_reviews.parquet``.
 """
 
 import functools
@@ -15,7 +16,7 @@ import json
 import jieba
 import numpy as np
 import pandas as pd
-from run import RUNS, chosen_parts, save
+from run import HERE, RUNS, chosen_parts, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -34,6 +35,7 @@ PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}
 # "really", "on the whole", "I find it"
 PROMPTS = (PROMPT["template"], "真的很[MASK]。{}", "总体来说很[MASK]。{}", "我觉得很[MASK]。{}")
 RATES = 3e-5, 1e-4, 3e-4
+E5_RATES = 2e-5, 5e-5  # of a model that was trained on more than reviews
 LEARNED_FROM, TEST = split_reviews()
 
 
@@ -45,6 +47,59 @@ def labelled(n: int, seed: int) -> pd.DataFrame:
 jieba_words = functools.cache(jieba.lcut)
 snownlp_words = functools.cache(lambda text: normal.filter_stop(seg.seg(text)))
 pretrained = functools.cache(review_model)  # it reads all reviews to know its own name
+
+
+@functools.cache
+def multilingual() -> TextEncoder:
+    """Multilingual E5 with the word pieces of the reviews to learn from."""
+    encoder = TextEncoder.from_pretrained("multilingual-e5-small")
+    return encoder.trim_vocabulary(LEARNED_FROM["text"].tolist())
+
+
+@functools.cache
+def frozen(n: int, seed: int) -> np.ndarray:
+    """Probability that each test review is praise, by logistic regression on vectors of E5."""
+    some = labelled(n, seed)
+    classifier = TransferClassifier(multilingual(), strategy="probe")
+    return praise(classifier.fit(some["text"].tolist(), some["label"].to_numpy()), TEST["text"])
+
+
+def tuned_e5(some: pd.DataFrame, seed: int, rate: float) -> TransferClassifier:
+    """E5, fine-tuned in full on labelled reviews."""
+    classifier = TransferClassifier(
+        multilingual(), strategy="full", learning_rate=rate, epochs=2, seed=seed
+    )
+    return classifier.fit(some["text"].tolist(), some["label"].to_numpy())
+
+
+@functools.cache
+def tuned(n: int, seed: int) -> np.ndarray:
+    """The same after fine-tuning, at the rate that is best with 200 labels on a thousand other
+    reviews of the part that is learned from.
+    """
+    path = RUNS / "labels-chosen-e5.json"
+    if not path.exists():
+        some = labelled(200, 99)
+        others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
+        right = [
+            float(
+                (
+                    tuned_e5(some, 99, rate).predict(others["text"].tolist()) == others["label"]
+                ).mean()
+            )
+            for rate in E5_RATES
+        ]
+        print(path.stem, right, flush=True)
+        path.write_text(json.dumps([E5_RATES[int(np.argmax(right))], right]))
+    rate = json.loads(path.read_text())[0]
+    return praise(tuned_e5(labelled(n, seed), seed, rate), TEST["text"])
+
+
+def with_words(n: int, seed: int, *, method) -> np.ndarray:
+    """Mean of what a method and TF-IDF think; all reviews can be drawn in one way only, so that
+    TF-IDF needs no further seed there.
+    """
+    return (method(n, seed) + tf_idf(n, 0 if n == ALL else seed)) / 2
 
 
 @functools.cache
@@ -205,13 +260,6 @@ def both_ends(n: int, seed: int) -> np.ndarray:
     return praise(classifier, shortened(TEST["text"]))
 
 
-def both(n: int, seed: int) -> np.ndarray:
-    """Mean of what the fine-tuned BERT and TF-IDF think; all reviews can be drawn in one way only,
-    so that TF-IDF needs no further seed there.
-    """
-    return (own(n, seed, percent=100) + tf_idf(n, 0 if n == ALL else seed)) / 2
-
-
 def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
     """Plans of the small BERT: system, function, options."""
     return [
@@ -221,23 +269,39 @@ def bert(*sizes: int, percents=(0, 100)) -> list[tuple]:
     ]
 
 
+OWN = functools.partial(own, percent=100)
 PARTS = {
     "words": [
         (name, method, n, {})
         for name, method in (("TF-IDF", tf_idf), ("snownlp", snownlp))
         for n in (*FEW, 5_000, ALL)
     ],
+    "frozen": [
+        plan
+        for n in (*FEW, 5_000, ALL)
+        for plan in (
+            ("E5, frozen", frozen, n, {}),
+            ("E5, frozen, and TF-IDF", with_words, n, {"method": frozen}),
+        )
+    ],
+    **{
+        part: [
+            ("E5, fine-tuned", tuned, n, {}),
+            ("E5, fine-tuned, and TF-IDF", with_words, n, {"method": tuned}),
+        ]
+        for part, n in (("tuned", 200), ("tuned-all", ALL))
+    },
     "few": bert(*FEW),
     "length": bert(200, percents=(25, 50, 75)),
     "more": [
-        ("own and TF-IDF", both, 200, {}),
+        ("own and TF-IDF", with_words, 200, {"method": OWN}),
         ("own, four prompts", several_prompts, 200, {}),
         ("own, self-trained", self_trained, 200, {}),
         ("own, four prompts, self-trained", self_trained, 200, {"several": True}),
         ("own, both ends", both_ends, 200, {}),
     ],
     **{
-        name: [*bert(n), ("own and TF-IDF", both, n, {})]
+        name: [*bert(n), ("own and TF-IDF", with_words, n, {"method": OWN})]
         for name, n in (("5000", 5_000), ("all", ALL))
     },
     "ends": [("own, both ends", both_ends, ALL, {})],
@@ -247,32 +311,27 @@ PARTS = {
 def main() -> None:
     """The parts that are named, or all."""
     options = chosen_parts(__doc__, PARTS)
+    path = HERE / "labels.parquet"
+    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
+    keys = ("system", "n_labels", "pretraining", "seed")
+    finished = {tuple(str(row[key]) for key in keys) for row in rows}
     for part in options.parts:
-        path = RUNS / f"labels-{part}.jsonl"
-        done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        finished = {
-            (row["system"], row["n_labels"], row["pretraining"], row["seed"]) for row in done
-        }
         for seed in range(options.seeds):
             for system, method, n, extra in PARTS[part]:
                 # all reviews can be drawn in one way only
-                if part == "words" and n == ALL and seed:
+                if part in ("words", "frozen") and n == ALL and seed:
                     continue
-                key = system, min(n, len(LEARNED_FROM)), extra.get("percent"), seed
-                if key not in finished:
-                    right = (method(n, seed, **extra) > 0.5) == TEST["label"].to_numpy()
-                    row = dict(
-                        zip(("system", "n_labels", "pretraining", "seed"), key, strict=True)
-                    ) | {"accuracy": float(right.mean()), "n_test": len(right)}
-                    print(row, flush=True)
-                    with path.open("a") as file:
-                        file.write(json.dumps(row) + "\n")
-    rows = [
-        json.loads(line)
-        for path in sorted(RUNS.glob("labels-*.jsonl"))
-        for line in path.read_text().splitlines()
-    ]
-    save(pd.DataFrame(rows), "labels.parquet")
+                percent = float(extra.get("percent", np.nan))
+                row = dict(
+                    zip(keys, (system, min(n, len(LEARNED_FROM)), percent, seed), strict=True)
+                )
+                if tuple(map(str, row.values())) in finished:
+                    continue
+                right = (method(n, seed, **extra) > 0.5) == TEST["label"].to_numpy()
+                row |= {"accuracy": float(right.mean()), "n_test": len(right)}
+                print(row, flush=True)
+                rows.append(row)
+                save(pd.DataFrame(rows), path.name)
     if "all" in options.parts:
         save(
             TEST[["label"]].assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)),

@@ -58,9 +58,22 @@ def readme() -> str:
     return header + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
+CHINESE = ROOT / "README.zh-CN.md"
+
+
+def chinese_readme() -> str:
+    """The Chinese README with the table of results that the English one shows."""
+    text, english = CHINESE.read_text(encoding="utf-8"), readme()
+    pattern = r"(```python\nresults[^`]*```)\n\n((?: {4}[^\n]*\n)+)"
+    code, table = re.search(pattern, english).groups()
+    both = f"<!-- results -->\n{code}\n\n{table.rstrip()}\n<!-- /results -->"
+    return re.sub("<!-- results -->.*<!-- /results -->", lambda _: both, text, flags=re.S)
+
+
 if __name__ == "__main__":
     if "--write" in sys.argv:
         (ROOT / "README.md").write_text(readme(), encoding="utf-8")
+        CHINESE.write_text(chinese_readme(), encoding="utf-8")
         FIGURE.write_bytes(figure())
     else:
         print(readme(), end="")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from readme import FIGURE, figure, readme
+from readme import CHINESE, FIGURE, chinese_readme, figure, readme
 from stub import STUB, stub
 
 
@@ -46,6 +46,8 @@ def out_of_step() -> list[str]:
         ]
     if (ROOT / "README.md").read_text(encoding="utf-8") != readme():
         changed.append("README.md")
+    if CHINESE.read_text(encoding="utf-8") != chinese_readme():
+        changed.append(CHINESE.name)
     if FIGURE.read_bytes() != figure():
         changed.append(str(FIGURE.relative_to(ROOT)))
     if STUB.read_text(encoding="utf-8") != stub():
