@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,21 @@ def test_preprocess_keeps_order_and_mixed_languages():
         "iPhone" in table["tokens"][3]
         and (table["tokens"].map(len) == table["tags"].map(len)).all()
     )
+
+
+def test_chinese_words_and_names_are_found():
+    """In fifty sentences with words whose kind is beyond doubt, see chapter 5."""
+    path = Path(__file__).parent.parent / "benchmarks" / "sentences_zh_words.csv"
+    judged = pd.read_csv(path)
+    table = preprocess(judged["sentence"])
+    n_names = n_found = 0
+    for row, facts in enumerate(judged["facts"]):
+        for fact in facts.split(";"):
+            word, kind = fact.split("/")
+            if kind.isupper():
+                n_names += 1
+                n_found += (word, kind) in table["entities"][row]
+    assert n_names > 25 and n_found >= 0.85 * n_names
 
 
 @pytest.mark.parametrize("module, text", [("spacy", "Alien"), ("jieba.posseg", "好看")])
