@@ -1,9 +1,10 @@
 """A model that was trained on English films recommends from the same films in Chinese, untouched.
 
-The films that have a Chinese title in ``film_titles_zh.csv`` are the target, 500 users and all other
-films, in English, the source: neither the users nor the films of the target have been seen. The
-target's texts are once in English and once in Chinese, with the same users and targets,
-leave-one-out. Each part is an encoder; five seeds. Writes ``languages.parquet`` after every seed, and leaves out what is there.
+The films that have a Chinese title in ``film_titles_zh.csv`` are the target, 500 users and all
+other films, in English, the source: neither the users nor the films of the target have been seen.
+The target's texts are once in English and once in Chinese, with the same users and targets,
+leave-one-out. Each part is an encoder; five seeds. Writes ``languages.parquet`` after every seed,
+and leaves out what is there.
 
     python benchmarks/languages.py [minilm | e5] [--seeds 5]
 """

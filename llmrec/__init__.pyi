@@ -312,6 +312,7 @@ from .packed import (
 )
 from .plots import (
     BLUE as BLUE,
+    GREEN as GREEN,
     GREY as GREY,
     ORANGE as ORANGE,
     PLOT_STYLE as PLOT_STYLE,

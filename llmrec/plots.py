@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 # %% auto #0
-__all__ = ['BLUE', 'ORANGE', 'GREY', 'PLOT_STYLE', 'new_figure', 'plot_intervals']
+__all__ = ['BLUE', 'ORANGE', 'GREY', 'GREEN', 'PLOT_STYLE', 'new_figure', 'plot_intervals']
 
 # %% ../nbs/A3_plots.ipynb #72a6dfe3
-BLUE, ORANGE, GREY = "#1f4e79", "#d9822b", "#7f7f7f"
+BLUE, ORANGE, GREY, GREEN = "#1f4e79", "#d9822b", "#7f7f7f", "#2e8b6f"
 PLOT_STYLE = {
     "figure.figsize": (7, 3.2),
     "figure.dpi": 100,

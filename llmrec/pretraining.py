@@ -5,6 +5,7 @@
 # %% ../nbs/13_pretraining.ipynb #dc4810c7
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from .assets import atomic_file, cache_folder, staged
 from .checks import require_choice, require_number, require_whole
 from .compute import architecture_of, content_digest, device_named, seeded, uses_bfloat16
 from .encoder import TextEncoder
-from .language_models import load_language_model, write_encoder
+from .language_models import load_language_model, stored_options, write_encoder
 from .losses import NOT_CHOSEN
 from .masking import mask_tokens, masked_loss, new_model, token_pieces, train_tokenizer
 from .splits import split_reviews
@@ -86,6 +87,7 @@ class _MaskedModel:
         self.config, self.seed, self.progress = config or PretrainingConfig(), seed, progress
         self.device = device_named(device)
         self.model, self.tokenizer = model.to(self.device), tokenizer
+        self.template = "{}"  # of the encoder that comes of it
         self._start = content_digest(model.state_dict())
 
     def _corrupt(
@@ -173,7 +175,7 @@ class MaskedLanguageModelTrainer(_MaskedGuesses):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer for `TextEncoder.from_pretrained` into a new `folder`."""
-        options = {"max_tokens": self.config.max_tokens}
+        options = {"max_tokens": self.config.max_tokens, "template": self.template}
         with staged(Path(folder)) as staging:
             write_encoder(staging, self.model, self.tokenizer, options)
 
@@ -331,6 +333,7 @@ def pretrain(
     texts: Sequence[str],
     *,
     start: str | None = None,
+    trim: bool = False,
     valid: Sequence[str] | None = None,
     vocabulary_size: int = 4_000,
     config: PretrainingConfig | None = None,
@@ -347,6 +350,8 @@ def pretrain(
     start : str, optional
         A pinned asset, a local folder or a hub name to continue from; a head that it lacks is
         added. Left out: a new tokenizer and a small new BERT.
+    trim : bool
+        Whether the vocabulary of `start` is cut to what occurs in `texts`.
     valid : sequence of str, optional
         Texts for the validation loss.
 
@@ -361,12 +366,24 @@ def pretrain(
         tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
         model = new_model(tokenizer, max_tokens=config.max_tokens, seed=seed)
     else:
-        model, tokenizer = load_language_model(start, AutoModelForMaskedLM, seed=seed)
+        model, tokenizer = _to_go_on_from(start, texts if trim else None, seed)
     trainer = MaskedLanguageModelTrainer(model, tokenizer, config=config, seed=seed, **options)
+    if start is not None:
+        trainer.template = stored_options(start, model).get("template", "{}")
     trainer.fit(texts, valid).save_pretrained(folder)
     encoder = TextEncoder.from_pretrained(str(folder), device=device)
     encoder.pretraining_ = trainer.records_
     return encoder
+
+# %% ../nbs/13_pretraining.ipynb #d06d28b1
+def _to_go_on_from(start: str, texts: Sequence[str] | None, seed: int) -> tuple:
+    """A masked language model that starts from another, with the word pieces of `texts` alone."""
+    if texts is None:
+        return load_language_model(start, AutoModelForMaskedLM, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        small = TextEncoder.from_pretrained(start, cache=False).trim_vocabulary(texts)
+        small.save_pretrained(f"{folder}/small")
+        return load_language_model(f"{folder}/small", AutoModelForMaskedLM, seed=seed)
 
 # %% ../nbs/13_pretraining.ipynb #dac45e1c
 REVIEW_RECIPE = PretrainingConfig(epochs=30, tokens_per_batch=2_048, mask_share=0.3)
