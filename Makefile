@@ -46,6 +46,7 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/stream.py
 	$(BIN)/python benchmarks/labels.py
 	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/languages.py
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/repeats.py
 	$(BIN)/python benchmarks/doors.py
