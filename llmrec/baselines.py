@@ -172,7 +172,7 @@ class _TextNeighbours(FadingRecommender):
     def _embed(self, vectors: np.ndarray | None) -> ContentKNN:
         """Unit vectors of the catalogue as it is now."""
         if vectors is None:
-            encoder = self.encoder or TextEncoder.from_pretrained()
+            encoder = self.encoder or TextEncoder.for_texts(self.items_["text"])
             vectors = encoder.encode(self.items_["text"])
         self.vectors_ = unit_views(vectors, self.n_components)
         return self
@@ -226,7 +226,7 @@ class _PredictedFactors(FadingRecommender):
         self._remember(train)
         require_number("regularisation", self.regularisation, at_least=0)
         require_whole("n_factors", self.n_factors)
-        self.encoder_ = self.encoder or TextEncoder.from_pretrained()
+        self.encoder_ = self.encoder or TextEncoder.for_texts(self.items_["text"])
         matrix = history_matrix(history_indices(self, train.histories()), len(self.items_))
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
         _, strengths, directions = randomized_svd(matrix, n_factors, random_state=self.seed)

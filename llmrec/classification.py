@@ -66,7 +66,7 @@ class _Classifying(ClassifierMixin, BaseEstimator):
     def fit(self, texts: Sequence[str], labels: Sequence) -> TransferClassifier:
         """Learn from texts and labels of equal number, at least two classes. Returns self."""
         texts = _checked(self, texts, labels)
-        encoder = self.encoder or TextEncoder.from_pretrained()
+        encoder = self.encoder or TextEncoder.for_texts(texts)
         surgery = {"drop": self.drop_layers, "reinit": self.reinit_layers, "new": self.new_layers}
         with Cost() as self.cost_:
             self.encoder_ = _reshaped(encoder, seed=self.seed, **surgery)
@@ -117,7 +117,8 @@ class TransferClassifier(_SavedClassifier):
     Parameters
     ----------
     encoder : TextEncoder, optional
-        MiniLM if left out. It stays as it is; the tuned one is `encoder_`.
+        By the language of the texts if left out, see `TextEncoder.for_texts`. It stays as it is,
+        the tuned one is `encoder_`.
     strategy : str
         ``"probe"``, a logistic regression on frozen vectors, or one of `STRATEGIES` but
         ``"zero_shot"``.

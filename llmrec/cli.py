@@ -300,7 +300,7 @@ def _run_evaluate(options: argparse.Namespace) -> None:
     study = study_dataset(
         dataset,
         dataset.split(options.protocol),
-        TextEncoder.from_pretrained(),
+        TextEncoder.for_texts(dataset.items["text"]),
         epochs=options.epochs,
         seed=options.seed,
     )

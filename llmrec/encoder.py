@@ -296,10 +296,11 @@ class _LanguageEncoder(_PretrainedEncoder):
         """The encoder in the box that has read these texts: MiniLM if they are English, and the
         multilingual E5 otherwise. It looks at a thousand of them.
         """
-        encoder = cls.from_pretrained(**options)
-        step = max(1, len(check_texts(texts)) // 1_000)
-        is_foreign = encoder.reading(texts[::step][:1_000]).is_foreign()
-        return cls.from_pretrained("multilingual-e5-small", **options) if is_foreign else encoder
+        texts, encoder = check_texts(texts), cls.from_pretrained(**options)
+        some = texts[:: max(1, len(texts) // 1_000)][:1_000]
+        if not encoder.reading(some).is_foreign():
+            return encoder
+        return cls.from_pretrained("multilingual-e5-small", **options)
 
     def reading(self, texts: Sequence[str]) -> Reading:
         """How the tokenizer reads texts, without its own words around them."""

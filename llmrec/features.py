@@ -120,8 +120,8 @@ class _FeatureTable(TransformerMixin, BaseEstimator):
         `EncodingError` for an empty text.
         """
         require_whole("n_components", self.n_components)
-        self.encoder_ = self.encoder or TextEncoder.from_pretrained()
         described = _described(self, items)
+        self.encoder_ = self.encoder or TextEncoder.for_texts(described["text"])
         self.whitening_ = Whitening(self.n_components).fit(self.encoder_.encode(described["text"]))
         found_in_text = {"sentiment": self.sentiment, "entities": self.entities}
         columns = [*self.columns, *(name for name, wanted in found_in_text.items() if wanted)]
@@ -166,7 +166,7 @@ class FeatureExtractor(_FeatureTable):
     Parameters
     ----------
     encoder : TextEncoder, optional
-        MiniLM if left out.
+        By the language of the texts if left out, see `TextEncoder.for_texts`.
     n_components : int
         Directions of the text's vector that whitening keeps.
     columns : sequence of str

@@ -52,7 +52,7 @@ class _ReadsTexts(SequentialRecommender):
 
     def _learn_texts(self, items: pd.DataFrame) -> None:
         """What is learned from the catalogue before any network: whitening and columns."""
-        self.encoder_ = self.encoder or TextEncoder.from_pretrained()
+        self.encoder_ = self.encoder or TextEncoder.for_texts(items["text"])
         config, vectors = self.config or self.default_config, self._encode(items["text"])
         self.whitening_ = Whitening(config.n_components, shrinkage=config.shrinkage).fit(vectors)
         self.columns_ = ItemColumns(tuple(self.metadata)).fit(items)
@@ -222,7 +222,7 @@ class TransferRecommender(_Travels):
     Parameters
     ----------
     encoder : TextEncoder, optional
-        Frozen; MiniLM if left out.
+        Frozen; by the language of the texts if left out, see `TextEncoder.for_texts`.
     metadata : sequence of str
         Columns of the items that enter beside the text, see `ItemColumns`; a new item needs them
         too.

@@ -279,3 +279,17 @@ def test_reading_says_nothing_of_nothing():
     nothing = Vocabulary(tokenizer).reading([])
     assert nothing.crumbs == 0 and np.isnan(nothing.letters) and "0%" in str(nothing)
     assert "3.5 letters" in str(Reading(0.1, 3.5))
+
+
+def test_who_names_no_encoder_gets_the_one_for_the_language():
+    from llmrec import Dataset, TransferClassifier
+    from llmrec.baselines import ContentKNN
+
+    events = [(user, f"i{(user + step) % 30}", step) for user in range(6) for step in range(5)]
+    log = pd.DataFrame(events, columns=["user_id", "item_id", "timestamp"])
+    for texts, name in ((ENGLISH, "all-MiniLM-L6-v2"), (CHINESE, "multilingual-e5-small")):
+        items = pd.DataFrame({"item_id": [f"i{place}" for place in range(30)], "text": texts[:30]})
+        content = ContentKNN(n_components=8).fit(Dataset.from_frames(log, items))
+        assert len(content.recommend({"new": ["i1"]}, k=3)) == 3
+        classifier = TransferClassifier().fit(texts[:8], [0, 1] * 4)
+        assert classifier.encoder_.name == name
