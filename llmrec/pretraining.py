@@ -342,21 +342,12 @@ def pretrain(
     device: str | None = None,
     progress: bool = True,
 ) -> TextEncoder:
-    """Pretrain a masked language model on `texts`, save it into a new `folder` and load it as an
-    encoder.
+    """Pretrain a masked language model on `texts`, measure its loss on `valid`, save it into a new
+    `folder` and load it as an encoder.
 
-    Parameters
-    ----------
-    start : str, optional
-        A pinned asset, a local folder or a hub name to continue from; a head that it lacks is
-        added. Left out: a new tokenizer and a small new BERT.
-    trim : bool
-        Whether the vocabulary of `start` is cut to what occurs in `texts`.
-    valid : sequence of str, optional
-        Texts for the validation loss.
-
-    Raises `CorpusError` if there is nothing to learn from, `FileExistsError` if the folder is
-    there.
+    `start` names a pinned asset, a local folder or a hub name to continue from, whose vocabulary
+    `trim` cuts to what occurs in `texts`; left out: a new tokenizer and a small new BERT. Raises
+    `CorpusError` if there is nothing to learn from, `FileExistsError` if the folder is there.
     """
     if Path(folder).exists():
         raise FileExistsError(f"{folder} exists already and is left as it is. Choose a new folder.")
@@ -364,12 +355,12 @@ def pretrain(
     if start is None:
         require_whole("vocabulary_size", vocabulary_size, at_least=10)
         tokenizer = train_tokenizer(texts, vocabulary_size=vocabulary_size)
-        model = new_model(tokenizer, max_tokens=config.max_tokens, seed=seed)
+        begun = new_model(tokenizer, max_tokens=config.max_tokens, seed=seed), tokenizer
     else:
-        model, tokenizer = _to_go_on_from(start, texts if trim else None, seed)
-    trainer = MaskedLanguageModelTrainer(model, tokenizer, config=config, seed=seed, **options)
+        begun = _to_go_on_from(start, texts if trim else None, seed)
+    trainer = MaskedLanguageModelTrainer(*begun, config=config, seed=seed, **options)
     if start is not None:
-        trainer.template = stored_options(start, model).get("template", "{}")
+        trainer.template = stored_options(start, trainer.model).get("template", "{}")
     trainer.fit(texts, valid).save_pretrained(folder)
     encoder = TextEncoder.from_pretrained(str(folder), device=device)
     encoder.pretraining_ = trainer.records_
