@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import hashlib
 import json
 import logging
@@ -199,7 +200,6 @@ class _TextModel:
         identity = {"max_tokens": max_tokens, "pooling": pooling, "template": template}
         self.options = {**identity, "precision": precision}  # as they were asked for
         self.fingerprint = _fingerprint(model, tokenizer, **identity)
-        self.vocabulary = Vocabulary(tokenizer)
         self.model, self.precision = self._in_precision(precision)
 
     def _in_precision(self, precision: str) -> tuple:
@@ -301,6 +301,11 @@ class _LanguageEncoder(_PretrainedEncoder):
         if not encoder.reading(some).is_foreign():
             return encoder
         return cls.from_pretrained("multilingual-e5-small", **options)
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What its word pieces are; made when texts are first judged by them."""
+        return Vocabulary(self.tokenizer)
 
     def reading(self, texts: Sequence[str]) -> Reading:
         """How the tokenizer reads texts, without its own words around them."""
@@ -455,7 +460,8 @@ def _encode(
                 if cache and done:
                     cache.put([keys[row] for row in done], vectors[done])
             seen += tokens[:: max(1, len(tokens) // 100)]  # enough to tell the language
-    _warn_of_foreign(encoder, seen)
+    if seen:
+        _warn_of_foreign(encoder, seen)
     if n_cut:
         logger.warning(
             "%d of %d texts are longer than %d tokens and were cut. If that matters, raise "

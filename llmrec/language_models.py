@@ -71,17 +71,22 @@ def model_source(name: str) -> str | Path:
     if name not in ASSETS:
         return name
     folder = fetch_asset(name)
-    if not (packed := list(folder.glob("*-q4.bin"))):
+    if not _is_packed(name):
         return folder
     unpacked = cache_folder() / "models" / f"{name}-{ASSETS[name].sha256[:12]}"
     if not unpacked.exists():
         logger.info("unpacking %s, once", name)
-        model = read_packed(packed[0])
+        model = read_packed(next(folder.glob(f"*{_PACKED}")))
         with staged(unpacked, keep_existing=True) as staging:
             write_encoder(staging, network_of(model), tokenizer_of(model), _PACKED_OPTIONS)
     return unpacked
 
 
+def _is_packed(name: str) -> bool:
+    return any(member.endswith(_PACKED) for member in ASSETS[name].members)
+
+
+_PACKED = "-q4.bin"
 _PACKED_OPTIONS = {"template": "query: {}"}  # as its model card wants it
 
 # %% ../nbs/06_language_models.ipynb #e457a374
@@ -169,8 +174,10 @@ def stored_options(name: str, model) -> dict:
     """The options of a `TextEncoder` that are stored beside a model: those of the library
     sentence-transformers, and our own before them.
     """
-    own = _saved_options(Path(model_source(name)) / OPTIONS_FILE)
-    return own if name in ASSETS else sentence_transformers_options(name, model) | own
+    if name in ASSETS:
+        return dict(_PACKED_OPTIONS) if _is_packed(name) else {}
+    own = _saved_options(Path(name) / OPTIONS_FILE)
+    return sentence_transformers_options(name, model) | own
 
 
 def _saved_options(path: Path) -> dict:
