@@ -134,15 +134,16 @@ from .encoder import (
 from .ensembles import (
     Ensemble as Ensemble,
     MemberScores as MemberScores,
+    NEW_VOTE as NEW_VOTE,
     N_BEST as N_BEST,
     N_DRAWN as N_DRAWN,
-    QUIET as QUIET,
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     learn_weights as learn_weights,
     logger as logger,
     member_scores as member_scores,
     needs_times as needs_times,
+    new_item_weights as new_item_weights,
     softmax_weights as softmax_weights,
 )
 from .evaluation import (
@@ -219,6 +220,7 @@ from .linear import (
     MOST_LINEAR as MOST_LINEAR,
     MOST_USERS as MOST_USERS,
     SLIT as SLIT,
+    ScoresFromText as ScoresFromText,
     TextEASE as TextEASE,
     best_fading as best_fading,
     blend as blend,
@@ -228,6 +230,7 @@ from .linear import (
     packed as packed,
     past_and_next as past_and_next,
     refitted as refitted,
+    scores_of_new_items as scores_of_new_items,
     tuned_content as tuned_content,
     tuned_slit as tuned_slit,
     tuned_text_ease as tuned_text_ease,

@@ -28,8 +28,8 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'QUIET', 'VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'softmax_weights',
-           'cross_fitted_ndcg', 'learn_weights', 'Ensemble']
+__all__ = ['logger', 'VOTE', 'NEW_VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'softmax_weights',
+           'cross_fitted_ndcg', 'learn_weights', 'new_item_weights', 'Ensemble']
 
 # %% ../nbs/18_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -61,9 +61,6 @@ def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return users * variance.clamp(min=1e-12).rsqrt()
 
 # %% ../nbs/18_ensembles.ipynb #d0687ddf
-QUIET = 0.25  # spread of the scores of items without events, where that of the others is 1
-
-
 class _WithMembers(Recommender):
     """What is asked of the members, and which items they do not score."""
 
@@ -111,13 +108,15 @@ class _Blend(_WithMembers):
                 scores = _scores_of(member, histories, times)
                 total += weight * (scores / _spread(scores) if self.standardise_ else scores)
         if self._is_new.any():
+            slope, level = self.new_weights_
             scores = _standardised(_scores_of(self.new_items, histories, times))
             total -= total.mean(1, keepdim=True)
-            total[:, self._is_new] = (QUIET * _spread(total) * scores)[:, self._is_new]
+            total[:, self._is_new] = (slope * scores + level)[:, self._is_new]
         return total
 
 # %% ../nbs/18_ensembles.ipynb #4e4c8fce
 VOTE = 0.5  # what a member counts before any user has been seen
+NEW_VOTE = 0.75  # the same for the scores of new items, beside all members together
 N_BEST, N_DRAWN = 100, 200  # items of each user that weights are learned from
 
 
@@ -133,27 +132,23 @@ class MemberScores(NamedTuple):
         The logarithm of the number of items for which a column stands: 0, more for a drawn one, and
         minus infinity for one that may not be shown.
     targets : bool ``[n_users, n_columns]``
+    items : int64 ``[n_users, n_columns]``
+        Which item a column is; 0 where there is none.
     """
 
     scores: torch.Tensor
     log_counts: torch.Tensor
     targets: torch.Tensor
+    items: torch.Tensor
 
 # %% ../nbs/18_ensembles.ipynb #e11dcf79
 def member_scores(
-    members: Sequence[Recommender],
-    task: RankingTask,
-    *,
-    items: np.ndarray | None = None,
-    seed: int = 0,
+    members: Sequence[Recommender], task: RankingTask, *, seed: int = 0
 ) -> MemberScores:
-    """What fitted `members` say in a task. `items`, bool ``[n_items]``: those that may be shown or
-    found; users without a target among them are left out.
-    """
+    """What fitted `members` say in a task; `seed` draws the others."""
     first, random = members[0], torch.Generator().manual_seed(seed)
     can_be = np.zeros(len(first.items_), dtype=bool)
     can_be[slice(None) if task.candidates is None else first._item_indices(task.candidates)] = True
-    can_be &= True if items is None else items
     users = [user for user in task.targets if task.histories[user]]
     parts = [
         _told(members, task, users[start : start + 256], torch.from_numpy(can_be), random)
@@ -180,7 +175,7 @@ def _told(members, task: RankingTask, users: list, can_be: torch.Tensor, random)
     targets, allowed = targets & can_be, allowed | (targets & can_be)
     columns, log_counts = _drawn_columns(scores, allowed, targets, random)
     scores = torch.stack([one.gather(1, columns) for one in scores], dim=2)
-    return MemberScores(scores, log_counts, targets.gather(1, columns))
+    return MemberScores(scores, log_counts, targets.gather(1, columns), columns)
 
 
 def _drawn_columns(scores: Sequence[torch.Tensor], allowed, targets, random):
@@ -205,24 +200,32 @@ def _padded(told: MemberScores, width: int) -> MemberScores:
     more = width - told.targets.shape[1]
     scores = F.pad(told.scores, (0, 0, 0, more))
     log_counts = F.pad(told.log_counts, (0, more), value=-torch.inf)
-    return MemberScores(scores, log_counts, F.pad(told.targets, (0, more)))
+    targets, items = (F.pad(part, (0, more)) for part in (told.targets, told.items))
+    return MemberScores(scores, log_counts, targets, items)
 
 
 def _nothing(members: Sequence[Recommender]) -> MemberScores:
-    no_targets = torch.zeros(0, 1, dtype=torch.bool)
-    return MemberScores(torch.zeros(0, 1, len(members)), torch.zeros(0, 1), no_targets)
+    scores, no_targets = torch.zeros(0, 1, len(members)), torch.zeros(0, 1, dtype=torch.bool)
+    return MemberScores(scores, torch.zeros(0, 1), no_targets, no_targets.long())
 
 
 def _rows(told: MemberScores, rows) -> MemberScores:
     return MemberScores(*(part[rows] for part in told))
 
 # %% ../nbs/18_ensembles.ipynb #b644afd3
-def softmax_weights(told: MemberScores, start: np.ndarray | None = None) -> np.ndarray:
-    """The non-negative weights of a linear softmax ranker, ``[n_members]``; with few users they
-    stay near `VOTE`. The search begins at `start`.
+def softmax_weights(
+    told: MemberScores,
+    start: np.ndarray | None = None,
+    *,
+    vote: Sequence[float] | float = VOTE,
+    lowest: Sequence[float | None] = (),
+) -> np.ndarray:
+    """The weights of a linear softmax ranker, ``[n_members]``, not below 0, or not below `lowest`;
+    with few users they stay near `vote`. The search begins at `start`.
     """
-    scores, log_counts, targets = told
+    scores, log_counts, targets, _ = told
     n_users, _, n_members = scores.shape
+    votes = torch.as_tensor(vote, dtype=torch.float32).expand(n_members)
     shares = targets / targets.sum(1, keepdim=True)
     wanted = torch.einsum("ui,uim->m", shares, scores)  # what the targets score with each member
 
@@ -231,16 +234,16 @@ def softmax_weights(told: MemberScores, start: np.ndarray | None = None) -> np.n
         logits = scores @ weights + log_counts
         loss = logits.logsumexp(1).sum() - wanted @ weights
         expected = logits.softmax(1).view(1, -1) @ scores.view(-1, n_members)
-        vote = weights - VOTE  # of one more user: a vote each
-        loss, gradient = loss + vote.square().sum(), expected[0] - wanted + 2 * vote
+        away = weights - votes  # one more user, who votes
+        loss, gradient = loss + away.square().sum(), expected[0] - wanted + 2 * away
         return loss.item() / n_users, gradient.double().numpy() / n_users
 
     found = scipy.optimize.minimize(
         loss_and_gradient,
-        np.full(n_members, VOTE) if start is None else start,
+        votes.double().numpy() if start is None else start,
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0, None)] * n_members,
+        bounds=[(bound, None) for bound in lowest or [0] * n_members],
         options={"maxiter": 50, "ftol": 1e-7},
     )
     return found.x
@@ -270,20 +273,13 @@ def _ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
     return ndcg(lists)
 
 # %% ../nbs/18_ensembles.ipynb #ee276772
-def learn_weights(
-    members: Sequence[Recommender],
-    task: RankingTask,
-    *,
-    items: np.ndarray | None = None,
-    seed: int = 0,
-) -> tuple[list[float], pd.DataFrame]:
+def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.DataFrame]:
     """A weight for each member, and the steps that led there: ``left_out, ndcg@10`` (cross-fitted),
-    a row for each member that was found to do harm after the row of all members. `items` as in
-    `member_scores`.
+    a row for each member that was found to do harm after the row of all members.
 
     With fewer than ten users no member is judged, and the log says so.
     """
-    told = member_scores(members, task, items=items, seed=seed)
+    n_members = told.scores.shape[2]
     if len(told.scores) < 10:
         # no user at all: everything that is asked for is new, and scored by another
         (logger.warning if len(told.scores) else logger.info)(
@@ -291,9 +287,9 @@ def learn_weights(
             "the members by. Each of them counts nearly alike",
             len(told.scores),
         )
-        weights = softmax_weights(told) if len(told.scores) else np.full(len(members), VOTE)
+        weights = softmax_weights(told) if len(told.scores) else np.full(n_members, VOTE)
         return weights.tolist(), pd.DataFrame({"left_out": [], "ndcg@10": []})
-    kept, value = list(range(len(members))), cross_fitted_ndcg(told, seed=seed).mean()
+    kept, value = list(range(n_members)), cross_fitted_ndcg(told, seed=seed).mean()
     steps = [(None, value)]
     while len(kept) > 1:
         without = {
@@ -306,13 +302,41 @@ def learn_weights(
         kept.remove(harmful)
         value = without[harmful].mean()
         steps.append((harmful, value))
-    weights = np.zeros(len(members))
+    weights = np.zeros(n_members)
     weights[kept] = softmax_weights(_only(told, kept))
     return weights.tolist(), pd.DataFrame(steps, columns=["left_out", "ndcg@10"])
 
 # %% ../nbs/18_ensembles.ipynb #be17de1c
 def _only(told: MemberScores, members: Sequence[int]) -> MemberScores:
     return told._replace(scores=told.scores[:, :, members].contiguous())
+
+# %% ../nbs/18_ensembles.ipynb #5f1558df
+def new_item_weights(
+    told: MemberScores, weights: Sequence[float], is_new: torch.Tensor
+) -> tuple[float, float]:
+    """Slope and level of the scores of new items, beside members with these `weights`. In `told`
+    they come last, after the members; `is_new` is bool ``[n_items]``.
+    """
+    new = is_new[told.items].float()
+    known = (told.scores[:, :, :-1] @ torch.tensor(weights, dtype=torch.float32)) * (1 - new)
+    both = told._replace(
+        scores=torch.stack([told.scores[:, :, -1] * new, new], dim=2),
+        log_counts=told.log_counts + known,
+    )
+    slope, level = softmax_weights(both, vote=_new_vote(weights), lowest=(0, None))
+    return float(slope), float(level)
+
+
+def _new_vote(weights: Sequence[float]) -> tuple[float, float]:
+    """Slope and level before any user has been seen."""
+    return NEW_VOTE * sum(map(abs, weights)), 0.0
+
+
+def _without(told: MemberScores, out: torch.Tensor) -> MemberScores:
+    """The same as if some columns could not be shown."""
+    log_counts = told.log_counts.masked_fill(out, -torch.inf)
+    told = told._replace(log_counts=log_counts, targets=told.targets & ~out)
+    return _rows(told, told.targets.any(1).nonzero()[:, 0])
 
 # %% ../nbs/18_ensembles.ipynb #d0c0fda2
 class _Joined(_Blend):
@@ -361,12 +385,12 @@ class Ensemble(_Joined):
         `learn_weights`, of standardised scores, and a member that does harm gets 0.
     new_items : Recommender, optional
         Fitted already. It alone scores the items that have no events in training, of which the
-        members may know nothing. Its scores are given the mean of the others and `QUIET` of their
-        spread: such an item is a guess, and must not crowd out what is known.
+        members may know nothing; see `new_item_weights`. Scores are standardised then.
     seed : int
         Draws the folds of users in which the weights are judged.
 
-    Attributes: `weights_`; `steps_`, where weights were learned, what `learn_weights` left out.
+    Attributes: `weights_`; `new_weights_`, slope and level of the scores of new items; `steps_`,
+    where weights were learned, what `learn_weights` left out.
     """
 
     def __init__(
@@ -385,9 +409,11 @@ class Ensemble(_Joined):
 def _join(ensemble: Ensemble, train: Dataset | None, valid: Dataset | None) -> Ensemble:
     first = _require_same_catalogue(ensemble.members)
     ensemble.items_, ensemble.popularity_ = first.items_, first.popularity_
-    ensemble.standardise_ = ensemble.standardise or isinstance(ensemble.weights, str)
-    if not isinstance(ensemble.weights, str):
+    is_learned, new_items = isinstance(ensemble.weights, str), ensemble.new_items
+    ensemble.standardise_ = ensemble.standardise or is_learned or new_items is not None
+    if not is_learned:
         ensemble.weights_ = _given_weights(ensemble.weights, len(ensemble.members))
+        ensemble.new_weights_ = _new_vote(ensemble.weights_)
         return ensemble
     require_choice("weights", ensemble.weights, ("validation",))
     if train is None or valid is None:
@@ -395,12 +421,22 @@ def _join(ensemble: Ensemble, train: Dataset | None, valid: Dataset | None) -> E
             "weights='validation' are learned from what users took in the validation part, and "
             "none is given. Pass train and valid, or numbers as weights."
         )
-    task = validation_task(train, valid)
-    how = {"seed": ensemble.seed}
-    if ensemble.new_items is not None:
-        how["items"] = ensemble.popularity_ > 0
-    ensemble.weights_, ensemble.steps_ = learn_weights(ensemble.members, task, **how)
+    _learn(ensemble, validation_task(train, valid))
     return ensemble
+
+
+def _learn(ensemble: Ensemble, task: RankingTask) -> None:
+    """Weights of the members from the items that they know, and then those of new items."""
+    is_new, how = ensemble._is_new, {"seed": ensemble.seed}
+    asked = [*ensemble.members, *([ensemble.new_items] if is_new.any() else [])]
+    told = member_scores(asked, task, **how)
+    known = told
+    if is_new.any():
+        known = _only(_without(told, is_new[told.items]), range(len(ensemble.members)))
+    ensemble.weights_, ensemble.steps_ = learn_weights(known, **how)
+    ensemble.new_weights_ = _new_vote(ensemble.weights_)
+    if is_new.any():
+        ensemble.new_weights_ = new_item_weights(told, ensemble.weights_, is_new)
 
 
 def _given_weights(weights: Sequence[float] | None, n_members: int) -> list[float]:

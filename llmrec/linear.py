@@ -16,7 +16,14 @@ import scipy.linalg
 import scipy.sparse
 import torch
 
-from .baselines import FADINGS, ContentKNN, FadingRecommender, ItemItem, weights_without_self
+from llmrec.baselines import (
+    FADINGS,
+    ContentKNN,
+    FadingRecommender,
+    ItemItem,
+    history_matrix,
+    weights_without_self,
+)
 from .checks import DataError, require_choice, require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
@@ -30,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_columns', 'TextEASE', 'past_and_next', 'SLIT',
-           'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted', 'blend',
-           'with_members', 'ClosedForm', 'packed', 'unpacked']
+           'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted',
+           'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members', 'ClosedForm', 'packed', 'unpacked']
 
 # %% ../nbs/23_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -286,6 +293,75 @@ def refitted(
         model.fit(train, **({"content": content} if isinstance(model, TextEASE) else {}))
     return [*linear, content]
 
+# %% ../nbs/23_linear.ipynb #6b1cf74f
+class _Carried(Recommender):
+    """How the weights are carried to texts, and to other catalogues."""
+
+    def fit(self, train: Dataset, valid: Dataset | None = None) -> ScoresFromText:
+        """Fit the matrix and the texts. Returns self."""
+        self.content.fit(train)
+        texts = {"content": self.content} if isinstance(self.model, TextEASE) else {}
+        self.model.fit(train, **texts)
+        return self.join()
+
+    def join(self) -> ScoresFromText:
+        """Use a matrix and texts that are fitted already, over the same items. Returns self."""
+        require_number("regularisation", self.regularisation, above=0)
+        self.items_, self.popularity_ = self.content.items_, self.content.popularity_
+        known, texts = self.popularity_ > 0, self.content.vectors_.numpy().astype(np.float64)
+        gram = texts[known].T @ texts[known]
+        gram[np.diag_indices_from(gram)] += self.regularisation
+        to_texts = scipy.linalg.solve(gram, texts[known].T, assume_a="pos").T
+        self.users_ = self.model.weights_[:, known] @ to_texts
+        self.users_[~known] = texts[~known] @ (to_texts.T @ self.users_[known])
+        self.users_ = self.users_.astype(np.float32)
+        return self
+
+    def with_items(self, items: pd.DataFrame) -> ScoresFromText:
+        """The same over another or a larger catalogue, ``item_id, text``."""
+        return type(self)(
+            self.model.with_items(items),
+            self.content.with_items(items),
+            regularisation=self.regularisation,
+        ).join()
+
+# %% ../nbs/23_linear.ipynb #261233e9
+class ScoresFromText(_Carried):
+    """What a fitted item-item `model` would say of items that have no events, by their texts. Where
+    nothing has any, the cosine of the texts decides.
+
+    Source: Gantner et al., *Learning Attribute-to-Feature Mappings for Cold-Start Recommendations*,
+    2010; we map to the columns of the matrix.
+
+    Parameters
+    ----------
+    model : ItemItem
+    content : ContentKNN
+        Holds the texts as vectors of unit length.
+    regularisation : float
+        Penalty of the ridge regression.
+    """
+
+    def __init__(self, model: ItemItem, content: ContentKNN, *, regularisation: float = 10.0):
+        self.model, self.content, self.regularisation = model, content, regularisation
+
+    def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Users and items in the space of the texts; all events of a history count alike."""
+        self._require_fitted()
+        if not self.popularity_.any():
+            return _flat(self.content).factors(histories)
+        profiles = history_matrix(histories, len(self.items_))
+        return torch.from_numpy(np.asarray(profiles @ self.users_)), self.content.vectors_
+
+
+def scores_of_new_items(members: Sequence[FadingRecommender]) -> Recommender:
+    """What scores the items without events beside fitted members, the last of them `ContentKNN`:
+    the text alone, or what `TextEASE` makes of it.
+    """
+    matrices = [member for member in members if isinstance(member, TextEASE)]
+    content = _flat(members[-1])
+    return ScoresFromText(matrices[0], content).join() if matrices else content
+
 # %% ../nbs/23_linear.ipynb #fa41af77
 def blend(
     members: Sequence[Recommender],
@@ -296,9 +372,9 @@ def blend(
     seed: int = 0,
 ) -> Ensemble:
     """Fitted members, the last of them `ContentKNN`, with weights from `valid`, or the given ones,
-    or all alike; items without events are scored by the last member, unfaded.
+    or all alike; items without events are scored by their text, see `scores_of_new_items`.
     """
-    new_items = _flat(members[-1])
+    new_items = scores_of_new_items(members)
     if valid is None:
         given = Ensemble(members, standardise=True, weights=weights, new_items=new_items)
         return given.join()
@@ -309,7 +385,7 @@ def blend(
 def with_members(ensemble: Ensemble, members: Sequence[Recommender]) -> Ensemble:
     """The same weights for other members of the same kinds, the last of them `ContentKNN`."""
     other = copy.copy(ensemble)
-    other.members, other.new_items = list(members), _flat(members[-1])
+    other.members, other.new_items = list(members), scores_of_new_items(members)
     other.items_, other.popularity_ = members[-1].items_, members[-1].popularity_
     return other
 

@@ -232,7 +232,7 @@ class TransferRecommender(_Travels):
     closed_form : bool
         Whether the members of `ClosedForm` stand beside the network, all weighed on validation; a
         fit without validation leaves the network alone. Items without events are then scored by
-        their text alone.
+        their texts, see `ScoresFromText`.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional
@@ -471,8 +471,8 @@ def find_encoder(
     return encoder
 
 # %% ../nbs/24_transfer.ipynb #6cea24aa
-_KIND, _FORMAT = "llmrec.TransferRecommender", 6
-_READABLE = (4, 5, 6)  # 4 had no checksum of its settings and no card, 5 no closed form
+_KIND, _FORMAT = "llmrec.TransferRecommender", 7
+_READABLE = (4, 5, 6, 7)  # 4 had no checksum of its settings and no card, 5 no closed form
 
 
 def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame | None) -> None:
@@ -489,7 +489,8 @@ def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame 
         members, tensors = packed(ensemble.members[1:])
         weights |= tensors
         numbers = list(map(float, ensemble.weights_))
-        settings["closed_form"] = {"weights": numbers, "members": members}
+        new = list(map(float, ensemble.new_weights_))
+        settings["closed_form"] = {"weights": numbers, "new": new, "members": members}
     catalogue = recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_)
     write_model(
         folder,
@@ -607,3 +608,6 @@ def _rebuild_ensemble(loaded: TransferRecommender, noted: Mapping, weights: Mapp
     members = unpacked(noted["members"], weights, *catalogue, encoder=loaded.encoder_)
     members, numbers = [loaded.alone(), *members], noted["weights"]
     loaded.ensemble_ = blend(members, weights=numbers)
+    if "new" in noted:  # not in models of format 6
+        slope, level = map(float, noted["new"])
+        loaded.ensemble_.new_weights_ = slope, level

@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
 
 from llmrec import Dataset, TransferRecommender
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.checks import DataError
 from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
-from llmrec.linear import SLIT, ClosedForm, TextEASE, past_and_next
+from llmrec.linear import SLIT, ClosedForm, ScoresFromText, TextEASE, past_and_next
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
 
@@ -68,7 +69,8 @@ def test_weights_are_those_that_choices_were_drawn_with():
     chosen = (scores @ truth - chance.log()).argmax(1)  # a draw from the softmax
     targets = torch.zeros(4_000, 30, dtype=torch.bool)
     targets[torch.arange(4_000), chosen] = True
-    found = softmax_weights(MemberScores(scores, torch.zeros(4_000, 30), targets))
+    columns = torch.arange(30).repeat(4_000, 1)
+    found = softmax_weights(MemberScores(scores, torch.zeros(4_000, 30), targets, columns))
     assert np.abs(found - truth.numpy()).max() < 0.1 and found.min() >= 0
 
 
@@ -128,6 +130,7 @@ def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
     loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
     histories = split.histories("test")
     assert loaded.recommend(histories).equals(default.recommend(histories))
+    assert loaded.ensemble_.new_weights_ == default.ensemble_.new_weights_
     assert default.alone().factors([np.array([0])]) is not None and default.factors([]) is None
 
 
@@ -141,10 +144,50 @@ def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split
     items = pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True)
     histories, candidates = split.histories("test"), new["item_id"].tolist()
     shown = default.with_items(items).recommend(histories, k=3, candidates=candidates)
-    content = ContentKNN(encoder).fit(replace(split.train, items=items))
-    expected = content.recommend(histories, k=3, candidates=candidates)
+    ease, content = default.ensemble_.members[1], default.ensemble_.members[-1]
+    by_text = ScoresFromText(ease, content).join().with_items(items)
+    expected = by_text.recommend(histories, k=3, candidates=candidates)
     columns = ["user_id", "rank", "item_id"]
     assert shown[columns].equals(expected[columns])
+
+
+def test_columns_of_new_items_are_a_ridge_regression_of_the_known_ones(films, encoder):
+    split = films.sample_users(150, seed=4).split("cold_items")
+    content = ContentKNN(encoder).fit(split.train)
+    ease = EASE().fit(split.train)
+    found = ScoresFromText(ease, content, regularisation=3.0).join()
+    known, texts = content.popularity_ > 0, content.vectors_.numpy()
+    ridge = Ridge(alpha=3.0, fit_intercept=False)
+    history = np.flatnonzero(known)[:5]
+    wanted = ease.weights_[history].sum(0)[known]
+    expected = ridge.fit(texts[known].astype(float), wanted).predict(texts)
+    assert np.allclose(found.score([history])[0], expected, atol=1e-4)
+
+
+def test_where_nothing_has_events_the_cosine_decides(split, encoder):
+    content = ContentKNN(encoder).fit(split.train)
+    found = ScoresFromText(EASE().fit(split.train), content).join()
+    elsewhere = split.train.items[["item_id", "text"]].assign(
+        item_id=lambda items: items["item_id"] + 10_000
+    )
+    histories = {1: elsewhere["item_id"].tolist()[:4]}
+    expected = content.with_items(elsewhere).recommend(histories)
+    assert found.with_items(elsewhere).recommend(histories).equals(expected)
+
+
+@pytest.mark.parametrize(("share", "is_loud"), [(1.0, True), (0.0, False)])
+def test_new_items_are_as_loud_as_validation_says(films, share, is_loud):
+    """Users of whom nobody, or everybody, took a new item."""
+    train = films.sample_users(200, seed=5)
+    counts = train.interactions["item_id"].value_counts()
+    new = counts.index[10:60]
+    is_new = train.interactions["item_id"].isin(new)
+    valid = replace(train, interactions=train.interactions[is_new == (share > 0)].tail(400))
+    train = replace(train, interactions=train.interactions[~is_new].head(6_000))
+    members = [EASE().fit(train), Popular().fit(train)]
+    learned = Ensemble(members, weights="validation", new_items=Popular().fit(train))
+    level = learned.join(train, valid).new_weights_[1]
+    assert (level > 0.5) == is_loud and (level < -0.5) != is_loud
 
 
 def test_known_items_keep_their_places_when_others_arrive(default, split):
