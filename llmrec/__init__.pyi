@@ -165,9 +165,16 @@ from .evaluation import (
     user_groups as user_groups,
 )
 from .features import (
+    COLUMN as COLUMN,
     FeatureExtractor as FeatureExtractor,
     ItemColumns as ItemColumns,
+    ItemViews as ItemViews,
+    encoder_settings as encoder_settings,
+    find_encoder as find_encoder,
+    find_views as find_views,
     fuse as fuse,
+    item_views as item_views,
+    view_settings as view_settings,
 )
 from .files import (
     dataset_from_files as dataset_from_files,
@@ -185,6 +192,7 @@ from .folders import (
     SETTINGS as SETTINGS,
     WEIGHTS as WEIGHTS,
     as_model_error as as_model_error,
+    encoder_folder as encoder_folder,
     model_card as model_card,
     n_numbers as n_numbers,
     read_items as read_items,
@@ -227,6 +235,7 @@ from .linear import (
     closed_form_members as closed_form_members,
     largest_of_columns as largest_of_columns,
     logger as logger,
+    members_for as members_for,
     packed as packed,
     past_and_next as past_and_next,
     refitted as refitted,
@@ -414,8 +423,6 @@ from .transfer import (
     STRATEGIES as STRATEGIES,
     TransferRecommender as TransferRecommender,
     add_lora as add_lora,
-    encoder_settings as encoder_settings,
-    find_encoder as find_encoder,
     fine_tuning_for as fine_tuning_for,
     head_of as head_of,
     layers_of as layers_of,

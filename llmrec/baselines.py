@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from .checks import require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
+from .features import item_views
 from .ensembles import Ensemble
 from .recommenders import Recommender, event_cells, event_days, history_indices
 from .whitening import Whitening
@@ -126,10 +127,20 @@ class FadingRecommender(Recommender):
         return history_matrix(histories, len(self.items_), history_weights(lengths, **how))
 
 # %% ../nbs/21_baselines.ipynb #5b334497
-def unit_views(vectors: np.ndarray, n_components: int | Sequence[int] | None) -> torch.Tensor:
-    """Vectors of texts, whitened to each of the numbers of directions and of unit length there, end
-    to end: their dot product is the mean of the cosines. None: the vectors as they are.
+def unit_views(
+    vectors: np.ndarray | Sequence[np.ndarray], n_components: int | Sequence[int] | None
+) -> torch.Tensor:
+    """Vectors of texts, or of each view of them, whitened to each of the numbers of directions and
+    of unit length there, end to end: their dot product is the mean of the cosines. None: the
+    vectors as they are.
     """
+    several = [vectors] if isinstance(vectors, np.ndarray) else vectors
+    units = [unit for one in several for unit in _units(one, n_components)]
+    return torch.cat(units, dim=1) / len(units) ** 0.5
+
+
+def _units(vectors: np.ndarray, n_components) -> list[torch.Tensor]:
+    """`unit_views` of one view, one by one."""
     views = [slice(None)]
     if n_components is not None:
         numbers = np.atleast_1d(n_components).tolist()
@@ -145,8 +156,7 @@ def unit_views(vectors: np.ndarray, n_components: int | Sequence[int] | None) ->
         vectors = Whitening(max(numbers)).fit(vectors).transform(vectors)
         views = [slice(n) for n in numbers]  # the first directions have the largest variance
     parts = [torch.from_numpy(np.ascontiguousarray(vectors[:, view])) for view in views]
-    units = [torch.nn.functional.normalize(part, dim=1) for part in parts]
-    return torch.cat(units, dim=1) / len(views) ** 0.5
+    return [torch.nn.functional.normalize(part, dim=1) for part in parts]
 
 # %% ../nbs/21_baselines.ipynb #a7188f62
 class _TextNeighbours(FadingRecommender):
@@ -172,8 +182,7 @@ class _TextNeighbours(FadingRecommender):
     def _embed(self, vectors: np.ndarray | None) -> ContentKNN:
         """Unit vectors of the catalogue as it is now."""
         if vectors is None:
-            encoder = self.encoder or TextEncoder.for_texts(self.items_["text"])
-            vectors = encoder.encode(self.items_["text"])
+            vectors = item_views(self.encoder, self.items_).encode(self.items_)
         self.vectors_ = unit_views(vectors, self.n_components)
         return self
 
@@ -226,20 +235,24 @@ class _PredictedFactors(FadingRecommender):
         self._remember(train)
         require_number("regularisation", self.regularisation, at_least=0)
         require_whole("n_factors", self.n_factors)
-        self.encoder_ = self.encoder or TextEncoder.for_texts(self.items_["text"])
+        self.views_ = item_views(self.encoder, self.items_)
         matrix = history_matrix(history_indices(self, train.histories()), len(self.items_))
         n_factors = min(self.n_factors, min(matrix.shape) - 1)
         _, strengths, directions = randomized_svd(matrix, n_factors, random_state=self.seed)
         known, factors = self.popularity_ > 0, directions.T * strengths
-        self.learned_from_ = self.items_["text"][known].to_numpy(), factors[known]
+        self.learned_from_ = self.items_[known], factors[known]
         return self._predict()
 
     def _predict(self) -> RidgeFromText:
-        texts, factors = self.learned_from_
-        here = self.items_["text"].to_numpy()
-        of_both = pd.unique(np.concatenate([texts, here]))
-        whitening = Whitening(self.n_components).fit(self.encoder_.encode(of_both))
-        known, here = (whitening.transform(self.encoder_.encode(some)) for some in (texts, here))
+        items, factors = self.learned_from_
+        both = pd.concat([items, self.items_]).drop_duplicates("text")
+        parts = self.views_.encode(both)
+        whitening = Whitening(self.n_components, widths=[part.shape[1] for part in parts])
+        whitening.fit(np.hstack(parts))
+        known, here = (
+            whitening.transform(np.hstack(self.views_.encode(some)))
+            for some in (items, self.items_)
+        )
         ridge = Ridge(alpha=self.regularisation).fit(known, factors)
         self.factors_ = ridge.predict(here).astype(np.float32)
         return self

@@ -30,6 +30,7 @@ from .checks import DataError, require_choice, require_number, require_whole
 from .compute import Cost, seeded, uses_bfloat16
 from .data import Dataset, sort_by_time
 from .encoder import TextEncoder
+from .features import encoder_settings, find_encoder
 from llmrec.folders import (
     WEIGHTS,
     as_model_error,
@@ -42,7 +43,6 @@ from llmrec.folders import (
 from .losses import info_nce, l2_sp
 from .metrics import wilson_interval
 from .plots import BLUE, GREY
-from .transfer import encoder_settings, find_encoder
 
 # %% auto #0
 __all__ = ['TransferClassifier', 'co_occurring_items', 'tune_encoder', 'evaluate_classifier', 'plot_calibration']
@@ -184,7 +184,7 @@ def _save_classifier(classifier, folder: Path, metrics: pd.DataFrame | None) -> 
         folder,
         settings,
         {name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in weights.items()},
-        encoder=encoder,
+        encoders=[encoder],
         card=model_card(folder.name, facts, load, metrics=metrics),
     )
 

@@ -20,6 +20,7 @@ from .checks import require_number
 from .compute import Cost
 from .data import Dataset, require_dataset
 from .encoder import TextEncoder
+from .features import ItemViews
 from .evaluation import compare_users, copy_histories
 from .metrics import bootstrap_interval, ndcg, ranked_lists
 from .models import TrainingConfig
@@ -94,12 +95,12 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
         raise ValueError("zero_shot needs at least one fitted model. Pass [model].")
     for model in models:
         model._require_fitted()
-    encoder = models[0].encoder_
+    encoder = models[0].views_.encoders[0]
     # models of one source share it
     overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))
     weights = [1.0, *(overlap(tuple(model.items_["text"])) for model in models)]
     moved = [_alone(model).with_items(train.items) for model in models]
-    content = ContentKNN(encoder, **CONTENT).fit(train)
+    content = ContentKNN(models[0].views_, **CONTENT).fit(train)
     return Ensemble([content, *moved], standardise=True, weights=weights).join()
 
 # %% ../nbs/25_domains.ipynb #3b752d9b
@@ -179,7 +180,7 @@ def transfer_report(
         require_number("share", share, above=0, at_most=1)
     ladder, n_rungs = _Ladder(target), len(sources) * (1 + len(shares))
     with tqdm(total=n_rungs, desc="transfer report", disable=not progress) as bar:
-        content = _best_content(sources[0].encoder_, target.train, target.valid)
+        content = _best_content(sources[0].views_, target.train, target.valid)
         ladder.note("content", 0.0, 0, content, 0.0)  # knows no seed
         for source in map(_alone, sources):
             source.progress = False  # one bar is enough
@@ -242,7 +243,7 @@ def sample_target_users(target: Split, share: float, seed: int) -> tuple[Dataset
 # %% ../nbs/25_domains.ipynb #ccf4f73b
 def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy: str) -> dict:
     """What can be fitted to some of the target's users: name to a function that does it."""
-    encoder, options = source.encoder_, {"seed": source.seed, "progress": False}
+    encoder, options = source.views_, {"seed": source.seed, "progress": False}
     networks = {
         "adapted": lambda: source.adapt(train, valid, strategy=strategy),
         "from scratch": lambda: _network(encoder, source, **options).fit(train, valid),
@@ -253,12 +254,12 @@ def _rung(source: TransferRecommender, train: Dataset, valid: Dataset, strategy:
     return networks | {name: baselines[name] for name in wanted if name in baselines}
 
 
-def _network(encoder: TextEncoder, like: TransferRecommender, **options) -> TransferRecommender:
+def _network(encoder: ItemViews, like: TransferRecommender, **options) -> TransferRecommender:
     """A network of the same configuration that has learned nothing."""
     return TransferRecommender(encoder, config=like.config_, closed_form=False, **options)
 
 
-def _best_content(encoder: TextEncoder, train: Dataset, valid: Dataset) -> Recommender:
+def _best_content(encoder: ItemViews, train: Dataset, valid: Dataset) -> Recommender:
     """The best of raw and whitened content similarity, whole histories or fading ones."""
     fitted = (
         ContentKNN(encoder, n_components=n, n_last=last).fit(train)

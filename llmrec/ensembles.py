@@ -438,7 +438,7 @@ def _learn(ensemble: Ensemble, task: RankingTask) -> None:
     if is_new.any():
         ensemble.new_weights_ = new_item_weights(told, ensemble.weights_, is_new)
 
-
+# %% ../nbs/18_ensembles.ipynb #given0001
 def _given_weights(weights: Sequence[float] | None, n_members: int) -> list[float]:
     weights = [1.0] * n_members if weights is None else list(weights)
     if not n_members or len(weights) != n_members:

@@ -5,7 +5,9 @@
 # %% ../nbs/09_features.ipynb #a5b48013
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,11 +21,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from .checks import DataError, first_bad, plain_values, require_frame, require_whole
 from .encoder import TextEncoder
+from .folders import ModelError, encoder_folder
 from .text import preprocess
 from .whitening import Whitening
 
 # %% auto #0
-__all__ = ['ItemColumns', 'FeatureExtractor', 'fuse']
+__all__ = ['COLUMN', 'ItemColumns', 'ItemViews', 'item_views', 'encoder_settings', 'view_settings', 'find_encoder', 'find_views',
+           'FeatureExtractor', 'fuse']
 
 # %% ../nbs/09_features.ipynb #3bd546b1
 class ItemColumns(TransformerMixin, BaseEstimator):
@@ -110,6 +114,162 @@ def _column_as_numbers(values: pd.Series, learned: dict) -> np.ndarray:
     has = pd.crosstab(exploded.index, exploded) > 0
     has = has.reindex(index=values.index, columns=learned["values"], fill_value=False)
     return has.to_numpy(dtype=float)
+
+# %% ../nbs/09_features.ipynb #93b2c768
+class ItemViews:
+    """What is read of an item: each of its texts, by each encoder.
+
+    Parameters
+    ----------
+    encoders : TextEncoder, or a sequence of them
+    views : mapping, optional
+        Name to a template over the columns of an item, such as ``{"plain": "{title}, {genres}"}``;
+        the column ``text`` if left out. An item with nothing to fill in is told by its ``text``.
+    """
+
+    def __init__(self, encoders: Sequence[TextEncoder], views: Mapping[str, str] | None = None):
+        self.encoders = list(encoders) if isinstance(encoders, Sequence) else [encoders]
+        self.views = None if views is None else dict(views)
+        is_told = self.views is None or all(map(_names_columns, self.views.values()))
+        if not self.encoders or self.views == {} or not is_told:
+            raise ValueError(
+                f"{len(self.encoders)} encoder(s), views={views!r:.200}. Pass at least one encoder "
+                "and templates that name a column, such as {'plain': '{title}, {genres}'}."
+            )
+
+    def __repr__(self) -> str:
+        return f"ItemViews({self.encoders!r}, {self.views!r})"
+
+    def texts(self, items: pd.DataFrame) -> dict[str, list[str]]:
+        """View to the text of each item. Raises `KeyError` for a column that is missing."""
+        if self.views is None:
+            return {"text": items["text"].tolist()}
+        return {name: _filled(template, items) for name, template in self.views.items()}
+
+    def encode(self, items: pd.DataFrame, **options) -> list[np.ndarray]:
+        """Vectors of each view, float32 ``[n_items, dim]``: all encoders of the first text, then of
+        the next. `options` go to `TextEncoder.encode`.
+        """
+        return [
+            _checked_vectors(encoder.encode(texts, **options), len(texts))
+            for texts in self.texts(items).values()
+            for encoder in self.encoders
+        ]
+
+# %% ../nbs/09_features.ipynb #155f32e5
+COLUMN = re.compile(r"\{([^{}]+)\}")  # nothing but names: a template may come with a model
+
+
+def _names_columns(template) -> bool:
+    return isinstance(template, str) and COLUMN.search(template) is not None
+
+
+def _filled(template: str, items: pd.DataFrame) -> list[str]:
+    """The template with the values of each item; commas around what is missing go, too."""
+    names = COLUMN.findall(template)
+    values = [_column(items, name).map(_as_words) for name in names]
+    between = COLUMN.split(template)[::2]
+    texts = []
+    for row in zip(*values, strict=True):
+        text = between[0] + "".join(map("".join, zip(row, between[1:], strict=True)))
+        texts.append(re.sub(r"(\s*,)+", ",", text).strip(" ,"))
+    return [text or known for text, known in zip(texts, items["text"], strict=True)]
+
+
+def _as_words(value) -> str:
+    """A cell of an item table in words; nothing for what is missing."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return ", ".join(map(str, value))
+    if pd.isna(value):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+# %% ../nbs/09_features.ipynb #6a0fd118
+def _checked_vectors(vectors: np.ndarray, n_texts: int) -> np.ndarray:
+    """The vectors of an encoder, which may be of another house."""
+    if len(vectors) != n_texts or vectors.ndim != 2 or not vectors.shape[1]:
+        dim = vectors.shape[1] if vectors.ndim == 2 else "several"
+        raise ValueError(
+            f"the encoder gave {len(vectors)} vectors for {n_texts} texts, vectors of {dim} "
+            "dimensions. Its encode must give [n_texts, dim]."
+        )
+    if n_bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
+        raise ValueError(
+            f"{n_bad} of {n_texts} vectors hold a number that is not finite. Look at the encoder, "
+            "and at its texts."
+        )
+    return vectors
+
+
+def item_views(
+    encoder: TextEncoder | Sequence[TextEncoder] | ItemViews | None,
+    items: pd.DataFrame,
+    views: Mapping[str, str] | None = None,
+) -> ItemViews:
+    """What a recommender was given as its encoder, as `ItemViews`; None is the encoder for the
+    language of the texts.
+    """
+    if isinstance(encoder, ItemViews):
+        return encoder
+    return ItemViews(encoder or TextEncoder.for_texts(items["text"]), views)
+
+# %% ../nbs/09_features.ipynb #a8654329
+def encoder_settings(encoder: TextEncoder) -> dict:
+    """What a saved model notes of its encoder."""
+    return {
+        "encoder": encoder.source,
+        "encoder_options": encoder.options,
+        "encoder_fingerprint": encoder.fingerprint,
+    }
+
+
+def view_settings(views: ItemViews) -> dict:
+    """What a saved model notes of its views."""
+    first, *others = map(encoder_settings, views.encoders)
+    return {**first, "further_encoders": others, "views": views.views}
+
+# %% ../nbs/09_features.ipynb #5f2b95ca
+def find_encoder(
+    folder: Path,
+    settings: Mapping,
+    encoder: TextEncoder | None,
+    device: str | None,
+    *,
+    number: int = 0,
+) -> TextEncoder:
+    """The encoder that `encoder_settings` has noted: the one given, a public one, or that of the
+    model's folder. Raises `ModelError` if it is another one.
+    """
+    if encoder is None:
+        name, options = settings["encoder"], settings["encoder_options"]
+        name = name or str(folder / encoder_folder(number))
+        encoder = TextEncoder.from_pretrained(name, **options, device=device)
+    if encoder.fingerprint != settings["encoder_fingerprint"]:
+        raise ModelError(
+            f"{folder}: the encoder {encoder.name!r} is not the one it was trained with: its "
+            "weights, tokenizer or options are others. Leave encoder= out, or pass the original "
+            "one."
+        )
+    return encoder
+
+# %% ../nbs/09_features.ipynb #5756c341
+def find_views(
+    folder: Path, settings: Mapping, encoder: TextEncoder | Sequence | None, device: str | None
+) -> ItemViews:
+    """The same for what `view_settings` has noted; of several encoders all are given, or none."""
+    noted = [settings, *settings.get("further_encoders", [])]
+    given = list(encoder) if isinstance(encoder, Sequence) else [encoder]
+    given = [None] * len(noted) if encoder is None else given
+    if len(given) != len(noted):
+        raise ModelError(
+            f"{folder}: {len(given)} encoder(s) given, and the model was trained with "
+            f"{len(noted)}. Leave encoder= out, or pass all of them."
+        )
+    found = [
+        find_encoder(folder, one, own, device, number=number)
+        for number, (one, own) in enumerate(zip(noted, given, strict=True))
+    ]
+    return ItemViews(found, settings.get("views"))
 
 # %% ../nbs/09_features.ipynb #0dbf0107
 class _FeatureTable(TransformerMixin, BaseEstimator):

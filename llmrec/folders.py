@@ -23,8 +23,9 @@ from torch import Tensor
 from .assets import file_sha256, staged
 
 # %% auto #0
-__all__ = ['SETTINGS', 'WEIGHTS', 'ITEMS', 'CARD', 'ModelError', 'write_model', 'settings_checksum', 'model_card',
-           'read_settings', 'as_model_error', 'weight_shapes', 'require_shapes', 'n_numbers', 'read_items']
+__all__ = ['SETTINGS', 'WEIGHTS', 'ITEMS', 'CARD', 'ModelError', 'write_model', 'encoder_folder', 'settings_checksum',
+           'model_card', 'read_settings', 'as_model_error', 'weight_shapes', 'require_shapes', 'n_numbers',
+           'read_items']
 
 # %% ../nbs/A9_folders.ipynb #e6725b21
 class ModelError(ValueError):
@@ -40,17 +41,18 @@ def write_model(
     weights: Mapping[str, Tensor],
     *,
     items: pd.DataFrame | None = None,
-    encoder=None,
+    encoders: Sequence = (),
     card: str = "",
 ) -> None:
-    """Write a model into a new folder, whole or not at all; also its `encoder`, unless that has a
-    public name.
+    """Write a model into a new folder, whole or not at all; also those of its `encoders` that
+    have no public name.
     """
     if folder.exists():
         raise ModelError(f"{folder} exists already and is left as it is. Choose a new folder.")
     with staged(folder) as staging:
-        if encoder is not None and encoder.source is None:
-            encoder.save_pretrained(staging / "encoder")
+        for number, one in enumerate(encoders):
+            if one.source is None:
+                one.save_pretrained(staging / encoder_folder(number))
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         save_file(weights, staging / WEIGHTS)
         if items is not None:
@@ -60,6 +62,11 @@ def write_model(
         settings["checksum"] = settings_checksum(settings)
         (staging / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
         (staging / CARD).write_text(card, encoding="utf-8")
+
+# %% ../nbs/A9_folders.ipynb #77f0b381
+def encoder_folder(number: int) -> str:
+    """Where an encoder stands in a model's folder."""
+    return f"encoder-{number}" if number else "encoder"
 
 
 def settings_checksum(settings: Mapping) -> str:

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_columns', 'TextEASE', 'past_and_next', 'SLIT',
            'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted',
-           'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members', 'ClosedForm', 'packed', 'unpacked']
+           'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members', 'ClosedForm', 'members_for', 'packed',
+           'unpacked']
 
 # %% ../nbs/23_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -293,7 +294,7 @@ def refitted(
         model.fit(train, **({"content": content} if isinstance(model, TextEASE) else {}))
     return [*linear, content]
 
-# %% ../nbs/23_linear.ipynb #6b1cf74f
+# %% ../nbs/23_linear.ipynb #c8d66d6b
 class _Carried(Recommender):
     """How the weights are carried to texts, and to other catalogues."""
 
@@ -325,7 +326,7 @@ class _Carried(Recommender):
             regularisation=self.regularisation,
         ).join()
 
-# %% ../nbs/23_linear.ipynb #261233e9
+# %% ../nbs/23_linear.ipynb #cd73153c
 class ScoresFromText(_Carried):
     """What a fitted item-item `model` would say of items that have no events, by their texts. Where
     nothing has any, the cosine of the texts decides.
@@ -421,6 +422,22 @@ class ClosedForm(Recommender):
     def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
         """Scores ``[n_users, n_items]``, the weighted sum of the members'."""
         return self.ensemble_.score(histories)
+
+# %% ../nbs/23_linear.ipynb #0f12911e
+def members_for(closed: ClosedForm, train: Dataset) -> list[FadingRecommender]:
+    """The members of a fitted closed form, if they have learned from the events of `train`;
+    `DataError` otherwise.
+    """
+    closed._require_fitted()
+    is_same = closed.items_["item_id"].equals(train.items["item_id"].reset_index(drop=True))
+    counts = train.interactions["item_id"].value_counts()
+    counts = counts.reindex(train.items["item_id"], fill_value=0).to_numpy()
+    if not is_same or not np.array_equal(counts, closed.popularity_):
+        raise DataError(
+            "the closed form has learned from other events. Fit it to the same train and valid, "
+            "or pass closed_form=True."
+        )
+    return closed.ensemble_.members
 
 # %% ../nbs/23_linear.ipynb #5269ff5a
 def packed(members: Sequence[FadingRecommender]) -> tuple[list[dict], dict[str, torch.Tensor]]:

@@ -16,12 +16,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+# %% auto #0
+__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
+           'reshape_layers', 'head_of']
+
+# %% ../nbs/24_transfer.ipynb #d9aeebb3
 from .compute import Cost, device_named, seeded
 from .checks import require_choice
 from .data import Dataset, clean_items, require_dataset
 from .encoder import TextEncoder
 from .ensembles import Ensemble
-from .features import ItemColumns
+from .features import ItemColumns, ItemViews, find_views, item_views, view_settings
 from llmrec.folders import (
     ModelError,
     WEIGHTS,
@@ -34,38 +39,60 @@ from llmrec.folders import (
     weight_shapes,
     write_model,
 )
-from .linear import blend, closed_form_members, packed, refitted, unpacked, with_members
+from llmrec.linear import (
+    ClosedForm,
+    blend,
+    closed_form_members,
+    members_for,
+    packed,
+    refitted,
+    unpacked,
+    with_members,
+)
 from .models import SequentialModel, TrainingConfig
 from .sequential import SequentialRecommender, validation_task
 from .training import FineTuning
 from .whitening import Whitening
 
-# %% auto #0
-__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'head_of', 'encoder_settings', 'find_encoder']
+# %% ../nbs/24_transfer.ipynb #2f3fe8e6
+class _HasViews(SequentialRecommender):
+    """What is read of the items, and vectors that are needed more than once."""
+
+    @property
+    def encoder_(self) -> TextEncoder:
+        """The encoder, or the first of several."""
+        return self.views_.encoders[0]
+
+    def _encode(self, items: pd.DataFrame) -> list[np.ndarray]:
+        """Vectors of each view, ``[n_items, dim]`` each."""
+        texts, parts = self.__dict__.get("_at_hand", (None, None))
+        if texts is not None and texts == self.views_.texts(items):
+            return parts
+        return self.views_.encode(items, progress=self.progress)
+
+    def _remember_vectors(self, items: pd.DataFrame) -> list[np.ndarray]:
+        """`_encode`, kept at hand until what is being done with these items ends."""
+        parts = self._encode(items)
+        self._at_hand = self.views_.texts(items), parts
+        return parts
 
 # %% ../nbs/24_transfer.ipynb #37bc4165
-class _ReadsTexts(SequentialRecommender):
+class _ReadsTexts(_HasViews):
     """Items enter as whitened text vectors, and columns beside them."""
 
     default_config = TrainingConfig()
 
     def _learn_texts(self, items: pd.DataFrame) -> None:
         """What is learned from the catalogue before any network: whitening and columns."""
-        self.encoder_ = self.encoder or TextEncoder.for_texts(items["text"])
-        config, vectors = self.config or self.default_config, self._encode(items["text"])
-        self.whitening_ = Whitening(config.n_components, shrinkage=config.shrinkage).fit(vectors)
+        self.views_ = item_views(self.encoder, items, self.views)
+        config, parts = self.config or self.default_config, self._remember_vectors(items)
+        whitening = Whitening(config.n_components, shrinkage=config.shrinkage)
+        whitening.set_params(widths=[part.shape[1] for part in parts])
+        self.whitening_ = whitening.fit(np.hstack(parts))
         self.columns_ = ItemColumns(tuple(self.metadata)).fit(items)
-        self._at_hand = items["text"].to_numpy(), vectors  # needed again until the fit ends
-
-    def _encode(self, texts: Sequence[str]) -> np.ndarray:
-        known, vectors = self.__dict__.get("_at_hand", (None, None))
-        if known is not None and np.array_equal(known, np.asarray(texts)):
-            return vectors
-        return _checked_vectors(self.encoder_.encode(texts, progress=self.progress), len(texts))
 
     def _vectors_of(self, items: pd.DataFrame) -> torch.Tensor:
-        vectors = self.whitening_.transform(self._encode(items["text"]))
+        vectors = self.whitening_.transform(np.hstack(self._encode(items)))
         together = np.hstack([vectors, self.columns_.transform(items)])
         return torch.from_numpy(together).to(self.device_)
 
@@ -78,29 +105,12 @@ class _ReadsTexts(SequentialRecommender):
         self._require_fitted()
         other, known = copy.copy(self), self.items_["item_id"]
         other._exchange(items)
-        texts = other.items_["text"]
-        other._at_hand = texts.to_numpy(), other._encode(texts)
+        other._remember_vectors(other.items_)
         other._see_items(is_new=~other.items_["item_id"].isin(known).to_numpy())
         other._use(_with_id_rows(self.network_, known, other.items_["item_id"]))
         other._take_along(self.ensemble_, other.items_)
         del other._at_hand
         return other
-
-# %% ../nbs/24_transfer.ipynb #65841f2f
-def _checked_vectors(vectors: np.ndarray, n_texts: int) -> np.ndarray:
-    """The vectors of an encoder, which may be of another house."""
-    if len(vectors) != n_texts or vectors.ndim != 2 or not vectors.shape[1]:
-        dim = vectors.shape[1] if vectors.ndim == 2 else "several"
-        raise ValueError(
-            f"the encoder gave {len(vectors)} vectors for {n_texts} texts, vectors of {dim} "
-            "dimensions. Its encode must give [n_texts, dim]."
-        )
-    if n_bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
-        raise ValueError(
-            f"{n_bad} of {n_texts} vectors hold a number that is not finite. Look at the encoder, "
-            "and at its texts."
-        )
-    return vectors
 
 # %% ../nbs/24_transfer.ipynb #b200866d
 class _StandsBeside(_ReadsTexts):
@@ -141,13 +151,20 @@ class _LearnsBeside(_StandsBeside):
 
     def _stand_beside(self, train: Dataset, valid: Dataset | None) -> None:
         if self.closed_form and not self.config_.repeats and validation_task(train, valid).targets:
-            vectors, how = self._encode(train.items["text"]), {"seed": int(self.seed)}
-            members = closed_form_members(self.encoder_, train, valid, vectors=vectors, **how)
+            how = {"seed": int(self.seed)}
+            members = self._closed_form_members(train, valid)
             self.ensemble_ = blend([self.alone(), *members], train, valid, **how)
+
+    def _closed_form_members(self, train: Dataset, valid: Dataset) -> list:
+        """Those of a fitted closed form that was handed over, or new ones."""
+        if isinstance(self.closed_form, ClosedForm):
+            return members_for(self.closed_form, train)
+        vectors, how = self._encode(train.items), {"seed": int(self.seed)}
+        return closed_form_members(self.views_, train, valid, vectors=vectors, **how)
 
     def _stand_again(self, both: Dataset) -> None:
         if self.ensemble_ is not None:
-            vectors = self._encode(both.items["text"])
+            vectors = self._encode(both.items)
             members = refitted(self.ensemble_.members[1:], both, vectors=vectors)
             self.ensemble_ = with_members(self.ensemble_, [self.alone(), *members])
 
@@ -159,7 +176,7 @@ class _MovesBeside(_LearnsBeside):
         """The members of `ensemble` over other items, with this network in the place of its own."""
         if ensemble is not None:
             _, *linear, content = ensemble.members
-            content = content.with_items(items, vectors=self._encode(items["text"]))
+            content = content.with_items(items, vectors=self._encode(items))
             members = [self.alone(), *(member.with_items(items) for member in linear), content]
             self.ensemble_ = with_members(ensemble, members)
 
@@ -169,7 +186,7 @@ class _MovesBeside(_LearnsBeside):
         """
         self._stand_beside(train, valid)
         if self.ensemble_ is None and ensemble is not None:
-            vectors = self._encode(train.items["text"])
+            vectors = self._encode(train.items)
             members = refitted(ensemble.members[1:], train, vectors=vectors)
             self.ensemble_ = with_members(ensemble, [self.alone(), *members])
 
@@ -221,18 +238,20 @@ class TransferRecommender(_Travels):
 
     Parameters
     ----------
-    encoder : TextEncoder, optional
+    encoder : TextEncoder, or a sequence of them, optional
         Frozen; by the language of the texts if left out, see `TextEncoder.for_texts`.
+    views : mapping, optional
+        Several texts of an item, as templates over its columns, see `ItemViews`.
     metadata : sequence of str
         Columns of the items that enter beside the text, see `ItemColumns`; a new item needs them
         too.
     config : TrainingConfig, optional
         `TEXT_AND_ID` adds a learned vector for each known item: of no use in a new catalogue, and
         strongest beside the text model, in an `Ensemble`, in one that stays.
-    closed_form : bool
-        Whether the members of `ClosedForm` stand beside the network, all weighed on validation; a
-        fit without validation leaves the network alone. Items without events are then scored by
-        their texts, see `ScoresFromText`.
+    closed_form : bool or ClosedForm
+        Whether the members of `ClosedForm` stand beside the network, all weighed on validation; one
+        that is fitted to the same events spares the search. A fit without validation leaves the
+        network alone. Items without events are scored by `ScoresFromText`.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional
@@ -241,17 +260,19 @@ class TransferRecommender(_Travels):
 
     def __init__(
         self,
-        encoder: TextEncoder | None = None,
+        encoder: TextEncoder | Sequence[TextEncoder] | ItemViews | None = None,
         *,
+        views: Mapping[str, str] | None = None,
         metadata: Sequence[str] = (),
         config: TrainingConfig | None = None,
-        closed_form: bool = True,
+        closed_form: bool | ClosedForm = True,
         seed: int = 0,
         device: str | None = None,
         progress: bool = True,
     ):
         super().__init__(config=config, seed=seed, device=device, progress=progress)
-        self.encoder, self.metadata, self.closed_form = encoder, metadata, closed_form
+        self.encoder, self.views = encoder, views
+        self.metadata, self.closed_form = metadata, closed_form
 
 # %% ../nbs/24_transfer.ipynb #092843b8
 def _with_id_rows(
@@ -403,8 +424,7 @@ def _adapt(
         target = copy.copy(source)
         target.ensemble_ = None
         target._remember(train)
-        texts = target.items_["text"]
-        target._at_hand = texts.to_numpy(), target._encode(texts)
+        target._remember_vectors(target.items_)
         target._see_items()
         old_ids, new_ids = source.items_["item_id"], target.items_["item_id"]
         network = copy.deepcopy(_with_id_rows(source.network_, old_ids, new_ids))
@@ -442,34 +462,6 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
     network.sequence_tower.blocks = blocks
     target.config = target.config_ = replace(target.config_, n_layers=len(blocks))
 
-# %% ../nbs/24_transfer.ipynb #b4d28492
-def encoder_settings(encoder: TextEncoder) -> dict:
-    """What a saved model notes of its encoder."""
-    return {
-        "encoder": encoder.source,
-        "encoder_options": encoder.options,
-        "encoder_fingerprint": encoder.fingerprint,
-    }
-
-
-def find_encoder(
-    folder: Path, settings: Mapping, encoder: TextEncoder | None, device: str | None
-) -> TextEncoder:
-    """The encoder that `encoder_settings` has noted: the one given, a public one, or that of the
-    model's folder. Raises `ModelError` if it is another one.
-    """
-    if encoder is None:
-        name, options = settings["encoder"], settings["encoder_options"]
-        name = name or str(folder / "encoder")
-        encoder = TextEncoder.from_pretrained(name, **options, device=device)
-    if encoder.fingerprint != settings["encoder_fingerprint"]:
-        raise ModelError(
-            f"{folder}: the encoder {encoder.name!r} is not the one it was trained with: its "
-            "weights, tokenizer or options are others. Leave encoder= out, or pass the original "
-            "one."
-        )
-    return encoder
-
 # %% ../nbs/24_transfer.ipynb #6cea24aa
 _KIND, _FORMAT = "llmrec.TransferRecommender", 7
 _READABLE = (4, 5, 6, 7)  # 4 had no checksum of its settings and no card, 5 no closed form
@@ -497,7 +489,7 @@ def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame 
         settings,
         weights,
         items=catalogue,
-        encoder=recommender.encoder_,
+        encoders=recommender.views_.encoders,
         card=_card_of(recommender, folder.name, metrics),
     )
 
@@ -507,7 +499,7 @@ def _settings_of(recommender: TransferRecommender) -> dict:
         "kind": _KIND,
         "format": _FORMAT,
         "metadata": recommender.columns_.learned_,
-        **encoder_settings(recommender.encoder_),
+        **view_settings(recommender.views_),
         "text_dim": recommender.text_vectors_.shape[1],
         "seed": int(recommender.seed),
         "training": asdict(recommender.config_),
@@ -528,7 +520,8 @@ def _card_of(recommender: TransferRecommender, name: str, metrics: pd.DataFrame 
     config, records = recommender.config_, getattr(recommender, "history_", pd.DataFrame())
     facts = {
         "kind": "sequential recommender on item texts (llmrec.TransferRecommender)",
-        "encoder": f"{recommender.encoder_.name}, frozen",
+        "encoder": ", ".join(one.name for one in recommender.views_.encoders) + ", frozen",
+        "texts": ", ".join(recommender.views_.views or ["text"]),
         "catalogue": f"{len(recommender.items_):,} items",
         "events learned from": f"{int(recommender.popularity_.sum()):,}",
         "network": f"{config.history} over {config.fusion}, {parameters:,} parameters",
@@ -551,8 +544,8 @@ def _load(
     settings = read_settings(folder, _KIND, _READABLE, has_items=True)
     with as_model_error(folder):
         config = _checked_config(folder, settings)
-        encoder = find_encoder(folder, settings, encoder, device)
-        return _rebuild(folder, settings, config, encoder, device, progress)
+        views = find_views(folder, settings, encoder, device)
+        return _rebuild(folder, settings, config, views, device, progress)
 
 # %% ../nbs/24_transfer.ipynb #0bdbddd5
 def _checked_config(folder: Path, settings: dict) -> TrainingConfig:
@@ -576,12 +569,14 @@ def _checked_config(folder: Path, settings: dict) -> TrainingConfig:
     return config
 
 # %% ../nbs/24_transfer.ipynb #b8cf62ee
-def _rebuild(folder: Path, settings: dict, config, encoder, device, progress):
+def _rebuild(folder: Path, settings: dict, config, views: ItemViews, device, progress):
     weights, metadata = load_file(folder / WEIGHTS), settings["metadata"]
     items = read_items(folder, len(weights["text_vectors"]), ["item_id", "text", "popularity"])
     options = {"seed": settings["seed"], "device": device, "progress": progress}
-    loaded = TransferRecommender(encoder, metadata=tuple(metadata), config=config, **options)
-    loaded.encoder_, loaded.config_ = encoder, config
+    encoder = views.encoders if len(views.encoders) > 1 else views.encoders[0]
+    options |= {"views": views.views, "metadata": tuple(metadata), "config": config}
+    loaded = TransferRecommender(encoder, **options)
+    loaded.views_, loaded.config_ = views, config
     loaded.device_ = device_named(device)
     loaded.columns_, loaded.whitening_ = ItemColumns(loaded.metadata), Whitening()
     loaded.columns_.learned_, whitening = metadata, loaded.whitening_
@@ -605,7 +600,7 @@ def _rebuild(folder: Path, settings: dict, config, encoder, device, progress):
 def _rebuild_ensemble(loaded: TransferRecommender, noted: Mapping, weights: Mapping) -> None:
     """Put the closed form beside a loaded network."""
     catalogue = loaded.items_, loaded.popularity_
-    members = unpacked(noted["members"], weights, *catalogue, encoder=loaded.encoder_)
+    members = unpacked(noted["members"], weights, *catalogue, encoder=loaded.views_)
     members, numbers = [loaded.alone(), *members], noted["weights"]
     loaded.ensemble_ = blend(members, weights=numbers)
     if "new" in noted:  # not in models of format 6

@@ -5,7 +5,10 @@
 # %% ../nbs/08_whitening.ipynb #19fcda49
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import scipy.linalg
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -26,6 +29,27 @@ def _directions(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     squares, directions = np.linalg.eigh(centred.T @ centred)
     return np.sqrt(np.maximum(squares[::-1], 0)), directions.T[::-1]
 
+
+def _projection(centred: np.ndarray, n_components: int, shrinkage: float) -> np.ndarray:
+    """Rotation and stretch of vectors whose mean is zero, ``[dim, n_kept]``."""
+    singular_values, directions = _directions(centred)
+    is_wide = singular_values > 1e-6 * max(singular_values[0], 1e-12)
+    kept = max(1, min(n_components, int(is_wide.sum())))
+    variance = np.maximum(singular_values[:kept], 1e-12) ** 2 / max(1, len(centred) - 1)
+    divisor = variance + shrinkage * variance.mean()
+    return directions[:kept].T / np.sqrt(divisor * (variance / divisor).mean())
+
+
+def _parts(vectors: np.ndarray, widths: Sequence[int] | None) -> list[np.ndarray]:
+    """Vectors cut into parts of these widths; whole if there are none."""
+    widths = [vectors.shape[1]] if widths is None else list(widths)
+    if sum(widths) != vectors.shape[1]:
+        raise ValueError(
+            f"widths={widths} for vectors that are {vectors.shape[1]} wide. Pass the widths of "
+            "all parts, or none."
+        )
+    return np.split(vectors, np.cumsum(widths)[:-1], axis=1)
+
 # %% ../nbs/08_whitening.ipynb #ae55f305
 class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Centre vectors and give every kept direction unit variance. Source: Su et al., 2021.
@@ -37,11 +61,14 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     shrinkage : float
         This many mean variances are added to each variance before it is divided out, so that weak
         directions stay weak. The mean variance is 1 all the same.
-
+    widths : sequence of int, optional
+        Of parts that stand end to end in a vector, and are each whitened alone.
     """
 
-    def __init__(self, n_components: int = 128, *, shrinkage: float = 0.0):
-        self.n_components, self.shrinkage = n_components, shrinkage
+    def __init__(
+        self, n_components: int = 128, *, shrinkage: float = 0.0, widths: Sequence | None = None
+    ):
+        self.n_components, self.shrinkage, self.widths = n_components, shrinkage, widths
 
     def fit(self, vectors: np.ndarray, y=None) -> Whitening:
         """Learn mean and directions from ``[n_texts, dim]``."""
@@ -49,12 +76,9 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         require_whole("n_components", self.n_components)
         vectors = validate_data(self, vectors, dtype=np.float64)
         self.mean_ = vectors.mean(axis=0)
-        singular_values, directions = _directions(vectors - self.mean_)
-        is_wide = singular_values > 1e-6 * max(singular_values[0], 1e-12)
-        kept = max(1, min(self.n_components, int(is_wide.sum())))
-        variance = np.maximum(singular_values[:kept], 1e-12) ** 2 / max(1, len(vectors) - 1)
-        divisor = variance + self.shrinkage * variance.mean()
-        self.projection_ = directions[:kept].T / np.sqrt(divisor * (variance / divisor).mean())
+        how = self.n_components, self.shrinkage
+        parts = _parts(vectors - self.mean_, self.widths)
+        self.projection_ = scipy.linalg.block_diag(*(_projection(part, *how) for part in parts))
         return self
 
     def transform(self, vectors: np.ndarray) -> np.ndarray:
