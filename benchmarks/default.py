@@ -116,8 +116,8 @@ def _weights(fitted: Recommender) -> dict:
     ensemble = getattr(fitted, "ensemble_", None)
     if ensemble is None:
         return {"weights": ""}
-    pairs = zip(ensemble.members, ensemble.weights_, strict=True)
-    return {"weights": ", ".join(f"{type(one).__name__} {weight:.2f}" for one, weight in pairs)}
+    pairs = ensemble.named_weights().items()
+    return {"weights": ", ".join(f"{name} {weight:.2f}" for name, weight in pairs)}
 
 
 def main() -> None:

@@ -351,6 +351,8 @@ from .recommenders import (
     top_k_of_products as top_k_of_products,
 )
 from .sequential import (
+    FEWEST_STEPS as FEWEST_STEPS,
+    MOST_EPOCHS as MOST_EPOCHS,
     MOST_VALID_USERS as MOST_VALID_USERS,
     NegativeSampler as NegativeSampler,
     SequentialRecommender as SequentialRecommender,
@@ -362,6 +364,7 @@ from .sequential import (
     train as train,
     training_batch as training_batch,
     validation_task as validation_task,
+    with_enough_steps as with_enough_steps,
 )
 from .splits import (
     CONTEXT as CONTEXT,

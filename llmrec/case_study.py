@@ -50,7 +50,7 @@ def build_systems(
     train: Dataset,
     valid: Dataset,
     *,
-    epochs: int,
+    epochs: int | None,
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Callable[[], Recommender]]:
@@ -89,7 +89,7 @@ def study_dataset(
     split: Split,
     encoder: TextEncoder,
     *,
-    epochs: int,
+    epochs: int | None,
     seed: int = 0,
     progress: bool = True,
 ) -> Study:
@@ -140,12 +140,10 @@ def standing(recommender: TransferRecommender, split: Split, *, seed: int = 0) -
     """The members of our default, a row each: their ``weight`` and their NDCG@10 on the test part
     when they stand alone, with its interval.
     """
-    members, weights = [recommender.alone()], [1.0]
-    if recommender.ensemble_ is not None:
-        members, weights = recommender.ensemble_.members, recommender.ensemble_.weights_
-    names = ["the network", *(type(member).__name__ for member in members[1:])]
+    ensemble = recommender.ensemble_ or Ensemble([recommender.alone()]).join()
+    weights = ensemble.named_weights().rename({"TransferRecommender": "the network"})
     rows = {}
-    for name, member, weight in zip(names, members, weights, strict=True):
+    for (name, weight), member in zip(weights.items(), ensemble.members, strict=True):
         values = evaluate_users(member, split, metrics=("ndcg",))["ndcg", 10]
         interval = bootstrap_interval(values, seed=seed)
         rows[name] = {"weight": weight, **_measured("NDCG@10", values.mean(), *interval)}

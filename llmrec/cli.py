@@ -79,7 +79,7 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--text", default="text", help="text column(s), separated by commas")
     _add_format(command)
     if name in ("fit", "evaluate"):
-        command.add_argument("--epochs", type=int, default=60)
+        command.add_argument("--epochs", type=int, help="default: 60, more for a short log")
     if name in ("fit", "recommend"):
         command.add_argument("--model", required=True, type=Path, help="folder of the model")
     if name == "recommend":

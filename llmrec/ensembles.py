@@ -356,6 +356,14 @@ class _Joined(_Blend):
         """
         return _join(self, train, valid)
 
+    def named_weights(self) -> pd.Series:
+        """The weight of each member by its class; further ones of a class are numbered."""
+        self._require_fitted()
+        names = pd.Series([type(member).__name__ for member in self.members])
+        again = names.groupby(names).cumcount() + 1
+        names = names.where(again == 1, names + " " + again.astype(str))
+        return pd.Series(self.weights_, index=names.to_numpy(), name="weight", dtype=float)
+
     def with_items(self, items: pd.DataFrame) -> Ensemble:
         """The same members and weights over another or a larger catalogue, ``item_id, text``; for
         members that have `with_items`.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,8 +29,9 @@ from .training import FineTuning, Run, best_epoch, random_batches
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'MOST_VALID_USERS', 'training_batch', 'NegativeSampler', 'seen_items', 'batch_loss', 'train',
-           'TrainingOptions', 'mean_ndcg', 'validation_task', 'SequentialRecommender']
+__all__ = ['logger', 'MOST_VALID_USERS', 'FEWEST_STEPS', 'MOST_EPOCHS', 'training_batch', 'NegativeSampler', 'seen_items',
+           'batch_loss', 'train', 'TrainingOptions', 'mean_ndcg', 'validation_task', 'SequentialRecommender',
+           'with_enough_steps']
 
 # %% ../nbs/17_sequential.ipynb #cfb581f1
 def training_batch(
@@ -481,6 +483,7 @@ def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise DataError(f"checkpoint={checkpoint!r}: the name of a file is expected. Pass one.")
     recommender._start(train)
+    planned = recommender.config_.epochs if epochs is None else epochs
     recommender._train(train, valid, epochs, checkpoint)
     recommender._stand_beside(train, valid)
     if refit and valid is not None:
@@ -488,16 +491,32 @@ def _fit(recommender, train: Dataset, valid, epochs, refit: bool, checkpoint):
         both = with_events(train, valid)
         recommender._start(both)
         second = None if checkpoint is None else f"{checkpoint}.refit"
-        recommender._train(both, None, epochs, second, last_epoch=best)
+        recommender._train(both, None, planned, second, last_epoch=best)
         recommender.history_, recommender.best_epoch_ = history, best
         recommender._stand_again(both)
     return recommender
+
+# %% ../nbs/17_sequential.ipynb #b153fad3
+FEWEST_STEPS, MOST_EPOCHS = 900, 300  # of a default configuration; a short log is passed more often
+
+
+def with_enough_steps(default: TrainingConfig, n_users: int) -> TrainingConfig:
+    """The default with more epochs, and as much more patience, where its own are too few steps."""
+    steps_per_epoch = max(1, math.ceil(n_users / default.batch_size))
+    epochs = min(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps_per_epoch))
+    if epochs <= default.epochs:
+        return default
+    patience = round(default.patience * epochs / default.epochs)
+    return replace(default, epochs=epochs, patience=patience)
 
 
 def _fitting_config(
     config: TrainingConfig | None, default: TrainingConfig, train: Dataset
 ) -> TrainingConfig:
-    """The configuration, with a tower that reads no order where the log has none."""
+    """The configuration, or the default as it suits the log: with enough steps, and with a tower
+    that reads no order where the log has none.
+    """
+    default = with_enough_steps(default, train.interactions["user_id"].nunique())
     if train.order != "unknown":
         return config or default
     if config is None:

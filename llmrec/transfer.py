@@ -510,9 +510,8 @@ def _beside_it(ensemble: Ensemble | None) -> str:
     """The members of an ensemble with their weights, in words."""
     if ensemble is None:
         return "nothing"
-    names = ["the network", *(type(member).__name__ for member in ensemble.members[1:])]
-    weights = zip(names, ensemble.weights_, strict=True)
-    return ", ".join(f"{name} {weight:.2f}" for name, weight in weights)
+    weights = ensemble.named_weights().rename({"TransferRecommender": "the network"})
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
 
 # %% ../nbs/24_transfer.ipynb #935ea6b1
 def _card_of(recommender: TransferRecommender, name: str, metrics: pd.DataFrame | None) -> str:

@@ -175,6 +175,12 @@ def test_where_nothing_has_events_the_cosine_decides(split, encoder):
     assert found.with_items(elsewhere).recommend(histories).equals(expected)
 
 
+def test_members_of_one_kind_are_told_apart(split):
+    members = [Popular(), EASE(), Popular()]
+    joined = Ensemble(members, weights=[1, 2, 3], standardise=True).fit(split.train)
+    assert joined.named_weights().to_dict() == {"Popular": 1, "EASE": 2, "Popular 2": 3}
+
+
 @pytest.mark.parametrize(("share", "is_loud"), [(1.0, True), (0.0, False)])
 def test_new_items_are_as_loud_as_validation_says(films, share, is_loud):
     """Users of whom nobody, or everybody, took a new item."""

@@ -21,6 +21,7 @@ from llmrec.sequential import (
     mean_ndcg,
     train,
     validation_task,
+    with_enough_steps,
 )
 from llmrec.splits import PROTOCOLS, RankingTask
 from llmrec.training import CheckpointError
@@ -498,3 +499,9 @@ def test_a_log_without_order_is_read_as_a_set(films, encoder, caplog):
         model.recommend({1: order}, k=10)["item_id"].tolist() for order in (history, history[::-1])
     ]
     assert lists[0] == lists[1]
+
+
+@pytest.mark.parametrize(("n_users", "epochs"), [(943, 60), (5_000, 60), (640, 90), (60, 300)])
+def test_a_short_log_is_passed_more_often(n_users, epochs):
+    config = with_enough_steps(TrainingConfig(), n_users)
+    assert config.epochs == epochs and abs(config.patience - epochs / 4) < 1
