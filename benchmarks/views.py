@@ -37,8 +37,16 @@ SYSTEMS = {
     "network": lambda views, seed: TransferRecommender(views, seed=seed, progress=False),
 }
 TASKS = {
-    "known": ("leave_one_out", 1, {"closed": COMBINATIONS, "network": (BASE, [*COMBINATIONS][-1])}),
-    "withheld": ("cold_items", 5, {"closed": COMBINATIONS, "network": ()}),
+    "known": (
+        "leave_one_out",
+        [{}],
+        {"closed": COMBINATIONS, "network": (BASE, [*COMBINATIONS][-1])},
+    ),
+    "withheld": (
+        "cold_items",
+        [{"seed": number} for number in range(5)],
+        {"closed": COMBINATIONS, "network": ()},
+    ),
 }
 
 
@@ -60,10 +68,10 @@ def main() -> None:
     encoders = {"MiniLM": TextEncoder.from_pretrained()}
     encoders["E5"] = TextEncoder.from_pretrained("multilingual-e5-small")
     for system in chosen_parts(__doc__, list(SYSTEMS)).parts:
-        for task, (protocol, n_draws, combinations) in TASKS.items():
+        for task, (protocol, draws, combinations) in TASKS.items():
             if ((rows["system"] == system) & (rows["task"] == task)).any():
                 continue
-            splits, values, new = [films.split(protocol, seed=n) for n in range(n_draws)], {}, []
+            splits, values, new = [films.split(protocol, **draw) for draw in draws], {}, []
             for views in combinations[system]:
                 values[views], seconds = measured(SYSTEMS[system], splits, encoders, views)
                 row = {"system": system, "task": task, "views": views, "seconds": seconds}
