@@ -134,7 +134,7 @@ from .encoder import (
 from .ensembles import (
     Ensemble as Ensemble,
     MemberScores as MemberScores,
-    NEW_VOTE as NEW_VOTE,
+    NEW_VOTES as NEW_VOTES,
     N_BEST as N_BEST,
     N_DRAWN as N_DRAWN,
     VOTE as VOTE,
@@ -144,6 +144,7 @@ from .ensembles import (
     member_scores as member_scores,
     needs_times as needs_times,
     new_item_weights as new_item_weights,
+    new_votes as new_votes,
     softmax_weights as softmax_weights,
 )
 from .evaluation import (

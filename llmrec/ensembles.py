@@ -28,8 +28,8 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'NEW_VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'softmax_weights',
-           'cross_fitted_ndcg', 'learn_weights', 'new_item_weights', 'Ensemble']
+__all__ = ['logger', 'VOTE', 'NEW_VOTES', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'softmax_weights',
+           'cross_fitted_ndcg', 'learn_weights', 'new_item_weights', 'new_votes', 'Ensemble']
 
 # %% ../nbs/18_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -70,9 +70,17 @@ class _WithMembers(Recommender):
         return any(map(needs_times, self.members))
 
     @property
+    def _for_new(self) -> list[Recommender]:
+        """What scores the items that no member knows; nothing where `new_items` is left out."""
+        one_or_more = self.new_items
+        if one_or_more is None or isinstance(one_or_more, Recommender):
+            return [] if one_or_more is None else [one_or_more]
+        return list(one_or_more)
+
+    @property
     def _is_new(self) -> torch.Tensor:
         """Which items ``[n_items]`` are scored by `new_items` alone."""
-        is_new = self.popularity_ == 0 if self.new_items is not None else self.popularity_ < 0
+        is_new = self.popularity_ == 0 if self._for_new else self.popularity_ < 0
         return torch.from_numpy(is_new)
 
 # %% ../nbs/18_ensembles.ipynb #995b83a5
@@ -108,15 +116,18 @@ class _Blend(_WithMembers):
                 scores = _scores_of(member, histories, times)
                 total += weight * (scores / _spread(scores) if self.standardise_ else scores)
         if self._is_new.any():
-            slope, level = self.new_weights_
-            scores = _standardised(_scores_of(self.new_items, histories, times))
+            *slopes, level = self.new_weights_
+            scores = torch.full_like(total, level)
+            for one, slope in zip(self._for_new, slopes, strict=True):
+                scores += slope * _standardised(_scores_of(one, histories, times))
             total -= total.mean(1, keepdim=True)
-            total[:, self._is_new] = (slope * scores + level)[:, self._is_new]
+            total[:, self._is_new] = scores[:, self._is_new]
         return total
 
 # %% ../nbs/18_ensembles.ipynb #4e4c8fce
 VOTE = 0.5  # what a member counts before any user has been seen
-NEW_VOTE = 0.75  # the same for the scores of new items, beside all members together
+# the same for what scores new items, the first and each further one, beside all members together
+NEW_VOTES = 0.5, 0.25
 N_BEST, N_DRAWN = 100, 200  # items of each user that weights are learned from
 
 
@@ -219,9 +230,11 @@ def softmax_weights(
     *,
     vote: Sequence[float] | float = VOTE,
     lowest: Sequence[float | None] = (),
+    n_votes: float = 1.0,
 ) -> np.ndarray:
     """The weights of a linear softmax ranker, ``[n_members]``, not below 0, or not below `lowest`;
-    with few users they stay near `vote`. The search begins at `start`.
+    with few users they stay near `vote`, which counts like `n_votes` users. The search begins at
+    `start`.
     """
     scores, log_counts, targets, _ = told
     n_users, _, n_members = scores.shape
@@ -234,8 +247,11 @@ def softmax_weights(
         logits = scores @ weights + log_counts
         loss = logits.logsumexp(1).sum() - wanted @ weights
         expected = logits.softmax(1).view(1, -1) @ scores.view(-1, n_members)
-        away = weights - votes  # one more user, who votes
-        loss, gradient = loss + away.square().sum(), expected[0] - wanted + 2 * away
+        away = weights - votes
+        loss, gradient = (
+            loss + n_votes * away.square().sum(),
+            expected[0] - wanted + 2 * n_votes * away,
+        )
         return loss.item() / n_users, gradient.double().numpy() / n_users
 
     found = scipy.optimize.minimize(
@@ -313,23 +329,29 @@ def _only(told: MemberScores, members: Sequence[int]) -> MemberScores:
 # %% ../nbs/18_ensembles.ipynb #5f1558df
 def new_item_weights(
     told: MemberScores, weights: Sequence[float], is_new: torch.Tensor
-) -> tuple[float, float]:
-    """Slope and level of the scores of new items, beside members with these `weights`. In `told`
-    they come last, after the members; `is_new` is bool ``[n_items]``.
+) -> list[float]:
+    """Slopes and level of what scores new items, beside members with these `weights`. In `told`
+    these scores come last, after the members; `is_new` is bool ``[n_items]``.
     """
-    new = is_new[told.items].float()
-    known = (told.scores[:, :, :-1] @ torch.tensor(weights, dtype=torch.float32)) * (1 - new)
+    new, n_members = is_new[told.items].float()[:, :, None], len(weights)
+    members, others = told.scores[:, :, :n_members], told.scores[:, :, n_members:]
+    known = (members @ torch.tensor(weights, dtype=torch.float32)) * (1 - new[:, :, 0])
     both = told._replace(
-        scores=torch.stack([told.scores[:, :, -1] * new, new], dim=2),
-        log_counts=told.log_counts + known,
+        scores=torch.cat([others * new, new], dim=2), log_counts=told.log_counts + known
     )
-    slope, level = softmax_weights(both, vote=_new_vote(weights), lowest=(0, None))
-    return float(slope), float(level)
+    taken = told.items[told.targets & is_new[told.items]]
+    return softmax_weights(
+        both,
+        vote=new_votes(weights, others.shape[2]),
+        lowest=[*[0] * others.shape[2], None],
+        n_votes=max(1.0, len(taken) / max(1, len(taken.unique()))),  # a new item is one witness
+    ).tolist()
 
 
-def _new_vote(weights: Sequence[float]) -> tuple[float, float]:
-    """Slope and level before any user has been seen."""
-    return NEW_VOTE * sum(map(abs, weights)), 0.0
+def new_votes(weights: Sequence[float], n_scorers: int) -> list[float]:
+    """Slopes and level before any user has been seen."""
+    first, further = (vote * sum(map(abs, weights)) for vote in NEW_VOTES)
+    return [first, *[further] * (n_scorers - 1), 0.0]
 
 
 def _without(told: MemberScores, out: torch.Tensor) -> MemberScores:
@@ -372,7 +394,7 @@ class _Joined(_Blend):
         other = copy.copy(self)
         other.members = [member.with_items(items) for member in self.members]
         if self.new_items is not None:
-            other.new_items = self.new_items.with_items(items)
+            other.new_items = [one.with_items(items) for one in self._for_new]
         other.items_, other.popularity_ = other.members[0].items_, other.members[0].popularity_
         return other
 
@@ -391,14 +413,14 @@ class Ensemble(_Joined):
     weights : sequence of float or "validation", optional
         What each member's scores count; one if left out. ``"validation"`` learns them, see
         `learn_weights`, of standardised scores, and a member that does harm gets 0.
-    new_items : Recommender, optional
-        Fitted already. It alone scores the items that have no events in training, of which the
+    new_items : Recommender or a sequence of them, optional
+        Fitted already. They alone score the items that have no events in training, of which the
         members may know nothing; see `new_item_weights`. Scores are standardised then.
     seed : int
         Draws the folds of users in which the weights are judged.
 
-    Attributes: `weights_`; `new_weights_`, slope and level of the scores of new items; `steps_`,
-    where weights were learned, what `learn_weights` left out.
+    Attributes: `weights_`; `new_weights_`, slopes and level of the scores of new items;
+    `steps_`, where weights were learned, what `learn_weights` left out.
     """
 
     def __init__(
@@ -407,7 +429,7 @@ class Ensemble(_Joined):
         *,
         standardise: bool = False,
         weights: Sequence[float] | str | None = None,
-        new_items: Recommender | None = None,
+        new_items: Recommender | Sequence[Recommender] | None = None,
         seed: int = 0,
     ):
         self.members, self.standardise, self.weights = members, standardise, weights
@@ -417,11 +439,11 @@ class Ensemble(_Joined):
 def _join(ensemble: Ensemble, train: Dataset | None, valid: Dataset | None) -> Ensemble:
     first = _require_same_catalogue(ensemble.members)
     ensemble.items_, ensemble.popularity_ = first.items_, first.popularity_
-    is_learned, new_items = isinstance(ensemble.weights, str), ensemble.new_items
-    ensemble.standardise_ = ensemble.standardise or is_learned or new_items is not None
+    is_learned = isinstance(ensemble.weights, str)
+    ensemble.standardise_ = ensemble.standardise or is_learned or bool(ensemble._for_new)
     if not is_learned:
         ensemble.weights_ = _given_weights(ensemble.weights, len(ensemble.members))
-        ensemble.new_weights_ = _new_vote(ensemble.weights_)
+        ensemble.new_weights_ = new_votes(ensemble.weights_, len(ensemble._for_new))
         return ensemble
     require_choice("weights", ensemble.weights, ("validation",))
     if train is None or valid is None:
@@ -436,13 +458,13 @@ def _join(ensemble: Ensemble, train: Dataset | None, valid: Dataset | None) -> E
 def _learn(ensemble: Ensemble, task: RankingTask) -> None:
     """Weights of the members from the items that they know, and then those of new items."""
     is_new, how = ensemble._is_new, {"seed": ensemble.seed}
-    asked = [*ensemble.members, *([ensemble.new_items] if is_new.any() else [])]
+    asked = [*ensemble.members, *(ensemble._for_new if is_new.any() else [])]
     told = member_scores(asked, task, **how)
     known = told
     if is_new.any():
         known = _only(_without(told, is_new[told.items]), range(len(ensemble.members)))
     ensemble.weights_, ensemble.steps_ = learn_weights(known, **how)
-    ensemble.new_weights_ = _new_vote(ensemble.weights_)
+    ensemble.new_weights_ = new_votes(ensemble.weights_, len(ensemble._for_new))
     if is_new.any():
         ensemble.new_weights_ = new_item_weights(told, ensemble.weights_, is_new)
 

@@ -115,8 +115,18 @@ def _column_as_numbers(values: pd.Series, learned: dict) -> np.ndarray:
     has = has.reindex(index=values.index, columns=learned["values"], fill_value=False)
     return has.to_numpy(dtype=float)
 
+# %% ../nbs/09_features.ipynb #e4cde04e
+class _HoldsEncoders:
+    """A short form of what holds encoders, and clones of an estimator that share them."""
+
+    def __repr__(self) -> str:
+        return f"ItemViews({self.encoders!r}, {self.views!r})"
+
+    def __sklearn_clone__(self) -> ItemViews:
+        return self
+
 # %% ../nbs/09_features.ipynb #93b2c768
-class ItemViews:
+class ItemViews(_HoldsEncoders):
     """What is read of an item: each of its texts, by each encoder.
 
     Parameters
@@ -136,9 +146,6 @@ class ItemViews:
                 f"{len(self.encoders)} encoder(s), views={views!r:.200}. Pass at least one encoder "
                 "and templates that name a column, such as {'plain': '{title}, {genres}'}."
             )
-
-    def __repr__(self) -> str:
-        return f"ItemViews({self.encoders!r}, {self.views!r})"
 
     def texts(self, items: pd.DataFrame) -> dict[str, list[str]]:
         """View to the text of each item. Raises `KeyError` for a column that is missing."""
@@ -210,6 +217,8 @@ def item_views(
     language of the texts.
     """
     if isinstance(encoder, ItemViews):
+        if views is not None:
+            raise ValueError("views= beside ItemViews, which hold their own. Pass one of them.")
         return encoder
     return ItemViews(encoder or TextEncoder.for_texts(items["text"]), views)
 

@@ -355,13 +355,13 @@ class ScoresFromText(_Carried):
         return torch.from_numpy(np.asarray(profiles @ self.users_)), self.content.vectors_
 
 
-def scores_of_new_items(members: Sequence[FadingRecommender]) -> Recommender:
+def scores_of_new_items(members: Sequence[FadingRecommender]) -> list[Recommender]:
     """What scores the items without events beside fitted members, the last of them `ContentKNN`:
-    the text alone, or what `TextEASE` makes of it.
+    the text alone, and what `TextEASE` makes of it.
     """
-    matrices = [member for member in members if isinstance(member, TextEASE)]
     content = _flat(members[-1])
-    return ScoresFromText(matrices[0], content).join() if matrices else content
+    matrices = [member for member in members if isinstance(member, TextEASE)]
+    return [content, *(ScoresFromText(matrix, content).join() for matrix in matrices)]
 
 # %% ../nbs/23_linear.ipynb #fa41af77
 def blend(

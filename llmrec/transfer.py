@@ -595,6 +595,14 @@ def _rebuild(folder: Path, settings: dict, config, views: ItemViews, device, pro
         _rebuild_ensemble(loaded, settings["closed_form"], weights)
     return loaded
 
+# %% ../nbs/24_transfer.ipynb #ec650230
+def _checked_weights(noted: Sequence[float], ensemble: Ensemble) -> list[float]:
+    """Slopes and level of new items, as many as there have to be."""
+    numbers = [float(number) for number in noted]
+    if len(numbers) != len(ensemble.new_weights_) or not np.isfinite(numbers).all():
+        raise ValueError(f"{len(numbers)} weights of new items: {numbers!r:.80}")
+    return numbers
+
 
 def _rebuild_ensemble(loaded: TransferRecommender, noted: Mapping, weights: Mapping) -> None:
     """Put the closed form beside a loaded network."""
@@ -603,5 +611,4 @@ def _rebuild_ensemble(loaded: TransferRecommender, noted: Mapping, weights: Mapp
     members, numbers = [loaded.alone(), *members], noted["weights"]
     loaded.ensemble_ = blend(members, weights=numbers)
     if "new" in noted:  # not in models of format 6
-        slope, level = map(float, noted["new"])
-        loaded.ensemble_.new_weights_ = slope, level
+        loaded.ensemble_.new_weights_ = _checked_weights(noted["new"], loaded.ensemble_)

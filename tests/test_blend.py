@@ -2,6 +2,7 @@
 independent computation.
 """
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -145,7 +146,10 @@ def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split
     histories, candidates = split.histories("test"), new["item_id"].tolist()
     shown = default.with_items(items).recommend(histories, k=3, candidates=candidates)
     ease, content = default.ensemble_.members[1], default.ensemble_.members[-1]
-    by_text = ScoresFromText(ease, content).join().with_items(items)
+    flat = copy.copy(content).set_params(fading=None)
+    scorers = [one.with_items(items) for one in (flat, ScoresFromText(ease, flat).join())]
+    slopes = default.ensemble_.new_weights_[:2]
+    by_text = Ensemble(scorers, standardise=True, weights=slopes).join()
     expected = by_text.recommend(histories, k=3, candidates=candidates)
     columns = ["user_id", "rank", "item_id"]
     assert shown[columns].equals(expected[columns])
@@ -192,7 +196,7 @@ def test_new_items_are_as_loud_as_validation_says(films, share, is_loud):
     train = replace(train, interactions=train.interactions[~is_new].head(6_000))
     members = [EASE().fit(train), Popular().fit(train)]
     learned = Ensemble(members, weights="validation", new_items=Popular().fit(train))
-    level = learned.join(train, valid).new_weights_[1]
+    level = learned.join(train, valid).new_weights_[-1]
     assert (level > 0.5) == is_loud and (level < -0.5) != is_loud
 
 

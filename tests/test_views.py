@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 
 from llmrec import TextEncoder, TransferRecommender
 from llmrec.baselines import RidgeFromText, unit_views
@@ -137,3 +138,10 @@ def test_a_closed_form_that_is_handed_over_is_not_fitted_again(films, split, enc
     model = TransferRecommender(encoder, closed_form=closed, config=SMALL, progress=False)
     with pytest.raises(DataError, match="learned from other events"):
         model.fit(other.train, other.valid)
+
+
+def test_views_are_given_once_and_shared_by_clones(encoder, split):
+    views = ItemViews(encoder, VIEWS)
+    assert clone(ClosedForm(views)).encoder is views
+    with pytest.raises(ValueError, match="which hold their own"):
+        TransferRecommender(views, views=VIEWS, progress=False).fit(split.train)
