@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from .checks import require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
-from .features import item_views
+from .features import ItemViews, item_views
 from .ensembles import Ensemble
 from .recommenders import Recommender, event_cells, event_days, history_indices
 from .whitening import Whitening
@@ -215,7 +215,7 @@ class ContentKNN(_TextNeighbours):
 
     def __init__(
         self,
-        encoder: TextEncoder | None = None,
+        encoder: TextEncoder | ItemViews | None = None,
         *,
         n_components: int | Sequence[int] | None = (32, 128, 256),
         n_last: int = 100,
@@ -281,7 +281,7 @@ class RidgeFromText(_PredictedFactors):
 
     def __init__(
         self,
-        encoder: TextEncoder | None = None,
+        encoder: TextEncoder | ItemViews | None = None,
         *,
         n_components: int = 128,
         n_factors: int = 64,
@@ -422,7 +422,7 @@ class EASE(ItemItem):
 
 # %% ../nbs/21_baselines.ipynb #d7f9b6d5
 def ease_and_content(
-    encoder: TextEncoder | None = None,
+    encoder: TextEncoder | ItemViews | None = None,
     *,
     regularisation: float = 500.0,
     fading: str | None = "1/age",

@@ -72,10 +72,9 @@ class _WithMembers(Recommender):
     @property
     def _for_new(self) -> list[Recommender]:
         """What scores the items that no member knows; nothing where `new_items` is left out."""
-        one_or_more = self.new_items
-        if one_or_more is None or isinstance(one_or_more, Recommender):
-            return [] if one_or_more is None else [one_or_more]
-        return list(one_or_more)
+        if self.new_items is None:
+            return []
+        return [self.new_items] if isinstance(self.new_items, Recommender) else [*self.new_items]
 
     @property
     def _is_new(self) -> torch.Tensor:
@@ -248,10 +247,8 @@ def softmax_weights(
         loss = logits.logsumexp(1).sum() - wanted @ weights
         expected = logits.softmax(1).view(1, -1) @ scores.view(-1, n_members)
         away = weights - votes
-        loss, gradient = (
-            loss + n_votes * away.square().sum(),
-            expected[0] - wanted + 2 * n_votes * away,
-        )
+        loss = loss + n_votes * away.square().sum()
+        gradient = expected[0] - wanted + 2 * n_votes * away
         return loss.item() / n_users, gradient.double().numpy() / n_users
 
     found = scipy.optimize.minimize(
@@ -393,8 +390,7 @@ class _Joined(_Blend):
         self._require_fitted()
         other = copy.copy(self)
         other.members = [member.with_items(items) for member in self.members]
-        if self.new_items is not None:
-            other.new_items = [one.with_items(items) for one in self._for_new]
+        other.new_items = [one.with_items(items) for one in self._for_new]
         other.items_, other.popularity_ = other.members[0].items_, other.members[0].popularity_
         return other
 

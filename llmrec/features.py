@@ -138,7 +138,7 @@ class ItemViews(_HoldsEncoders):
     """
 
     def __init__(self, encoders: Sequence[TextEncoder], views: Mapping[str, str] | None = None):
-        self.encoders = list(encoders) if isinstance(encoders, Sequence) else [encoders]
+        self.encoders = _as_list(encoders)
         self.views = None if views is None else dict(views)
         is_told = self.views is None or all(map(_names_columns, self.views.values()))
         if not self.encoders or self.views == {} or not is_told:
@@ -165,6 +165,11 @@ class ItemViews(_HoldsEncoders):
 
 # %% ../nbs/09_features.ipynb #155f32e5
 COLUMN = re.compile(r"\{([^{}]+)\}")  # nothing but names: a template may come with a model
+
+
+def _as_list(encoders) -> list:
+    """One encoder or several."""
+    return list(encoders) if isinstance(encoders, Sequence) else [encoders]
 
 
 def _names_columns(template) -> bool:
@@ -267,8 +272,7 @@ def find_views(
 ) -> ItemViews:
     """The same for what `view_settings` has noted; of several encoders all are given, or none."""
     noted = [settings, *settings.get("further_encoders", [])]
-    given = list(encoder) if isinstance(encoder, Sequence) else [encoder]
-    given = [None] * len(noted) if encoder is None else given
+    given = [None] * len(noted) if encoder is None else _as_list(encoder)
     if len(given) != len(noted):
         raise ModelError(
             f"{folder}: {len(given)} encoder(s) given, and the model was trained with "

@@ -28,7 +28,8 @@ from .checks import DataError, require_choice, require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder
 from .ensembles import Ensemble
-from .recommenders import Recommender
+from .features import ItemViews
+from .recommenders import Popular, Recommender
 from .sequential import validation_task
 from .splits import RankingTask, sample_task_users
 from .tuning import best_of
@@ -97,7 +98,7 @@ class TextEASE(_ClicksAndTexts):
 
     def __init__(
         self,
-        encoder: TextEncoder | None = None,
+        encoder: TextEncoder | ItemViews | None = None,
         *,
         regularisation: float = 1_000.0,
         text_weight: float = 0.03,
@@ -240,7 +241,7 @@ def tuned_slit(train: Dataset, task: RankingTask | None) -> SLIT:
 
 
 def tuned_content(
-    encoder: TextEncoder | None,
+    encoder: TextEncoder | ItemViews | None,
     train: Dataset,
     task: RankingTask | None,
     *,
@@ -261,7 +262,7 @@ MOST_LINEAR = 12_000  # items whose pairs are solved for by default: half a minu
 
 
 def closed_form_members(
-    encoder: TextEncoder | None,
+    encoder: TextEncoder | ItemViews | None,
     train: Dataset,
     valid: Dataset | None,
     *,
@@ -309,13 +310,13 @@ class _Carried(Recommender):
         """Use a matrix and texts that are fitted already, over the same items. Returns self."""
         require_number("regularisation", self.regularisation, above=0)
         self.items_, self.popularity_ = self.content.items_, self.content.popularity_
-        known, texts = self.popularity_ > 0, self.content.vectors_.numpy().astype(np.float64)
-        gram = texts[known].T @ texts[known]
+        known, texts = self.popularity_ > 0, self.content.vectors_.numpy()
+        gram = texts[known].T.astype(np.float64) @ texts[known]
         gram[np.diag_indices_from(gram)] += self.regularisation
-        to_texts = scipy.linalg.solve(gram, texts[known].T, assume_a="pos").T
-        self.users_ = self.model.weights_[:, known] @ to_texts
-        self.users_[~known] = texts[~known] @ (to_texts.T @ self.users_[known])
-        self.users_ = self.users_.astype(np.float32)
+        to_texts = np.zeros_like(texts)  # the matrix M, without a row for what has no events
+        to_texts[known] = scipy.linalg.solve(gram, texts[known].T, assume_a="pos").T
+        self.users_ = self.model.weights_ @ to_texts
+        self.users_[~known] = texts[~known] @ (to_texts.T @ self.users_)
         return self
 
     def with_items(self, items: pd.DataFrame) -> ScoresFromText:
@@ -397,7 +398,7 @@ class ClosedForm(Recommender):
     Attributes: `ensemble_`, fitted, with its `members` and `weights_`.
     """
 
-    def __init__(self, encoder: TextEncoder | None = None, *, seed: int = 0):
+    def __init__(self, encoder: TextEncoder | ItemViews | None = None, *, seed: int = 0):
         self.encoder, self.seed = encoder, seed
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> ClosedForm:
@@ -415,7 +416,8 @@ class ClosedForm(Recommender):
         """
         self._require_fitted()
         other = copy.copy(self)
-        other.ensemble_ = self.ensemble_.with_items(items)
+        members = [member.with_items(items) for member in self.ensemble_.members]
+        other.ensemble_ = with_members(self.ensemble_, members)
         other.items_, other.popularity_ = other.ensemble_.items_, other.ensemble_.popularity_
         return other
 
@@ -429,10 +431,9 @@ def members_for(closed: ClosedForm, train: Dataset) -> list[FadingRecommender]:
     `DataError` otherwise.
     """
     closed._require_fitted()
-    is_same = closed.items_["item_id"].equals(train.items["item_id"].reset_index(drop=True))
-    counts = train.interactions["item_id"].value_counts()
-    counts = counts.reindex(train.items["item_id"], fill_value=0).to_numpy()
-    if not is_same or not np.array_equal(counts, closed.popularity_):
+    counted = Popular().fit(train)
+    is_same = closed.items_["item_id"].equals(counted.items_["item_id"])
+    if not is_same or not np.array_equal(closed.popularity_, counted.popularity_):
         raise DataError(
             "the closed form has learned from other events. Fit it to the same train and valid, "
             "or pass closed_form=True."
@@ -463,7 +464,7 @@ def unpacked(
     items: pd.DataFrame,
     popularity: np.ndarray,
     *,
-    encoder: TextEncoder,
+    encoder: TextEncoder | ItemViews,
 ) -> list[FadingRecommender]:
     """Members from what `packed` gave. Raises `ValueError`, `KeyError` or `TypeError` where
     settings or tensors do not fit.

@@ -151,16 +151,15 @@ class _LearnsBeside(_StandsBeside):
 
     def _stand_beside(self, train: Dataset, valid: Dataset | None) -> None:
         if self.closed_form and not self.config_.repeats and validation_task(train, valid).targets:
-            how = {"seed": int(self.seed)}
-            members = self._closed_form_members(train, valid)
-            self.ensemble_ = blend([self.alone(), *members], train, valid, **how)
+            members = [self.alone(), *self._closed_form_members(train, valid)]
+            self.ensemble_ = blend(members, train, valid, seed=int(self.seed))
 
     def _closed_form_members(self, train: Dataset, valid: Dataset) -> list:
         """Those of a fitted closed form that was handed over, or new ones."""
         if isinstance(self.closed_form, ClosedForm):
             return members_for(self.closed_form, train)
-        vectors, how = self._encode(train.items), {"seed": int(self.seed)}
-        return closed_form_members(self.views_, train, valid, vectors=vectors, **how)
+        how = {"vectors": self._encode(train.items), "seed": int(self.seed)}
+        return closed_form_members(self.views_, train, valid, **how)
 
     def _stand_again(self, both: Dataset) -> None:
         if self.ensemble_ is not None:
@@ -251,7 +250,7 @@ class TransferRecommender(_Travels):
     closed_form : bool or ClosedForm
         Whether the members of `ClosedForm` stand beside the network, all weighed on validation; one
         that is fitted to the same events spares the search. A fit without validation leaves the
-        network alone. Items without events are scored by `ScoresFromText`.
+        network alone. Items without events are scored by their texts alone.
     seed : int
         Same seed, same data, same machine: same weights.
     device : str, optional

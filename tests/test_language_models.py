@@ -106,7 +106,7 @@ def test_a_file_that_was_cut_short_is_refused_by_name(tmp_path):
             read(tmp_path, TINY[:length])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 1_400), st.binary(min_size=1, max_size=4)), min_size=1, max_size=3
