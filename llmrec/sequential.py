@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'MOST_VALID_USERS', 'FEWEST_STEPS', 'MOST_EPOCHS', 'training_batch', 'NegativeSampler', 'seen_items',
            'batch_loss', 'train', 'TrainingOptions', 'mean_ndcg', 'validation_task', 'SequentialRecommender',
-           'with_enough_steps']
+           'with_enough_steps', 'training_sequences']
 
 # %% ../nbs/17_sequential.ipynb #cfb581f1
 def training_batch(
@@ -364,7 +364,7 @@ class _Fitting(_Starting):
 
     def _train(self, train_data, valid, epochs, checkpoint, fine_tuning=None, last_epoch=None):
         """Train `network_`, and keep the best of it."""
-        histories, timestamps = _sequences(train_data, self._item_indices)
+        histories, timestamps = training_sequences(train_data, self._item_indices)
         is_unordered = train_data.order == "unknown"  # then each epoch draws another order
         task = validation_task(train_data, valid, exclude_seen=not self.config_.repeats)
         if len(task.targets) > MOST_VALID_USERS:
@@ -540,7 +540,9 @@ def _sampler_for(config: TrainingConfig, counts: np.ndarray) -> NegativeSampler 
     return NegativeSampler(counts, config.n_sampled)
 
 # %% ../nbs/17_sequential.ipynb #210e71d0
-def _sequences(dataset: Dataset, indices_of: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def training_sequences(
+    dataset: Dataset, indices_of: Callable
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Of every user with two events or more: item indices in time order, and when, as numbers that
     only tell before, after and simultaneous.
     """
