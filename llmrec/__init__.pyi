@@ -50,6 +50,18 @@ from .case_study import (
     what_to_ship as what_to_ship,
     write_page as write_page,
 )
+from .causal import (
+    CausalLanguageModel as CausalLanguageModel,
+    Likelihoods as Likelihoods,
+    PrefixTree as PrefixTree,
+    Tree as Tree,
+    batches_of_trees as batches_of_trees,
+    branch_logits as branch_logits,
+    contamination as contamination,
+    logger as logger,
+    tree_hidden_states as tree_hidden_states,
+    tree_of as tree_of,
+)
 from .checks import (
     DataError as DataError,
     UNITS as UNITS,
@@ -171,6 +183,7 @@ from .features import (
     ItemColumns as ItemColumns,
     ItemViews as ItemViews,
     encoder_settings as encoder_settings,
+    fill_template as fill_template,
     find_encoder as find_encoder,
     find_views as find_views,
     fuse as fuse,
@@ -202,6 +215,17 @@ from .folders import (
     settings_checksum as settings_checksum,
     weight_shapes as weight_shapes,
     write_model as write_model,
+)
+from .generation import (
+    Answer as Answer,
+    Assistant as Assistant,
+    GenerativeRecommender as GenerativeRecommender,
+    LIKENESS as LIKENESS,
+    LanguageModelRanker as LanguageModelRanker,
+    WORDS as WORDS,
+    logger as logger,
+    reply_to as reply_to,
+    shown_title as shown_title,
 )
 from .language_models import (
     FEWEST_LETTERS as FEWEST_LETTERS,
@@ -339,10 +363,28 @@ from .pretraining import (
     pretrain as pretrain,
     review_model as review_model,
 )
+from .queries import (
+    CHINESE_WORDS as CHINESE_WORDS,
+    CatalogueIndex as CatalogueIndex,
+    ENDS as ENDS,
+    Mark as Mark,
+    Meaning as Meaning,
+    NEAR as NEAR,
+    NEGATIONS as NEGATIONS,
+    NOT_NEGATIONS as NOT_NEGATIONS,
+    Phrase as Phrase,
+    Query as Query,
+    language_of as language_of,
+    phrases_of as phrases_of,
+    stem as stem,
+    together as together,
+    words_of as words_of,
+)
 from .recommenders import (
     Popular as Popular,
     RecentlyPopular as RecentlyPopular,
     Recommender as Recommender,
+    as_histories as as_histories,
     event_cells as event_cells,
     event_days as event_days,
     history_indices as history_indices,
@@ -350,6 +392,26 @@ from .recommenders import (
     tie_order as tie_order,
     top_k as top_k,
     top_k_of_products as top_k_of_products,
+)
+from .reranking import (
+    HOW as HOW,
+    LanguageModelRanker as LanguageModelRanker,
+    RankingPrompt as RankingPrompt,
+    earned_weights as earned_weights,
+    logger as logger,
+    tune_on_texts as tune_on_texts,
+)
+from .semantic_ids import (
+    CodeDecoder as CodeDecoder,
+    GenerativeNetwork as GenerativeNetwork,
+    GenerativeRecommender as GenerativeRecommender,
+    IdTree as IdTree,
+    ResidualKMeans as ResidualKMeans,
+    beam_search as beam_search,
+    distinct as distinct,
+    generative_loss as generative_loss,
+    id_tree as id_tree,
+    logger as logger,
 )
 from .sequential import (
     FEWEST_STEPS as FEWEST_STEPS,
@@ -364,6 +426,7 @@ from .sequential import (
     seen_items as seen_items,
     train as train,
     training_batch as training_batch,
+    training_sequences as training_sequences,
     validation_task as validation_task,
     with_enough_steps as with_enough_steps,
 )

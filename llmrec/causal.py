@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'Tree', 'tree_of', 'tree_hidden_states', 'branch_logits', 'Likelihoods', 'batches_of_trees', 'PrefixTree',
-           'CausalLanguageModel']
+           'CausalLanguageModel', 'contamination']
 
 # %% ../nbs/27_causal.ipynb #30c3b27f
 class Tree(NamedTuple):
@@ -53,7 +53,7 @@ class Tree(NamedTuple):
     reads_from: torch.Tensor
     branch: torch.Tensor
 
-
+# %% ../nbs/27_causal.ipynb #61e06d7d
 def tree_of(prefix: Sequence[int], branches: Sequence[Sequence[int]]) -> Tree:
     """Put a prefix and its branches, given as token ids, into one row. Both must not be empty."""
     if not prefix or not branches or not all(branches):
@@ -194,7 +194,7 @@ class Likelihoods(NamedTuple):
         """Length-normalised: nats a token, so that a long title is not punished."""
         return self.total / self.n_tokens
 
-
+# %% ../nbs/27_causal.ipynb #52c43185
 class _Scores(_ReadsPrompts):
     """Likelihoods of given texts."""
 
@@ -229,7 +229,7 @@ class _Scores(_ReadsPrompts):
         parts = zip(trees, values.split(sizes), is_best.split(sizes), strict=True)
         return [_by_branch(*part) for part in parts]
 
-
+# %% ../nbs/27_causal.ipynb #9597fbca
 def _by_branch(tree: Tree, values: torch.Tensor, is_best: torch.Tensor) -> Likelihoods:
     n_branches = int(tree.branch[-1]) + 1
     sums = [
@@ -270,26 +270,29 @@ class PrefixTree:
             node = node.get(int(token), {})
         return list(node)
 
-# %% ../nbs/27_causal.ipynb #4fe46eae
-class CausalLanguageModel(_Scores):
-    """A language model that writes.
+# %% ../nbs/27_causal.ipynb #2499006e
+class _Continues(_Scores):
+    """Token after token."""
 
-    Parameters
-    ----------
-    model, tokenizer
-        A causal model and its tokenizer, from transformers.
-    name : str
-        Where it was loaded from.
-    precision : {"auto", "float32", "bfloat16"}
-        ``"auto"`` is bfloat16 where the processor has it.
+    @torch.inference_mode()
+    def _next_tokens(self, prompt, allowed, temperature: float, seed: int) -> Iterator[int]:
+        ends = {self.tokenizer.eos_token_id, allowed.end if allowed else None}
+        random = torch.Generator().manual_seed(seed)
+        read, cache, written = torch.tensor([prompt], device=self.device), None, []
+        while True:
+            said = self.model(input_ids=read, past_key_values=cache, logits_to_keep=1)
+            self.n_tokens_read += read.shape[1]
+            cache, logits = said.past_key_values, said.logits[0, -1].float().cpu()
+            token = _pick(logits, allowed and allowed.allowed(written), temperature, random)
+            if token in ends:
+                return
+            written.append(token)
+            read = torch.tensor([[token]], device=self.device)
+            yield token
 
-    Attributes
-    ----------
-    window : int
-        The longest text that it reads, in tokens.
-    n_tokens_read : int
-        How many tokens it has read so far.
-    """
+# %% ../nbs/27_causal.ipynb #c9f08c7b
+class _Writes(_Continues):
+    """How it writes."""
 
     def write(
         self,
@@ -315,23 +318,28 @@ class CausalLanguageModel(_Scores):
             if len(written) == max_tokens:
                 return
 
-    @torch.inference_mode()
-    def _next_tokens(self, prompt, allowed, temperature: float, seed: int) -> Iterator[int]:
-        ends = {self.tokenizer.eos_token_id, allowed.end if allowed else None}
-        random = torch.Generator().manual_seed(seed)
-        read, cache, written = torch.tensor([prompt], device=self.device), None, []
-        while True:
-            said = self.model(input_ids=read, past_key_values=cache, logits_to_keep=1)
-            self.n_tokens_read += read.shape[1]
-            cache, logits = said.past_key_values, said.logits[0, -1].float().cpu()
-            token = _pick(logits, allowed and allowed.allowed(written), temperature, random)
-            if token in ends:
-                return
-            written.append(token)
-            read = torch.tensor([[token]], device=self.device)
-            yield token
+# %% ../nbs/27_causal.ipynb #4fe46eae
+class CausalLanguageModel(_Writes):
+    """A language model that writes.
 
+    Parameters
+    ----------
+    model, tokenizer
+        A causal model and its tokenizer, from transformers.
+    name : str
+        Where it was loaded from.
+    precision : {"auto", "float32", "bfloat16"}
+        ``"auto"`` is bfloat16 where the processor has it.
 
+    Attributes
+    ----------
+    window : int
+        The longest text that it reads, in tokens.
+    n_tokens_read : int
+        How many tokens it has read so far.
+    """
+
+# %% ../nbs/27_causal.ipynb #7f872de2
 def _pick(logits: torch.Tensor, allowed: list[int] | None, temperature: float, random) -> int:
     """The next token."""
     if allowed is not None:
@@ -342,3 +350,116 @@ def _pick(logits: torch.Tensor, allowed: list[int] | None, temperature: float, r
     if temperature == 0:
         return int(logits.argmax())
     return int(torch.multinomial((logits / temperature).softmax(0), 1, generator=random))
+
+# %% ../nbs/27_causal.ipynb #79ce05c1
+def contamination(
+    model: CausalLanguageModel,
+    split: Split,
+    *,
+    title: str = "text",
+    n: int = 150,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Whether a language model knows a data set by heart: a table ``probe, known, control,
+    difference, ci_low, ci_high, n``. Where `ci_low` is above 0, it does.
+
+    Parameters
+    ----------
+    title : str
+        Column of the items that holds what the model is asked for.
+    n : int
+        Questions of each probe.
+    """
+    require_whole("n", n, at_least=2)
+    items, random = split.train.items, np.random.default_rng(seed)
+    if title not in items:
+        raise DataError(f"column {title!r} is missing; there are {list(items)}. Pass title=.")
+    probes = {
+        "completes titles": _title_questions,
+        "knows the numbers of items": _number_questions,
+        "prefers targets, without a history": _target_questions,
+    }
+    rows = []
+    for name, questions in probes.items():
+        asked = questions(model, split, items[title].astype(str).to_numpy(), n, random)
+        right = [_is_right(model, *part, progress=progress) for part in asked]
+        known, control = (part[: min(map(len, right))] for part in right)
+        low, high = bootstrap_interval(known - control, seed=seed)
+        means = {"known": known.mean(), "control": control.mean()}
+        means["difference"] = means["known"] - means["control"]
+        rows.append({"probe": name, **means, "ci_low": low, "ci_high": high, "n": len(known)})
+    return pd.DataFrame(rows)
+
+# %% ../nbs/27_causal.ipynb #e9c0ac8d
+def _is_right(model, prefixes, endings, *, progress: bool) -> np.ndarray:
+    """1 where the first ending is the likeliest of several, or, alone, what the model writes; 1/2
+    for a tie.
+    """
+    found = model.log_likelihoods(prefixes, endings, progress=progress)
+    if len(endings[0]) == 1:
+        return np.array([float(one.is_greedy[0]) for one in found])
+    others = np.array([one.per_token[1:].max() for one in found])
+    return (1 + np.sign(np.array([one.per_token[0] for one in found]) - others)) / 2
+
+
+def _title_questions(model, split: Split, titles: np.ndarray, n: int, random) -> list:
+    """First halves and second halves of titles, and of the same titles with shuffled words."""
+    long = [one for one in np.unique(titles) if len(one.split()) >= 3]
+    chosen = [long[place] for place in random.permutation(len(long))[:n]]
+    shuffled = [" ".join(random.permutation(one.split())) for one in chosen]
+    asked = []
+    for texts in (chosen, shuffled):
+        tokens = [model.tokens(f"Film: {one}") for one in texts]
+        halves = [len(one) // 2 + 1 for one in tokens]
+        pairs = list(zip(tokens, halves, strict=True))
+        asked.append(
+            (
+                [[*model.start, *one[:half]] for one, half in pairs],
+                [[one[half:]] for one, half in pairs],
+            )
+        )
+    return asked
+
+# %% ../nbs/27_causal.ipynb #da525862
+def _number_questions(model, split: Split, titles: np.ndarray, n: int, random) -> list:
+    """Rows ``number|title``, the last without its title, and ten titles, the true one first."""
+    ids = split.train.items["item_id"].astype(str).to_numpy()
+    places = 3 + random.permutation(max(1, len(ids) - 3))[:n]
+    others = [random.choice(np.delete(np.arange(len(ids)), place), 9) for place in places]
+    asked = []
+    for numbers in (ids, random.permutation(ids)):
+        rows = [f"{number}|{title}\n" for number, title in zip(numbers, titles, strict=True)]
+        prefixes = [
+            [*model.start, *model.tokens("".join(rows[place - 3 : place]) + f"{numbers[place]}|")]
+            for place in places
+        ]
+        endings = [
+            [model.tokens(titles[one] + "\n") for one in (place, *more)]
+            for place, more in zip(places, others, strict=True)
+        ]
+        asked.append((prefixes, endings))
+    return asked
+
+# %% ../nbs/27_causal.ipynb #24818b43
+def _target_questions(model, split: Split, titles: np.ndarray, n: int, random) -> list:
+    """Targets of the test, and events of the training part, each with its twin in popularity."""
+    indices = pd.Series(np.arange(len(titles)), index=split.train.items["item_id"].to_numpy())
+    counts = split.train.interactions["item_id"].value_counts()
+    by_count = counts.reindex(indices.index).fillna(0).to_numpy().argsort(kind="stable")
+    place_of = by_count.argsort()
+    asked = []
+    for part in (split.test, split.train):
+        drawn = part.interactions["item_id"].sample(
+            n, replace=True, random_state=int(random.integers(2**31))
+        )
+        own = indices[drawn.to_numpy()].to_numpy()
+        steps = random.choice([-1, 1], len(own)) * random.integers(1, 4, len(own))
+        twins = by_count[(place_of[own] + steps).clip(0, len(titles) - 1)]
+        prefix = [*model.start, *model.tokens("A film that somebody watched:\n")]
+        endings = [
+            [model.tokens(titles[one] + "\n") for one in pair]
+            for pair in zip(own, twins, strict=True)
+        ]
+        asked.append(([prefix] * len(endings), endings))
+    return asked

@@ -26,8 +26,8 @@ from .text import preprocess
 from .whitening import Whitening
 
 # %% auto #0
-__all__ = ['COLUMN', 'ItemColumns', 'ItemViews', 'item_views', 'encoder_settings', 'view_settings', 'find_encoder', 'find_views',
-           'FeatureExtractor', 'fuse']
+__all__ = ['COLUMN', 'ItemColumns', 'ItemViews', 'fill_template', 'item_views', 'encoder_settings', 'view_settings',
+           'find_encoder', 'find_views', 'FeatureExtractor', 'fuse']
 
 # %% ../nbs/09_features.ipynb #3bd546b1
 class ItemColumns(TransformerMixin, BaseEstimator):
@@ -151,7 +151,7 @@ class ItemViews(_HoldsEncoders):
         """View to the text of each item. Raises `KeyError` for a column that is missing."""
         if self.views is None:
             return {"text": items["text"].tolist()}
-        return {name: _filled(template, items) for name, template in self.views.items()}
+        return {name: fill_template(template, items) for name, template in self.views.items()}
 
     def encode(self, items: pd.DataFrame, **options) -> list[np.ndarray]:
         """Vectors of each view, float32 ``[n_items, dim]``: all encoders of the first text, then of
@@ -176,7 +176,7 @@ def _names_columns(template) -> bool:
     return isinstance(template, str) and COLUMN.search(template) is not None
 
 
-def _filled(template: str, items: pd.DataFrame) -> list[str]:
+def fill_template(template: str, items: pd.DataFrame) -> list[str]:
     """The template with the values of each item; commas around what is missing go, too."""
     names = COLUMN.findall(template)
     values = [_column(items, name).map(_as_words) for name in names]

@@ -19,14 +19,15 @@ from .checks import DataError
 from .encoder import TextEncoder
 
 # %% auto #0
-__all__ = ['NEGATIONS', 'NOT_NEGATIONS', 'ENDS', 'CHINESE_WORDS', 'STANDS_OUT', 'Phrase', 'language_of', 'phrases_of', 'stem',
-           'words_of', 'Meaning', 'Mark', 'Query', 'CatalogueIndex']
+__all__ = ['NEGATIONS', 'NOT_NEGATIONS', 'ENDS', 'CHINESE_WORDS', 'NEAR', 'Phrase', 'language_of', 'phrases_of', 'stem',
+           'words_of', 'Meaning', 'together', 'Mark', 'Query', 'CatalogueIndex']
 
 # %% ../nbs/30_queries.ipynb #b02b0fc5
 NEGATIONS = {
     "en": (
         r"\b(?:anything but|other than|except(?: for)?|apart from|instead of|allergic to|free of|"
-        r"(?:do|does|did|can|could|would|should|must|is|are|was)(?:n['’]?t| not)|cannot|can not|"
+        r"(?:do|does|did|can|could|would|should|must|is|are|was)(?:n['’]?t| not)|"
+        r"can['’]?t(?: stand| bear)?|cannot(?: stand)?|"
         r"not|no|never|nothing|none|without|avoid(?:ing)?|hate|dislike|skip|exclud(?:e|ing)|"
         r"nor|sick of|tired of|minus)\b|\bnon-"
     ),
@@ -57,7 +58,7 @@ class Phrase(NamedTuple):
     text: str
     is_wanted: bool
 
-
+# %% ../nbs/30_queries.ipynb #df878416
 def language_of(sentence: str) -> str:
     """``"zh"`` where Chinese characters are more than a tenth of the letters, else ``"en"``."""
     letters = [one for one in sentence if one.isalpha()]
@@ -157,7 +158,7 @@ class _Words:
         mask[table.indices[table.indptr[place] : table.indptr[place + 1]]] = True
         return mask
 
-
+# %% ../nbs/30_queries.ipynb #a5d9c27c
 def _title_column(items: pd.DataFrame) -> str:
     named = [name for name in items if str(name).lower() in ("title", "name", "product_name")]
     return (named or ["text"])[0]
@@ -234,6 +235,8 @@ _EMPTY_CHINESE = (
     "有|几部|一部|部|一些|一点|一|些|个|那种|这种|类似|喜欢|爱看|像|要|看|吃|买|喝|好看|好吃|好|适合|"
     "晚上|今晚|今天|可以|能|吗|呢|吧|啊|了|和|或者|或|与|及|跟|再|更|也|都|又|很|比较|但|带|含|类|的|是|在|年代|年"
 )
+
+# %% ../nbs/30_queries.ipynb #091c3427
 _EMPTY_ENGLISH = frozenset(
     """
     a an the of for to in on at by with from and or as is are be am was were it its that
@@ -252,19 +255,9 @@ _EMPTY_ENGLISH = frozenset(
     """.split()
 )
 
-# %% ../nbs/30_queries.ipynb #1dfe31f1
-class Meaning(NamedTuple):
-    """What a word of a sentence means here: which items it holds for, bool ``[n_items]``, and
-    whether a name, a word, a year or the encoder said so.
-    """
-
-    text: str
-    mask: np.ndarray
-    by: str
-
-
-class _Categories(_Names):
-    """The values that many items share, and which of them a foreign word means."""
+# %% ../nbs/30_queries.ipynb #b7161867
+class _SharedValues(_Names):
+    """The values that many items share."""
 
     @functools.cached_property
     def categories(self) -> dict[str, np.ndarray]:
@@ -293,6 +286,20 @@ class _Categories(_Names):
             found.update(words_of(text.replace(title, " ", 1)))
         return found
 
+# %% ../nbs/30_queries.ipynb #1dfe31f1
+class Meaning(NamedTuple):
+    """What a word of a sentence means here: which items it holds for, bool ``[n_items]``, and
+    whether a name, a word, a year or the encoder said so.
+    """
+
+    text: str
+    mask: np.ndarray
+    by: str
+
+
+class _Categories(_SharedValues):
+    """The values that many items share, and which of them a foreign word means."""
+
     @functools.cached_property
     def _directions(self) -> tuple[np.ndarray, np.ndarray]:
         """Vectors of the categories around their mean, and the mean."""
@@ -302,35 +309,38 @@ class _Categories(_Names):
         return centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-9), mean
 
     def nearest_category(self, word: str) -> str | None:
-        """The category that a word means, if one stands out by `STANDS_OUT` standard deviations."""
+        """The category that a word means, if its vector is as near as `NEAR`."""
         if self.encoder is None or len(self.categories) < 3:
+            return None
+        if self.encoder.reading([word]).is_foreign():  # what it cannot read means nothing to it
             return None
         directions, mean = self._directions
         asked = self.encoder.encode([word])[0] - mean
         cosines = directions @ (asked / max(1e-9, np.linalg.norm(asked)))
         best = cosines.argmax()
-        height = (cosines[best] - cosines.mean()) / max(1e-9, cosines.std())
-        return list(self.categories)[best] if height >= STANDS_OUT else None
+        return list(self.categories)[best] if cosines[best] >= NEAR else None
 
 
-STANDS_OUT = 1.8
+NEAR = 0.35  # cosine around the mean of the categories; words that mean none of them stay below
 
 # %% ../nbs/30_queries.ipynb #094f5004
 class _Meanings(_Categories):
     """What the words of a phrase mean."""
 
-    def meanings(self, text: str) -> tuple[list[Meaning], list[str]]:
-        """The meanings of a phrase, and the words that mean nothing here."""
-        text, found = self._from_chinese(text) if language_of(text) == "zh" else (text, [])
+    def meanings(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
+        """The meanings of a phrase, of words that stand side by side together, and the words that
+        mean nothing here.
+        """
         masks, rest = self.named(text)
-        found += [Meaning(name, mask, "name") for name, mask in masks]
-        unknown = []
-        for word in re.findall(r"[^\W_]+(?:[-'’][^\W_]+)*", rest):
-            if word.lower() in _EMPTY_ENGLISH:
-                continue
-            meaning = self._meaning(word)
-            found.extend([] if meaning is None else [meaning])
-            unknown.extend([word] if meaning is None else [])
+        found = [[Meaning(name, mask, "name")] for name, mask in masks]
+        unknown, run = [], []
+        for word in [*re.findall(r"[^\W_]+(?:[-'’][^\W_]+)*", rest), "and"]:
+            if word.lower() not in _EMPTY_ENGLISH:
+                meaning = self._meaning(word)
+                run.extend([] if meaning is None else [meaning])
+                unknown.extend([word] if meaning is None else [])
+            else:
+                found, run = [*found, run], []
         return found, unknown
 
     def _meaning(self, word: str) -> Meaning | None:
@@ -345,23 +355,48 @@ class _Meanings(_Categories):
         by = "word" if category is None else f"encoder: {category}"
         return Meaning(word, np.any(masks, axis=0), by)
 
-    def _from_chinese(self, text: str) -> tuple[str, list[Meaning]]:
-        """A Chinese phrase as English words, and what the encoder made of those that are not in
-        the list.
+
+def together(run: Sequence[Meaning]) -> list[Meaning]:
+    """Words that stand side by side as one meaning, if it holds for some item: peanut butter."""
+    if len(run) < 2 or not (mask := np.all([one.mask for one in run], axis=0)).any():
+        return list(run)
+    texts, ways = [one.text for one in run], dict.fromkeys(one.by for one in run)
+    return [Meaning(" ".join(texts), mask, ", ".join(ways))]
+
+# %% ../nbs/30_queries.ipynb #d6b7b3a7
+class _ReadsChinese(_Meanings):
+    """The same for a Chinese phrase."""
+
+    def meanings(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
+        """As for English."""
+        read = self._chinese_meanings if language_of(text) == "zh" else super().meanings
+        return read(text)
+
+    def _chinese_meanings(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
+        """The meanings of a Chinese phrase: by the list of words, in letters as they are, and of
+        what is left by the encoder.
         """
         known = sorted(_CHINESE, key=len, reverse=True)
         parts = re.split(f"({'|'.join(map(re.escape, known))})", text)
-        words, found = [_CHINESE[part] for part in parts[1::2]], []
-        for part in parts[::2]:
-            for left in re.split(_EMPTY_CHINESE, part):
-                if len(left := left.strip()) < 2:
-                    continue
-                category = self.nearest_category(left) if language_of(left) == "zh" else None
-                if category is None:
-                    words.append(left)
-                else:
-                    found.append(Meaning(left, self.categories[category], f"encoder: {category}"))
-        return " ".join(words), found
+        found, unknown = [], []
+        for number, part in enumerate(parts):
+            if number % 2:
+                masks = [self._meaning(word) for word in _CHINESE[part].split()]
+                found.append([one._replace(text=part) for one in together([m for m in masks if m])])
+                continue
+            for left in filter(None, re.split(_EMPTY_CHINESE, part)):
+                more, rest = self._left_over(left.strip())
+                found, unknown = [*found, *more], [*unknown, *rest]
+        return found, unknown
+
+    def _left_over(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
+        """What a piece means that is in no list."""
+        if language_of(text) != "zh":
+            return self.meanings(text)
+        category = self.nearest_category(text) if len(text) > 1 else None
+        if category is None:
+            return [], [text] if len(text) > 1 else []
+        return [[Meaning(text, self.categories[category], f"encoder: {category}")]], []
 
 # %% ../nbs/30_queries.ipynb #e9ff05e7
 _CUES = (
@@ -399,7 +434,7 @@ _MORE = (
 
 _ENDS_OF_TITLES = r"$|(?=[\s,.;:!?\"”»》』，。；！？但却])"
 
-
+# %% ../nbs/30_queries.ipynb #3f0ef3fa
 class Mark(NamedTuple):
     """What stands in the place of a mark: a title's item, or a `Meaning`."""
 
@@ -410,33 +445,9 @@ class Mark(NamedTuple):
 def _mark(number: int) -> str:
     return f" ⟦{number}⟧ "
 
-# %% ../nbs/30_queries.ipynb #909fc4ec
-class _Marks(_Meanings):
-    """Titles, years and comparisons in a sentence."""
-
-    @functools.cached_property
-    def years(self) -> np.ndarray:
-        """The year of each item, float ``[n_items]``; NaN where none is known."""
-        for name in self.items:
-            if str(name).lower() in ("year", "release_year", "published"):
-                return pd.to_numeric(self.items[name], errors="coerce").to_numpy(dtype=float)
-        written = self.items["text"].str.extract(r"\b((?:18|19|20)\d\d)\b")[0]
-        return written.to_numpy(dtype=float)
-
-    def marked(self, sentence: str, shown: Sequence[int] = ()) -> tuple[str, list[Mark]]:
-        """The sentence with marks, and what they stand for; `shown` items are what it compares
-        with.
-        """
-        marks: list[Mark] = []
-        sentence = self._mark_titles(sentence, marks)
-        sentence = _YEARS.sub(lambda found: self._mark_years(found, marks), sentence)
-        for pattern, (columns, is_more) in _COMPARISONS.items():
-            if re.search(pattern, sentence, re.IGNORECASE):
-                meaning = self._compared(pattern, columns, is_more, shown)
-                if meaning is not None:
-                    sentence = re.sub(pattern, _mark(len(marks)), sentence, flags=re.IGNORECASE)
-                    marks.append(Mark(None, meaning))
-        return sentence, marks
+# %% ../nbs/30_queries.ipynb #fa2bcee6
+class _MarksTitles(_ReadsChinese):
+    """Titles in a sentence."""
 
     def _mark_titles(self, sentence: str, marks: list[Mark]) -> str:
         """The longest title after each cue; a title of one word must be written like a name."""
@@ -454,6 +465,38 @@ class _Marks(_Meanings):
                     start += len(mark) - 4  # the mark may be a cue's other side: "like A and B"
                     break
         return sentence
+
+# %% ../nbs/30_queries.ipynb #59ab0fdd
+class _Years(_MarksTitles):
+    """The years of items."""
+
+    @functools.cached_property
+    def years(self) -> np.ndarray:
+        """The year of each item, float ``[n_items]``; NaN where none is known."""
+        for name in self.items:
+            if str(name).lower() in ("year", "release_year", "published"):
+                return pd.to_numeric(self.items[name], errors="coerce").to_numpy(dtype=float)
+        written = self.items["text"].str.extract(r"\b((?:18|19|20)\d\d)\b")[0]
+        return written.to_numpy(dtype=float)
+
+# %% ../nbs/30_queries.ipynb #909fc4ec
+class _Marks(_Years):
+    """Titles, years and comparisons in a sentence."""
+
+    def marked(self, sentence: str, shown: Sequence[int] = ()) -> tuple[str, list[Mark]]:
+        """The sentence with marks, and what they stand for; `shown` items are what it compares
+        with.
+        """
+        marks: list[Mark] = []
+        sentence = self._mark_titles(sentence, marks)
+        sentence = _YEARS.sub(lambda found: self._mark_years(found, marks), sentence)
+        for pattern, (columns, is_more) in _COMPARISONS.items():
+            if re.search(pattern, sentence, re.IGNORECASE):
+                meaning = self._compared(pattern, columns, is_more, shown)
+                if meaning is not None:
+                    sentence = re.sub(pattern, _mark(len(marks)), sentence, flags=re.IGNORECASE)
+                    marks.append(Mark(None, meaning))
+        return sentence, marks
 
     def _mark_years(self, found: re.Match, marks: list[Mark]) -> str:
         low, high = _span_of(found)
@@ -478,7 +521,7 @@ class _Marks(_Meanings):
         sign, mask = (">", values > level) if is_more else ("<", values < level)
         return Meaning(f"{name} {sign} {level:g}", mask, "number")
 
-
+# %% ../nbs/30_queries.ipynb #b99e5c1c
 def _span_of(found: re.Match) -> tuple[float, float]:
     """First and last year that a match of `_YEARS` names."""
     if found["year"]:
@@ -488,9 +531,33 @@ def _span_of(found: re.Match) -> tuple[float, float]:
     start += 1900 if start < 100 else 0
     return float(start), float(start + 9)
 
+# %% ../nbs/30_queries.ipynb #a8119479
+class _Turns:
+    """How a query goes on from an earlier one."""
+
+    def after(self, earlier: Query) -> Query:
+        """This query as a further turn: what was wanted before still is, unless this one says
+        otherwise.
+        """
+        taken = {meaning.text for meaning in (*self.wanted, *self.unwanted)}
+        kept = {
+            name: [*(one for one in old if one.text not in taken), *new]
+            for name, old, new in (
+                ("wanted", earlier.wanted, self.wanted),
+                ("unwanted", earlier.unwanted, self.unwanted),
+            )
+        }
+        return replace(
+            self,
+            like=self.like or earlier.like,
+            unlike=[*earlier.unlike, *self.unlike],
+            unknown=[*earlier.unknown, *self.unknown],
+            **kept,
+        )
+
 # %% ../nbs/30_queries.ipynb #f7683fcb
 @dataclass(frozen=True)
-class Query:
+class Query(_Turns):
     """What a sentence asks of a catalogue.
 
     Attributes
@@ -526,26 +593,6 @@ class Query:
         """How many of the wishes each item meets, int64 ``[n_items]``."""
         return np.sum([meaning.mask for meaning in self.wanted], axis=0) + np.zeros(n_items, int)
 
-    def after(self, earlier: Query) -> Query:
-        """This query as a further turn: what was wanted before still is, unless this one says
-        otherwise.
-        """
-        taken = {meaning.text for meaning in (*self.wanted, *self.unwanted)}
-        kept = {
-            name: [*(one for one in old if one.text not in taken), *new]
-            for name, old, new in (
-                ("wanted", earlier.wanted, self.wanted),
-                ("unwanted", earlier.unwanted, self.unwanted),
-            )
-        }
-        return replace(
-            self,
-            like=self.like or earlier.like,
-            unlike=[*earlier.unlike, *self.unlike],
-            unknown=[*earlier.unknown, *self.unknown],
-            **kept,
-        )
-
 # %% ../nbs/30_queries.ipynb #1cfefe8f
 class CatalogueIndex(_Marks):
     """A catalogue that can be asked in words.
@@ -571,7 +618,10 @@ class CatalogueIndex(_Marks):
         query = Query(sentence, language, is_more=is_more)
         for phrase in phrases_of(text):
             numbers = [int(number) for number in re.findall(r"⟦(\d+)⟧", phrase.text)]
-            found, unknown = self.meanings(re.sub(r"⟦\d+⟧", " ", phrase.text))
+            runs, unknown = self.meanings(re.sub(r"⟦\d+⟧", " ", phrase.text))
+            # fruit that is fresh is still fruit, but without peanut butter there may be butter
+            kept = runs if phrase.is_wanted else map(together, runs)
+            found = [meaning for run in kept for meaning in run]
             found += [marks[one].meaning for one in numbers if marks[one].meaning is not None]
             (query.wanted if phrase.is_wanted else query.unwanted).extend(found)
             (query.like if phrase.is_wanted else query.unlike).extend(

@@ -21,8 +21,8 @@ from .data import require_dataset, Dataset, clean_items
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'history_indices', 'event_cells', 'event_days', 'tie_order',
-           'Popular', 'RecentlyPopular']
+__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'as_histories', 'history_indices', 'event_cells', 'event_days',
+           'tie_order', 'Popular', 'RecentlyPopular']
 
 # %% ../nbs/15_recommenders.ipynb #9c83e59c
 def top_k(
@@ -263,7 +263,7 @@ def _recommend(
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise ValueError(f"k={k!r}: must be a whole number of at least 1.")
     recommender._require_fitted()
-    histories, times = _as_histories(histories, times)
+    histories, times = as_histories(histories, times)
     users, known = list(histories), history_indices(recommender, histories)
     days = (
         event_days(histories, times, type(recommender).__name__)
@@ -314,7 +314,7 @@ def _user_batches(recommender: Recommender, known: list, days: list | None) -> l
     return [slice(start, start + n_users) for start in range(0, len(known), n_users)]
 
 # %% ../nbs/15_recommenders.ipynb #d7da7452
-def _as_histories(histories, times: Mapping | None) -> tuple[Mapping, Mapping | None]:
+def as_histories(histories, times: Mapping | None) -> tuple[Mapping, Mapping | None]:
     """Histories as a mapping, and their times where they are known."""
     if isinstance(histories, pd.DataFrame):
         missing = [name for name in ("user_id", "item_id") if name not in histories.columns]

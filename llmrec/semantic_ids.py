@@ -44,22 +44,9 @@ logger = logging.getLogger(__name__)
 __all__ = ['logger', 'ResidualKMeans', 'distinct', 'IdTree', 'id_tree', 'CodeDecoder', 'GenerativeNetwork', 'generative_loss',
            'beam_search', 'GenerativeRecommender']
 
-# %% ../nbs/29_semantic_ids.ipynb #e47628f8
-class ResidualKMeans:
-    """Vectors to codes, level by level.
-
-    Parameters
-    ----------
-    n_levels, n_codes : int
-        Levels, and centres at each of them; fewer centres where there are fewer distinct vectors.
-    seed : int
-
-    Attributes: `centres_`, float32 ``[n_levels, n_codes, dim]``.
-    """
-
-    def __init__(self, n_levels: int = 3, n_codes: int = 64, *, seed: int = 0):
-        self.n_levels = require_whole("n_levels", n_levels)
-        self.n_codes, self.seed = require_whole("n_codes", n_codes), seed
+# %% ../nbs/29_semantic_ids.ipynb #a76aa294
+class _LearnsCentres:
+    """How the centres are learned."""
 
     def fit(self, vectors: np.ndarray) -> ResidualKMeans:
         """Learn the centres from vectors ``[n, dim]``. Returns self."""
@@ -74,6 +61,23 @@ class ResidualKMeans:
             residuals -= centres[_nearest(residuals, centres)]
         self.centres_ = np.stack(levels)
         return self
+
+# %% ../nbs/29_semantic_ids.ipynb #e47628f8
+class ResidualKMeans(_LearnsCentres):
+    """Vectors to codes, level by level.
+
+    Parameters
+    ----------
+    n_levels, n_codes : int
+        Levels, and centres at each of them; fewer centres where there are fewer distinct vectors.
+    seed : int
+
+    Attributes: `centres_`, float32 ``[n_levels, n_codes, dim]``.
+    """
+
+    def __init__(self, n_levels: int = 3, n_codes: int = 64, *, seed: int = 0):
+        self.n_levels = require_whole("n_levels", n_levels)
+        self.n_codes, self.seed = require_whole("n_codes", n_codes), seed
 
     def codes(self, vectors: np.ndarray) -> np.ndarray:
         """Codes of vectors, int64 ``[n, n_levels]``."""
@@ -90,7 +94,7 @@ class ResidualKMeans:
         levels = zip(self.centres_, np.asarray(codes).T, strict=False)
         return sum(centres[level] for centres, level in levels)
 
-
+# %% ../nbs/29_semantic_ids.ipynb #d68a22a0
 def _nearest(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     used = centres[np.isfinite(centres[:, 0])]
     return (vectors @ used.T - np.square(used).sum(1) / 2).argmax(1)
@@ -147,15 +151,16 @@ class CodeDecoder(nn.Module):
         super().__init__()
         self.start = nn.Sequential(nn.Dropout(dropout), nn.Linear(user_dim, dim), nn.Tanh())
         self.step = nn.GRUCell(dim, dim)
-        self.read = nn.ModuleList(nn.Embedding(n_codes, dim) for _ in range(n_levels))
+        self.read = nn.ModuleList(nn.Embedding(n_codes, dim) for _ in range(n_levels - 1))
         self.say = nn.ModuleList(nn.Linear(dim, n_codes) for _ in range(n_levels))
 
     def forward(self, users: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Log-probability of ids ``[n, n_levels]`` for users ``[n, user_dim]``, nats ``[n]``."""
         state, total = self.start(users), 0
-        for level, (read, say) in enumerate(zip(self.read, self.say, strict=True)):
+        for level, say in enumerate(self.say):
+            if level:
+                state = self.step(self.read[level - 1](codes[:, level - 1]), state)
             total = total - F.cross_entropy(say(state), codes[:, level], reduction="none")
-            state = self.step(read(codes[:, level]), state)
         return total
 
 
@@ -198,18 +203,19 @@ def beam_search(
     """
     states, n_users = decoder.start(users)[:, None], len(users)
     scores = users.new_zeros(n_users, 1)
-    nodes = torch.zeros(n_users, 1, dtype=torch.long, device=users.device)
-    for table, read, say in zip(tree.children, decoder.read, decoder.say, strict=True):
+    nodes = codes = torch.zeros(n_users, 1, dtype=torch.long, device=users.device)
+    for level, (table, say) in enumerate(zip(tree.children, decoder.say, strict=True)):
+        if level:
+            states = decoder.step(
+                decoder.read[level - 1](codes).flatten(0, 1), states.flatten(0, 1)
+            ).unflatten(0, codes.shape)
         ways = table.to(users.device)[nodes]  # [n_users, n_beams, n_codes]
         on = (scores[..., None] + say(states).log_softmax(-1)).masked_fill(ways < 0, -torch.inf)
-        width = min(n_beams, on[0].numel(), (table >= 0).sum().item())
+        width = min(n_beams, on[0].numel(), int((table >= 0).sum()))
         scores, places = on.flatten(1).topk(width, dim=1)
         beams, codes = places // table.shape[1], places % table.shape[1]
         nodes = ways.flatten(1).gather(1, places).clamp(min=0)
-        kept = states.gather(1, beams[..., None].expand(-1, -1, states.shape[2]))
-        states = decoder.step(read(codes).flatten(0, 1), kept.flatten(0, 1)).unflatten(
-            0, (n_users, width)
-        )
+        states = states.gather(1, beams[..., None].expand(-1, -1, states.shape[2]))
     return scores, nodes
 
 # %% ../nbs/29_semantic_ids.ipynb #77e8b91e
@@ -250,9 +256,9 @@ class _WithIds(Recommender):
         self._chosen = torch.from_numpy(item_indices)
         self._tree = id_tree(self.codes_[item_indices], self.ids_.n_codes)
 
-# %% ../nbs/29_semantic_ids.ipynb #7a69a8fc
-class _Generates(_WithIds):
-    """How items are generated and scored."""
+# %% ../nbs/29_semantic_ids.ipynb #04d1f2cc
+class _ReadsHistories(_WithIds):
+    """User embeddings."""
 
     @torch.inference_mode()
     def _use(self, network: GenerativeNetwork) -> None:
@@ -260,20 +266,27 @@ class _Generates(_WithIds):
         self.network_ = network.eval()
         self._inputs, self._outputs = network.dense.items(self.text_vectors_)
 
-    @torch.inference_mode()
-    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
-        """Scores ``[n_users, n_items]``; minus infinity for what was not generated."""
-        parts = [
-            self._scores(histories[start : start + 64]) for start in range(0, len(histories), 64)
-        ]
-        return torch.cat(parts)
-
     def _users(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
         """User embeddings after the last event of each history."""
         padded = pad_histories(histories, self.config_.max_length).to(self.device_)
         at_each = self.network_.dense.user_embeddings(self._inputs, padded)
         last = (padded >= 0).sum(1).clamp(min=1) - 1
         return at_each[torch.arange(len(padded)), last]
+
+# %% ../nbs/29_semantic_ids.ipynb #7a69a8fc
+class _Generates(_ReadsHistories):
+    """How items are generated and scored."""
+
+    @torch.no_grad()
+    def score(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
+        """Scores ``[n_users, n_items]``; minus infinity for what was not generated."""
+        # short histories together: of what was seen, as many must be generated besides
+        order = np.argsort([len(history) for history in histories], kind="stable")
+        parts = [
+            self._scores([histories[row] for row in order[start : start + 64]])
+            for start in range(0, len(order), 64)
+        ]
+        return torch.cat(parts)[torch.from_numpy(order.argsort())]
 
     def _scores(self, histories: Sequence[np.ndarray]) -> torch.Tensor:
         users, chosen = self._users(histories), self._chosen.to(self.device_)
@@ -297,49 +310,9 @@ class _Generates(_WithIds):
         written[rows, columns] = self.network_.decoder(users[rows], codes)
         return dense + written
 
-# %% ../nbs/29_semantic_ids.ipynb #ebef9282
-class GenerativeRecommender(_Generates):
-    """Writes the semantic id of the next item.
-
-    Parameters
-    ----------
-    encoder : TextEncoder or list of them or ItemViews, optional
-        What reads the texts; left out, `TextEncoder.for_texts` chooses.
-    n_levels : int
-        Levels of an id, before the one that tells equal ids apart.
-    n_codes : int, optional
-        Codes of a level; left out, a power of two near the square root of the number of items, at
-        most 256.
-    id_components : int
-        Whitened directions of the text that ids are made of.
-    n_beams : int
-        How many new items are generated for each user.
-    hybrid : bool
-        Whether the dense head has a vote, and adds what generation misses.
-    config : TrainingConfig, optional
-        Of both heads.
-
-    Attributes: `codes_`, the ids, int64 ``[n_items, n_levels + 1]``; `ids_`; `history_`, a table
-    ``epoch, loss[, valid_ndcg@10]``; `best_epoch_`.
-    """
-
-    def __init__(
-        self,
-        encoder: TextEncoder | ItemViews | None = None,
-        *,
-        n_levels: int = 3,
-        n_codes: int | None = None,
-        id_components: int = 64,
-        n_beams: int = 50,
-        hybrid: bool = True,
-        config: TrainingConfig | None = None,
-        seed: int = 0,
-        device: str | None = None,
-        progress: bool = True,
-    ):
-        self.encoder, self.n_levels, self.n_codes = encoder, n_levels, n_codes
-        self.id_components, self.n_beams, self.hybrid = id_components, n_beams, hybrid
-        self.config, self.seed, self.device, self.progress = config, seed, device, progress
+# %% ../nbs/29_semantic_ids.ipynb #addddb99
+class _AnswersWithIds(_Generates):
+    """How it learns, answers and moves."""
 
     def fit(
         self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None
@@ -369,6 +342,47 @@ class GenerativeRecommender(_Generates):
         other._see_items()
         other._use(self.network_)
         return other
+
+# %% ../nbs/29_semantic_ids.ipynb #ebef9282
+class GenerativeRecommender(_AnswersWithIds):
+    """Writes the semantic id of the next item.
+
+    Parameters
+    ----------
+    encoder : TextEncoder or list of them or ItemViews, optional
+        What reads the texts; left out, `TextEncoder.for_texts` chooses.
+    n_levels : int
+        Levels of an id, before the one that tells equal ids apart.
+    n_codes : int, optional
+        Codes of a level; left out, a power of two near the square root of the number of items, at
+        most 256.
+    id_components : int
+        Whitened directions of the text that ids are made of.
+    n_beams : int
+        How many new items are generated for each user.
+    hybrid : bool
+        Whether the dense head has a vote, and adds what generation misses.
+
+    Attributes: `codes_`, the ids, int64 ``[n_items, n_levels + 1]``; `ids_`; `history_`.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder | ItemViews | None = None,
+        *,
+        n_levels: int = 3,
+        n_codes: int | None = None,
+        id_components: int = 64,
+        n_beams: int = 50,
+        hybrid: bool = True,
+        config: TrainingConfig | None = None,
+        seed: int = 0,
+        device: str | None = None,
+        progress: bool = True,
+    ):
+        self.encoder, self.n_levels, self.n_codes = encoder, n_levels, n_codes
+        self.id_components, self.n_beams, self.hybrid = id_components, n_beams, hybrid
+        self.config, self.seed, self.device, self.progress = config, seed, device, progress
 
 # %% ../nbs/29_semantic_ids.ipynb #899b1537
 def _fit(recommender: GenerativeRecommender, train: Dataset, valid, epochs: int | None):
@@ -403,7 +417,7 @@ def _fit(recommender: GenerativeRecommender, train: Dataset, valid, epochs: int 
     one.history_, one.best_epoch_ = pd.DataFrame(run.records), best_epoch(run.records)
     return one
 
-
+# %% ../nbs/29_semantic_ids.ipynb #b7f8e2b5
 def _new_run(network: GenerativeNetwork, config: TrainingConfig, epochs: int, n_users: int) -> Run:
     n_batches = -(-n_users // config.batch_size)
     return Run(
