@@ -421,6 +421,7 @@ from .sequential import (
     SequentialRecommender as SequentialRecommender,
     TrainingOptions as TrainingOptions,
     batch_loss as batch_loss,
+    fitting_config as fitting_config,
     logger as logger,
     mean_ndcg as mean_ndcg,
     seen_items as seen_items,

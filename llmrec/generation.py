@@ -18,6 +18,7 @@ from .assets import AssetError
 from .causal import CausalLanguageModel
 from .checks import DataError, require_whole
 from .encoder import TextEncoder
+from .ensembles import needs_times
 from .queries import CatalogueIndex, Query, language_of
 from .recommenders import Recommender
 from .reranking import LanguageModelRanker
@@ -95,6 +96,8 @@ class _Finds(_KnowsCatalogue):
         liked = [*history, *self.items["item_id"].iloc[query.like]]
         ids = self.items["item_id"].iloc[allowed].tolist()
         options = {"k": len(ids), "candidates": ids, "exclude_seen": False}
+        if needs_times(self.recommender):  # not known here: all events are of today
+            options["times"] = {"user": [0] * len(liked)}
         ranked = self.recommender.recommend({"user": liked}, **options)
         taste = ranked.set_index("item_id")["score"].reindex(ids)
         total = _standardised(taste.fillna(taste.min()).to_numpy(dtype=float))

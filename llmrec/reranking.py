@@ -32,7 +32,7 @@ from .ensembles import MemberScores, cross_fitted_ndcg, learn_weights, needs_tim
 from .features import fill_template
 from .recommenders import Recommender, as_histories
 from .sequential import validation_task
-from .splits import RankingTask
+from .splits import RankingTask, sample_task_users
 from .training import warmup_then_linear
 from .transfer import add_lora, merge_lora
 
@@ -384,16 +384,15 @@ class LanguageModelRanker(_Fits):
         Or the name of one; left out, SmolLM2-135M. It stays as it is.
     first_stage : Recommender, fitted or not
     how : {"likelihood", "yes_no", "listwise"}
-    prompt : RankingPrompt, optional
-    n_candidates : int
-        How many items of the first stage are put in a new order.
-    n_last : int
-        How many items of a history are read.
+    n_candidates, n_last : int
+        How many items of the first stage get a new order, and of a history are read.
     epochs : float
-        Passes over the last `n_last` titles of each history for tuning, with ``"likelihood"``.
+        Passes over the last titles of each history for tuning, with ``"likelihood"``.
+    n_users : int
+        Of more users, so many are drawn for tuning, and for the weights.
 
-    Attributes: `weights_` of the scores; `verdict_`, see `earned_weights`; `tuning_`; `cost_` of a
-    thousand lists; `n_dropped_`, items of histories for which the window had no room.
+    Attributes: `weights_`; `verdict_`, see `earned_weights`; `tuning_`; `cost_` of a thousand
+    lists; `n_dropped_`, items of histories for which the window had no room.
     """
 
     def __init__(
@@ -406,6 +405,7 @@ class LanguageModelRanker(_Fits):
         n_candidates: int = 20,
         n_last: int = 20,
         epochs: float = 1.0,
+        n_users: int = 1_000,
         rank: int = 16,
         learning_rate: float = 1e-3,
         seed: int = 0,
@@ -413,7 +413,7 @@ class LanguageModelRanker(_Fits):
     ):
         self.model, self.first_stage, self.how, self.prompt = model, first_stage, how, prompt
         self.n_candidates, self.n_last, self.epochs = n_candidates, n_last, epochs
-        self.rank, self.learning_rate = rank, learning_rate
+        self.n_users, self.rank, self.learning_rate = n_users, rank, learning_rate
         self.seed, self.progress = seed, progress
 
 # %% ../nbs/28_reranking.ipynb #b6349089
@@ -422,6 +422,7 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
     require_number("epochs", ranker.epochs, at_least=0)
     require_whole("n_candidates", ranker.n_candidates, at_least=2)
     require_whole("n_last", ranker.n_last)
+    require_whole("n_users", ranker.n_users)
     if not hasattr(ranker.first_stage, "items_"):
         ranker.first_stage.fit(train, valid)
     ranker._remember(train)
@@ -434,6 +435,8 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
     ranker.__dict__.pop("_alone", None)
     ranker._read_catalogue()
     task = validation_task(train, valid)
+    if len(task.targets) > ranker.n_users:
+        task = sample_task_users(task, ranker.n_users, seed=int(ranker.seed))
     if ranker.epochs and ranker.how == "likelihood":
         _tune(ranker, train, task)
     ranker.weights_, ranker.verdict_ = np.array([1.0]), pd.Series(dtype=float)
@@ -449,7 +452,9 @@ def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> Non
     def line(items) -> list[int]:
         return [token for item in items for token in (*ranker._items[item], *ranker._line)]
 
-    histories = [ranker._item_indices(one) for one in train.histories().values() if len(one) > 1]
+    known = [one for one in train.histories().values() if len(one) > 1]
+    drawn = np.random.default_rng(ranker.seed).permutation(len(known))[: ranker.n_users]
+    histories = [ranker._item_indices(known[row]) for row in np.sort(drawn)]
     texts = [(ranker._head, line(history[-ranker.n_last :])) for history in histories]
     users = [user for user in task.targets if task.histories[user]][:200]
     held_out = [
@@ -459,7 +464,8 @@ def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> Non
         )
         for user in users
     ]
-    ranker.model_.model = copy.deepcopy(ranker.model_.model)
+    precision = ranker.model_.model.dtype
+    ranker.model_.model = copy.deepcopy(ranker.model_.model).float()  # small steps need it
     ranker.tuning_ = tune_on_texts(
         ranker.model_.model,
         texts,
@@ -470,6 +476,7 @@ def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> Non
         seed=int(ranker.seed),
         progress=ranker.progress,
     )
+    ranker.model_.model.to(precision)
 
 # %% ../nbs/28_reranking.ipynb #192b3044
 def _told(ranker: LanguageModelRanker, task: RankingTask) -> MemberScores:

@@ -28,13 +28,14 @@ from .losses import IGNORED, full_softmax
 from .models import SequentialModel, TrainingConfig, pad_histories
 from .recommenders import Recommender
 from llmrec.sequential import (
+    fitting_config,
     mean_ndcg,
     seen_items,
     training_batch,
     training_sequences,
     validation_task,
-    with_enough_steps,
 )
+from .splits import RankingTask
 from .training import Run, best_epoch, random_batches
 from .whitening import Whitening
 
@@ -301,14 +302,14 @@ class _Generates(_ReadsHistories):
         return scores.index_copy(1, chosen, written).cpu()
 
     def _with_dense(self, users: torch.Tensor, written: torch.Tensor, n_beams: int) -> torch.Tensor:
-        """The sum of both log-probabilities, of what either head finds among the best."""
+        """The weighted sum of both log-probabilities, of what either head finds among the best."""
         dense = (users @ self._outputs[self._chosen.to(self.device_)].T).log_softmax(1)
         is_best = torch.zeros_like(dense, dtype=torch.bool)
         is_best.scatter_(1, dense.topk(min(n_beams, dense.shape[1]), dim=1).indices, True)
         rows, columns = (is_best & written.isneginf()).nonzero(as_tuple=True)
         codes = torch.from_numpy(self.codes_)[self._chosen[columns.cpu()]].to(self.device_)
         written[rows, columns] = self.network_.decoder(users[rows], codes)
-        return dense + written
+        return (dense + self.weight_ * written).masked_fill(written.isneginf(), -torch.inf)
 
 # %% ../nbs/29_semantic_ids.ipynb #addddb99
 class _AnswersWithIds(_Generates):
@@ -363,7 +364,8 @@ class GenerativeRecommender(_AnswersWithIds):
     hybrid : bool
         Whether the dense head has a vote, and adds what generation misses.
 
-    Attributes: `codes_`, the ids, int64 ``[n_items, n_levels + 1]``; `ids_`; `history_`.
+    Attributes: `codes_`, the ids, int64 ``[n_items, n_levels + 1]``; `weight_` of the ids in
+    hybrid mode; `history_`.
     """
 
     def __init__(
@@ -390,15 +392,16 @@ def _fit(recommender: GenerativeRecommender, train: Dataset, valid, epochs: int 
     for name in ("n_levels", "id_components", "n_beams"):
         require_whole(name, getattr(one, name))
     one._remember(train)
-    n_users = train.interactions["user_id"].nunique()
-    one.config_ = one.config or with_enough_steps(one.default_config, n_users)
+    one.config_ = fitting_config(one.config, one.default_config, train)
     one.device_ = device_named(one.device)
     one._learn_texts(one.items_)
     with seeded(int(one.seed)):
         sizes = {"n_levels": one.codes_.shape[1], "n_codes": one.ids_.n_codes}
         network = GenerativeNetwork(one.text_vectors_.shape[1], one.config_, **sizes)
     histories, timestamps = training_sequences(train, one._item_indices)
-    task = validation_task(train, valid)
+    if not one.config_.shuffle_ties and train.order != "unknown":
+        timestamps = None
+    task, one.weight_ = validation_task(train, valid), 1.0
 
     def validate(averaged: GenerativeNetwork) -> float:
         one._use(averaged)
@@ -414,10 +417,22 @@ def _fit(recommender: GenerativeRecommender, train: Dataset, valid, epochs: int 
             bar.update()
             bar.set_postfix({name: f"{x:.4f}" for name, x in list(run.records[-1].items())[1:]})
     one._use(run.best_model())
+    if one.hybrid and task.targets:
+        one.weight_ = _best_weight(one, task)
     one.history_, one.best_epoch_ = pd.DataFrame(run.records), best_epoch(run.records)
     return one
 
 # %% ../nbs/29_semantic_ids.ipynb #b7f8e2b5
+def _best_weight(one: GenerativeRecommender, task: RankingTask) -> float:
+    """The weight of the ids beside the dense head with the best validation."""
+
+    def value(weight: float) -> float:
+        one.weight_ = weight
+        return mean_ndcg(one, task)
+
+    return max((1.0, 0.5, 0.25, 0.0, 2.0), key=value)
+
+
 def _new_run(network: GenerativeNetwork, config: TrainingConfig, epochs: int, n_users: int) -> Run:
     n_batches = -(-n_users // config.batch_size)
     return Run(
@@ -439,7 +454,7 @@ def _train_epoch(run: Run, one: GenerativeRecommender, histories, timestamps) ->
     with seeded(int(random.integers(2**31))):
         for rows in random_batches(len(histories), config.batch_size, random):
             chosen = [histories[row] for row in rows]
-            when = [timestamps[row] for row in rows] if config.shuffle_ties else None
+            when = None if timestamps is None else [timestamps[row] for row in rows]
             batch = training_batch(chosen, config.max_length, random, when)
             inputs, targets = (part.to(one.device_) for part in batch)
             loss = generative_loss(run.model, one.text_vectors_, codes, inputs, targets)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'MOST_VALID_USERS', 'FEWEST_STEPS', 'MOST_EPOCHS', 'training_batch', 'NegativeSampler', 'seen_items',
            'batch_loss', 'train', 'TrainingOptions', 'mean_ndcg', 'validation_task', 'SequentialRecommender',
-           'with_enough_steps', 'training_sequences']
+           'with_enough_steps', 'fitting_config', 'training_sequences']
 
 # %% ../nbs/17_sequential.ipynb #cfb581f1
 def training_batch(
@@ -350,7 +350,7 @@ class _Starting(Recommender):
     def _start(self, train: Dataset) -> None:
         """A new network over the catalogue of `train`."""
         self._remember(train)
-        self.config_ = _fitting_config(self.config, self.default_config, train)
+        self.config_ = fitting_config(self.config, self.default_config, train)
         self.device_ = device_named(self.device)
         self._see_items()
         with seeded(int(self.seed)):
@@ -510,7 +510,7 @@ def with_enough_steps(default: TrainingConfig, n_users: int) -> TrainingConfig:
     return replace(default, epochs=epochs, patience=patience)
 
 
-def _fitting_config(
+def fitting_config(
     config: TrainingConfig | None, default: TrainingConfig, train: Dataset
 ) -> TrainingConfig:
     """The configuration, or the default as it suits the log: with enough steps, and with a tower

@@ -39,7 +39,7 @@ def speaker(encoder):
     config = LlamaConfig(vocab_size=len(encoder.tokenizer), num_hidden_layers=3, **sizes)
     config.max_position_embeddings, config.num_key_value_heads = 256, 1
     with seeded(0):
-        return CausalLanguageModel(LlamaForCausalLM(config), encoder.tokenizer, name="chance")
+        return CausalLanguageModel(LlamaForCausalLM(config), encoder.tokenizer, precision="float32")
 
 
 @pytest.fixture(scope="module")
