@@ -424,6 +424,7 @@ from .sequential import (
     fitting_config as fitting_config,
     logger as logger,
     mean_ndcg as mean_ndcg,
+    new_run as new_run,
     seen_items as seen_items,
     train as train,
     training_batch as training_batch,

@@ -61,13 +61,13 @@ class _KnowsCatalogue:
     @functools.cached_property
     def _chinese_index(self) -> CatalogueIndex:
         """The same with an encoder that reads Chinese, if there is one."""
-        encoder = self.encoder
-        if encoder.reading(["想看一部好看的电影"]).is_foreign():
-            try:
-                encoder = TextEncoder.from_pretrained("multilingual-e5-small")
-            except (AssetError, EncodingError) as error:
-                logger.warning("Chinese is understood by its list of words alone: %s", error)
-                encoder = None
+        if not self.encoder.reading(["想看一部好看的电影"]).is_foreign():
+            return self.index
+        try:
+            encoder = TextEncoder.from_pretrained("multilingual-e5-small")
+        except (AssetError, EncodingError) as error:
+            logger.warning("Chinese is understood by its list of words alone: %s", error)
+            encoder = None
         return CatalogueIndex(self.items, encoder)
 
 # %% ../nbs/31_generation.ipynb #7b77d65f
@@ -79,17 +79,22 @@ _YEAR = r"\(?\b(?:18|19|20)\d\d\b\)?"
 def _standardised(scores: np.ndarray) -> np.ndarray:
     return (scores - scores.mean()) / max(1e-9, scores.std()) if len(scores) else scores
 
-
+# %% ../nbs/31_generation.ipynb #098c31b5
 class _Finds(_KnowsCatalogue):
     """How items are found for a query."""
 
     @functools.cached_property
     def _vectors(self) -> np.ndarray:
-        """Unit vectors of the catalogue. Years are left out of the texts, since two films of one
+        """Unit vectors for likeness. Years are left out of the texts, since two films of one
         year are not alike, and nothing is learned from the texts, so that no item can move others
         by what it writes.
         """
         return self.encoder.encode(self.items["text"].str.replace(_YEAR, "", regex=True).tolist())
+
+    @functools.cached_property
+    def _text_vectors(self) -> np.ndarray:
+        """Unit vectors of the texts as they are, for the words of a sentence."""
+        return self.encoder.encode(self.items["text"].tolist())
 
     def _scores(self, query: Query, history: Sequence, allowed: np.ndarray) -> np.ndarray:
         """Scores of the allowed items, given by their indices."""
@@ -106,8 +111,8 @@ class _Finds(_KnowsCatalogue):
             total = total + LIKENESS * near
         words = " ".join([*(meaning.text for meaning in query.wanted), *query.unknown])
         if words and not self.encoder.reading([words]).is_foreign():
-            near = self.encoder.encode(self.items["text"].iloc[allowed].tolist())
-            total = total + WORDS * (near @ self.encoder.encode([words])[0])
+            near = self._text_vectors[allowed] @ self.encoder.encode([words])[0]
+            total = total + WORDS * near
         return total
 
 # %% ../nbs/31_generation.ipynb #8ef22ca2

@@ -346,8 +346,7 @@ class _Reranks(_AsksBoth):
             return first[first["rank"] <= k].reset_index(drop=True)
         known, _ = as_histories(histories, times)
         asked = self._candidate_scores(first, known)
-        scores = first["score"].astype(float)
-        scores[:] = -first["rank"].astype(float) - 1e3  # below all that is put in a new order
+        scores = -first["rank"].astype(float) - 1e3  # below all that is put in a new order
         for rows, features in asked:
             scores.loc[rows] = features @ self.weights_
         result = first.assign(score=scores).sort_values(

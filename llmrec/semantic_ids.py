@@ -30,6 +30,7 @@ from .recommenders import Recommender
 from llmrec.sequential import (
     fitting_config,
     mean_ndcg,
+    new_run,
     seen_items,
     training_batch,
     training_sequences,
@@ -174,6 +175,10 @@ class GenerativeNetwork(nn.Module):
         width = config.dim + (config.content_dim if text_dim else 0)
         sizes = {"dim": 2 * config.dim, "dropout": config.dropout}
         self.decoder = CodeDecoder(width, n_levels, n_codes, **sizes)
+
+    def id_tables(self) -> dict[str, nn.Embedding]:
+        """Those of the dense network."""
+        return self.dense.id_tables()
 
 # %% ../nbs/29_semantic_ids.ipynb #7afa170f
 def generative_loss(
@@ -408,7 +413,7 @@ def _fit(recommender: GenerativeRecommender, train: Dataset, valid, epochs: int 
         return mean_ndcg(one, task)
 
     epochs = require_whole("epochs", one.config_.epochs if epochs is None else epochs)
-    run = _new_run(network.to(one.device_), one.config_, epochs, len(histories))
+    run = new_run(network.to(one.device_), one.config_, epochs, len(histories))
     with tqdm(total=epochs, desc="fit", unit="epoch", disable=not one.progress) as bar:
         while len(run.records) < epochs and not run.has_stopped_improving:
             loss = _train_epoch(run, one, histories, timestamps)
@@ -431,19 +436,6 @@ def _best_weight(one: GenerativeRecommender, task: RankingTask) -> float:
         return mean_ndcg(one, task)
 
     return max((1.0, 0.5, 0.25, 0.0, 2.0), key=value)
-
-
-def _new_run(network: GenerativeNetwork, config: TrainingConfig, epochs: int, n_users: int) -> Run:
-    n_batches = -(-n_users // config.batch_size)
-    return Run(
-        network,
-        n_steps=epochs * n_batches,
-        n_warmup=max(1, config.warmup_epochs * n_batches),
-        learning_rate=config.learning_rate,
-        averaging=config.averaging,
-        patience=config.patience,
-        weight_decay=lambda parameter: config.weight_decay,
-    )
 
 
 def _train_epoch(run: Run, one: GenerativeRecommender, histories, timestamps) -> float:

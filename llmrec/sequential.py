@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'MOST_VALID_USERS', 'FEWEST_STEPS', 'MOST_EPOCHS', 'training_batch', 'NegativeSampler', 'seen_items',
-           'batch_loss', 'train', 'TrainingOptions', 'mean_ndcg', 'validation_task', 'SequentialRecommender',
+           'batch_loss', 'train', 'TrainingOptions', 'new_run', 'mean_ndcg', 'validation_task', 'SequentialRecommender',
            'with_enough_steps', 'fitting_config', 'training_sequences']
 
 # %% ../nbs/17_sequential.ipynb #cfb581f1
@@ -178,7 +178,7 @@ def train(
     validation, and a record of each epoch. See `TrainingOptions` for further options.
     """
     options = TrainingOptions(**options)
-    run = _new_run(model, config, epochs, len(histories), options.fine_tuning)
+    run = new_run(model, config, epochs, len(histories), options.fine_tuning)
     options.start = _start_weights(run)
     if checkpoint is not None:
         settings = {"epochs": epochs, "last_epoch": last_epoch, "seed": seed}
@@ -264,7 +264,7 @@ def _run_identity(run, config, settings: dict, data: dict, options: TrainingOpti
     return settings | {name: content_digest(content) for name, content in contents.items()}
 
 # %% ../nbs/17_sequential.ipynb #3f2a29d3
-def _new_run(
+def new_run(
     model: SequentialModel,
     config: TrainingConfig,
     epochs: int,
