@@ -19,7 +19,12 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from .assets import ASSETS, cache_folder, fetch_asset, staged
 from .compute import seeded
@@ -38,7 +43,16 @@ def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random
     weights of `seed`, the same at every load, and are logged.
     """
-    source = model_source(name)
+    model, tokenizer, missing = _read_model(name, model_source(name), kind, seed)
+    if missing:
+        logger.info("%s holds no weights for %s; they are random", name, ", ".join(sorted(missing)))
+    # decoders were trained without padding; the mask hides it
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return model, tokenizer
+
+
+def _read_model(name: str, source: str | Path, kind, seed: int) -> tuple:
+    """Model, tokenizer, and the names of weights that the files lack."""
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     is_gguf = {"gguf_file": files[0].name} if len(files) == 1 else {}
     options, weights = {"trust_remote_code": False, **is_gguf}, {"use_safetensors": True}
@@ -57,11 +71,11 @@ def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
         model.hf_quantizer = None
         del model.config.quantization_config
     # nothing here uses a pooler
-    if missing := [key for key in report["missing_keys"] if not key.startswith("pooler.")]:
-        logger.info("%s holds no weights for %s; they are random", name, ", ".join(sorted(missing)))
-    # decoders were trained without padding; the mask hides it
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    return model, tokenizer
+    return (
+        model,
+        tokenizer,
+        [key for key in report["missing_keys"] if not key.startswith("pooler.")],
+    )
 
 # %% ../nbs/06_language_models.ipynb #2798c013
 def model_source(name: str) -> str | Path:
@@ -71,19 +85,32 @@ def model_source(name: str) -> str | Path:
     if name not in ASSETS:
         return name
     folder = fetch_asset(name)
-    if not _is_packed(name):
+    if not (_is_packed(name) or _is_gguf(name)):
         return folder
     unpacked = cache_folder() / "models" / f"{name}-{ASSETS[name].sha256[:12]}"
     if not unpacked.exists():
         logger.info("unpacking %s, once", name)
-        model = read_packed(next(folder.glob(f"*{_PACKED}")))
         with staged(unpacked, keep_existing=True) as staging:
-            write_encoder(staging, network_of(model), tokenizer_of(model), _PACKED_OPTIONS)
+            _unpack(name, folder, staging)
     return unpacked
+
+
+def _unpack(name: str, folder: Path, into: Path) -> None:
+    if _is_packed(name):
+        model = read_packed(next(folder.glob(f"*{_PACKED}")))
+        write_encoder(into, network_of(model), tokenizer_of(model), _PACKED_OPTIONS)
+    else:  # a causal model, whose blocks of four bits take transformers twenty seconds to read
+        model, tokenizer, _ = _read_model(name, folder, AutoModelForCausalLM, seed=0)
+        model.save_pretrained(into)
+        tokenizer.save_pretrained(into)
 
 
 def _is_packed(name: str) -> bool:
     return any(member.endswith(_PACKED) for member in ASSETS[name].members)
+
+
+def _is_gguf(name: str) -> bool:
+    return any(member.endswith(".gguf") for member in ASSETS[name].members)
 
 
 _PACKED = "-q4.bin"
