@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +61,13 @@ def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return users * variance.clamp(min=1e-12).rsqrt()
 
 # %% ../nbs/18_ensembles.ipynb #d0687ddf
+def _names_of(members: Sequence) -> list[str]:
+    """The class of each member; further ones of a class are numbered."""
+    names = pd.Series([type(member).__name__ for member in members])
+    again = names.groupby(names).cumcount() + 1
+    return names.where(again == 1, names + " " + again.astype(str)).tolist()
+
+
 class _WithMembers(Recommender):
     """What is asked of the members, and which items they do not score."""
 
@@ -83,7 +90,34 @@ class _WithMembers(Recommender):
         return torch.from_numpy(is_new)
 
 # %% ../nbs/18_ensembles.ipynb #995b83a5
-class _Blend(_WithMembers):
+class _InParts(_WithMembers):
+    """What each member adds."""
+
+    def parts(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """The name of each member with a weight, and what it adds to the scores ``[n_users,
+        n_items]``; items that only `new_items` scores get their parts from there.
+        """
+        is_new = self._is_new
+        for name, member, weight in zip(
+            _names_of(self.members), self.members, self.weights_, strict=True
+        ):
+            if weight:
+                scores = _scores_of(member, histories, times)
+                scores = weight * (scores / _spread(scores) if self.standardise_ else scores)
+                if is_new.any():
+                    scores = (scores - scores.mean(1, keepdim=True)).masked_fill(is_new, 0)
+                yield name, scores
+        if is_new.any():
+            *slopes, level = self.new_weights_
+            for one, slope in zip(self._for_new, slopes, strict=True):
+                scores = slope * _standardised(_scores_of(one, histories, times)) + level
+                yield f"new items: {type(one).__name__}", scores.masked_fill(~is_new, 0)
+                level = 0.0  # once
+
+# %% ../nbs/18_ensembles.ipynb #b1e4d5a7
+class _Blend(_InParts):
     """The scores of several members, weighted and added."""
 
     def factors(
@@ -110,17 +144,8 @@ class _Blend(_WithMembers):
     ) -> torch.Tensor:
         """The weighted sum of the members' scores, ``[n_users, n_items]``."""
         total = torch.zeros(len(histories), len(self.items_))
-        for member, weight in zip(self.members, self.weights_, strict=True):
-            if weight:
-                scores = _scores_of(member, histories, times)
-                total += weight * (scores / _spread(scores) if self.standardise_ else scores)
-        if self._is_new.any():
-            *slopes, level = self.new_weights_
-            scores = torch.full_like(total, level)
-            for one, slope in zip(self._for_new, slopes, strict=True):
-                scores += slope * _standardised(_scores_of(one, histories, times))
-            total -= total.mean(1, keepdim=True)
-            total[:, self._is_new] = scores[:, self._is_new]
+        for _, part in self.parts(histories, times):
+            total += part
         return total
 
 # %% ../nbs/18_ensembles.ipynb #4e4c8fce
@@ -378,10 +403,7 @@ class _Joined(_Blend):
     def named_weights(self) -> pd.Series:
         """The weight of each member by its class; further ones of a class are numbered."""
         self._require_fitted()
-        names = pd.Series([type(member).__name__ for member in self.members])
-        again = names.groupby(names).cumcount() + 1
-        names = names.where(again == 1, names + " " + again.astype(str))
-        return pd.Series(self.weights_, index=names.to_numpy(), name="weight", dtype=float)
+        return pd.Series(self.weights_, index=_names_of(self.members), name="weight", dtype=float)
 
     def with_items(self, items: pd.DataFrame) -> Ensemble:
         """The same members and weights over another or a larger catalogue, ``item_id, text``; for

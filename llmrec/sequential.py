@@ -464,6 +464,11 @@ class SequentialRecommender(_Answering):
     ):
         self.config, self.seed, self.device, self.progress = config, seed, device, progress
 
+    @property
+    def item_embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and output embeddings of the catalogue, ``[n_items, d]`` both."""
+        return self._input_embeddings, self._output_embeddings
+
     def fit(
         self, train: Dataset, valid=None, *, epochs: int | None = None, refit=False, checkpoint=None
     ) -> SequentialRecommender:
