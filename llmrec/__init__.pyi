@@ -10,6 +10,12 @@ from .assets import (
     owned as owned,
     staged as staged,
 )
+from .attacks import (
+    attack as attack,
+    frequent_words as frequent_words,
+    hidden as hidden,
+    stuffed as stuffed,
+)
 from .baselines import (
     ALS as ALS,
     ContentKNN as ContentKNN,
@@ -24,13 +30,13 @@ from .baselines import (
     PersonalThenPopular as PersonalThenPopular,
     RidgeFromText as RidgeFromText,
     TIFUKNN as TIFUKNN,
+    UnitViews as UnitViews,
     basket_weights as basket_weights,
     count_matrix as count_matrix,
     ease_and_content as ease_and_content,
     history_matrix as history_matrix,
     history_weights as history_weights,
     logger as logger,
-    unit_views as unit_views,
     weights_without_self as weights_without_self,
 )
 from .case_study import (
@@ -133,6 +139,18 @@ from .domains import (
     transfer_report as transfer_report,
     zero_shot as zero_shot,
 )
+from .effects import (
+    METHODS as METHODS,
+    Margins as Margins,
+    N_STEPS as N_STEPS,
+    contributions as contributions,
+    effects_by_member as effects_by_member,
+    event_effects as event_effects,
+    exact_effects as exact_effects,
+    leave_one_out_effects as leave_one_out_effects,
+    shapley_effects as shapley_effects,
+    shares_of_chance as shares_of_chance,
+)
 from .encoder import (
     CHUNK as CHUNK,
     POOLINGS as POOLINGS,
@@ -176,6 +194,34 @@ from .evaluation import (
     side_by_side as side_by_side,
     summarise as summarise,
     user_groups as user_groups,
+)
+from .explanation import (
+    AddedWords as AddedWords,
+    CHANCE as CHANCE,
+    Counterfactual as Counterfactual,
+    Explanation as Explanation,
+    N_OTHERS as N_OTHERS,
+    N_PAIRED as N_PAIRED,
+    N_REASONS as N_REASONS,
+    N_TRIED as N_TRIED,
+    POPULAR as POPULAR,
+    counterfactual as counterfactual,
+    explain as explain,
+    with_variants as with_variants,
+    without_span as without_span,
+    word_effects as word_effects,
+    word_spans as word_spans,
+    words_to_add as words_to_add,
+)
+from .faithfulness import (
+    SHARE as SHARE,
+    deletion_curve as deletion_curve,
+    explanations as explanations,
+    faithfulness as faithfulness,
+    insertion_curve as insertion_curve,
+    judge as judge,
+    rank_correlation as rank_correlation,
+    with_random_weights as with_random_weights,
 )
 from .features import (
     COLUMN as COLUMN,
@@ -347,6 +393,22 @@ from .packed import (
     tokenizer_of as tokenizer_of,
     unpack_four_bits as unpack_four_bits,
 )
+from .personal_data import (
+    Finding as Finding,
+    KINDS as KINDS,
+    PATTERNS as PATTERNS,
+    Pattern as Pattern,
+    is_account as is_account,
+    is_card as is_card,
+    is_chinese_id as is_chinese_id,
+    names as names,
+    personal_data as personal_data,
+    read_marked as read_marked,
+    scrub as scrub,
+    scrub_items as scrub_items,
+    scrubbing_report as scrubbing_report,
+    structured as structured,
+)
 from .plots import (
     BLUE as BLUE,
     GREEN as GREEN,
@@ -362,6 +424,17 @@ from .pretraining import (
     REVIEW_RECIPE as REVIEW_RECIPE,
     pretrain as pretrain,
     review_model as review_model,
+)
+from .privacy import (
+    Certificate as Certificate,
+    N_LAST as N_LAST,
+    Shadow as Shadow,
+    ShardedRecommender as ShardedRecommender,
+    forget as forget,
+    membership_inference as membership_inference,
+    memory_features as memory_features,
+    scrub as scrub,
+    scrub_items as scrub_items,
 )
 from .queries import (
     CHINESE_WORDS as CHINESE_WORDS,
@@ -466,12 +539,18 @@ from .tables import (
 )
 from .text import (
     EncodingError as EncodingError,
+    HIDDEN as HIDDEN,
     INVISIBLE as INVISIBLE,
+    LOOKALIKES as LOOKALIKES,
+    N_SHARED as N_SHARED,
     check_texts as check_texts,
+    chinese_words_and_tags as chinese_words_and_tags,
     clean_text as clean_text,
+    honest_text as honest_text,
     keyphrases as keyphrases,
     language_of as language_of,
     preprocess as preprocess,
+    suspicious_texts as suspicious_texts,
     vader_sentiment as vader_sentiment,
 )
 from .training import (

@@ -15,6 +15,7 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.extmath import randomized_svd
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender',
-           'unit_views', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE',
+           'UnitViews', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE',
            'ease_and_content', 'ALS', 'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights',
            'TIFUKNN']
 
@@ -127,36 +128,46 @@ class FadingRecommender(Recommender):
         return history_matrix(histories, len(self.items_), history_weights(lengths, **how))
 
 # %% ../nbs/21_baselines.ipynb #5b334497
-def unit_views(
-    vectors: np.ndarray | Sequence[np.ndarray], n_components: int | Sequence[int] | None
-) -> torch.Tensor:
+class UnitViews(BaseEstimator):
     """Vectors of texts, or of each view of them, whitened to each of the numbers of directions and
     of unit length there, end to end: their dot product is the mean of the cosines. None: the
     vectors as they are.
     """
-    several = [vectors] if isinstance(vectors, np.ndarray) else vectors
-    units = [unit for one in several for unit in _units(one, n_components)]
-    return torch.cat(units, dim=1) / len(units) ** 0.5
 
+    def __init__(self, n_components: int | Sequence[int] | None = (32, 128, 256)):
+        self.n_components = n_components
 
-def _units(vectors: np.ndarray, n_components) -> list[torch.Tensor]:
-    """`unit_views` of one view, one by one."""
-    views = [slice(None)]
-    if n_components is not None:
-        numbers = np.atleast_1d(n_components).tolist()
-        if not numbers:
+    def fit(self, vectors: np.ndarray | Sequence[np.ndarray], y=None) -> UnitViews:
+        """Learn the directions of each view ``[n_texts, dim]``."""
+        numbers = [] if self.n_components is None else np.atleast_1d(self.n_components).tolist()
+        if self.n_components is not None and not numbers:
             raise ValueError("n_components=[]: no number of directions. Use None for all.")
-        if max(numbers) >= len(vectors):
+        several, most = _as_views(vectors), max(numbers, default=0)
+        if most >= len(several[0]):
             logger.warning(
                 "whitening to %d directions over %d texts makes directions of chance as large "
                 "as those of meaning. Use fewer, or n_components=None",
-                max(numbers),
-                len(vectors),
+                most,
+                len(several[0]),
             )
-        vectors = Whitening(max(numbers)).fit(vectors).transform(vectors)
-        views = [slice(n) for n in numbers]  # the first directions have the largest variance
-    parts = [torch.from_numpy(np.ascontiguousarray(vectors[:, view])) for view in views]
-    return [torch.nn.functional.normalize(part, dim=1) for part in parts]
+        self.whitenings_ = [Whitening(most).fit(one) for one in several] if numbers else []
+        # the first directions have the largest variance
+        self.parts_ = [slice(n) for n in numbers] or [slice(None)]
+        return self
+
+    def transform(self, vectors: np.ndarray | Sequence[np.ndarray]) -> torch.Tensor:
+        """Vectors ``[n_texts, sum of the numbers]``."""
+        several, units = _as_views(vectors), []
+        for number, one in enumerate(several):
+            white = self.whitenings_[number].transform(one) if self.whitenings_ else one
+            for part in self.parts_:
+                some = torch.from_numpy(np.ascontiguousarray(white[:, part]))
+                units.append(torch.nn.functional.normalize(some, dim=1))
+        return torch.cat(units, dim=1) / len(units) ** 0.5
+
+
+def _as_views(vectors: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    return [vectors] if isinstance(vectors, np.ndarray) else vectors
 
 # %% ../nbs/21_baselines.ipynb #a7188f62
 class _TextNeighbours(FadingRecommender):
@@ -183,7 +194,8 @@ class _TextNeighbours(FadingRecommender):
         """Unit vectors of the catalogue as it is now."""
         if vectors is None:
             vectors = item_views(self.encoder, self.items_).encode(self.items_)
-        self.vectors_ = unit_views(vectors, self.n_components)
+        self.unit_views_ = UnitViews(self.n_components).fit(vectors)
+        self.vectors_ = self.unit_views_.transform(vectors)
         return self
 
     def factors(

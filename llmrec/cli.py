@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "case-study": (_run_case_study, "the shop and the films, end to end"),
         "fit": (_run_fit, "learn from your files and save a model"),
         "recommend": (_run_recommend, "recommend with a saved model"),
+        "explain": (_run_explain, "say why a saved model recommends an item to a user"),
         "evaluate": (_run_evaluate, "compare systems on your files"),
     }
     for name, (run, help_text) in runs.items():
@@ -74,18 +75,32 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         return
     columns = "CSV, TSV, Parquet, JSON or Excel: user_id, item_id[, timestamp]"
     command.add_argument("--interactions", required=True, type=Path, help=columns)
-    catalogue = "new items: item_id and text columns" if name == "recommend" else "the catalogue"
-    command.add_argument("--items", required=name != "recommend", type=Path, help=catalogue)
+    has_model = name in ("recommend", "explain")
+    catalogue = "new items: item_id and text columns" if has_model else "the catalogue"
+    command.add_argument("--items", required=not has_model, type=Path, help=catalogue)
     command.add_argument("--text", default="text", help="text column(s), separated by commas")
     _add_format(command)
     if name in ("fit", "evaluate"):
         command.add_argument("--epochs", type=int, help="default: 60, more for a short log")
-    if name in ("fit", "recommend"):
+    if name != "evaluate":
         command.add_argument("--model", required=True, type=Path, help="folder of the model")
-    if name == "recommend":
+    _add_own_options(command, name)
+
+
+def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
+    """What one command alone knows."""
+    if name in ("recommend", "explain"):
         command.add_argument("--k", type=int, default=10, help="length of a list")
+    if name == "fit":
+        kinds = "kinds of personal data to take out of the texts, such as email,phone,name"
+        command.add_argument("--scrub", help=kinds)
+    if name == "recommend":
         again = "items of the history may be recommended again"
         command.add_argument("--include-seen", action="store_true", help=again)
+    if name == "explain":
+        command.add_argument("--user", required=True, help="whose list")
+        command.add_argument("--item", help="why this one; default: each of the list")
+        command.add_argument("--lang", choices=["en", "zh"], default="en")
     if name == "evaluate":
         protocols = ["leave_one_out", "temporal", "cold_items", "cold_users", "random"]
         command.add_argument("--protocol", default="leave_one_out", choices=protocols)
@@ -183,9 +198,9 @@ def _read_dataset(options: argparse.Namespace) -> Dataset:
         **_times(options),
     )
 
-
+# %% ../nbs/A4_cli.ipynb #4363a3ff
 def _run_fit(options: argparse.Namespace) -> None:
-    from llmrec import TransferRecommender
+    from llmrec import TransferRecommender, scrub_items
 
     if options.model.exists():
         raise ValueError(
@@ -193,6 +208,10 @@ def _run_fit(options: argparse.Namespace) -> None:
         )
     _try_to_write(options.model.parent)
     dataset = _read_dataset(options)
+    if options.scrub:
+        kinds = [kind.strip() for kind in options.scrub.split(",")]
+        dataset, found = scrub_items(dataset, kinds=kinds)
+        print(f"personal data taken out of the texts: {len(found)} place(s)")
     # nothing is tested here: an event of each user chooses the epoch, and is then learned
     split = dataset.split("random" if dataset.order == "unknown" else "leave_one_out")
     chosen = TransferRecommender(seed=options.seed).fit(
@@ -204,7 +223,7 @@ def _run_fit(options: argparse.Namespace) -> None:
         f"on one event of each user: {chosen.best_epoch_}"
     )
 
-
+# %% ../nbs/A4_cli.ipynb #629fbba2
 def _try_to_write(folder: Path) -> None:
     """A place that cannot be written to is noticed before training."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,7 +256,40 @@ def _run_recommend(options: argparse.Namespace) -> None:
     lists = recommender.recommend(histories, k=options.k, exclude_seen=seen, times=times)
     _write_table(lists, options.out)
 
+# %% ../nbs/A4_cli.ipynb #27236991
+def _run_explain(options: argparse.Namespace) -> None:
+    import pandas as pd
 
+    from llmrec import TransferRecommender, explain, read_table
+
+    recommender = TransferRecommender.from_pretrained(options.model)
+    if options.items is not None:
+        recommender = _with_new_items(recommender, options)
+    log = read_table(options.interactions, **_formats(options))
+    histories, _ = _known_histories(log, recommender.items_["item_id"], options)
+    user = _one_of(options.user, list(histories), "user", options.interactions.name)
+    history, known = histories[user], recommender.items_["item_id"].tolist()
+    if options.item is None:
+        asked = recommender.recommend({user: history}, k=options.k)["item_id"].tolist()
+    else:
+        asked = [_one_of(options.item, known, "item", options.model.name)]
+    reasons, how = [], {"k": options.k, "seed": options.seed}
+    for item in asked:
+        why = explain(recommender, history, item, **how)
+        print(_visible(why.sentence(options.lang)))
+        reasons.append(why.events.assign(item=item, rank=why.rank))
+    if options.out is not None:
+        _write_table(pd.concat(reasons, ignore_index=True), options.out)
+
+
+def _one_of(written: str, known: Sequence, what: str, where: str):
+    """An id in the type in which it is known."""
+    found = next((one for one in known if str(one) == written), None)
+    if found is None:
+        raise KeyError(f"{what} {written!r} is not in {where}. Pass an id as it is written there.")
+    return found
+
+# %% ../nbs/A4_cli.ipynb #1c0ccfac
 def _with_new_items(recommender, options: argparse.Namespace):
     """The model over its own items and those of a file that it does not have."""
     import pandas as pd

@@ -243,8 +243,22 @@ class _FromFiles(_Constructors):
         how = {"options": {"columns": columns, **options}, "items_options": items_options or {}}
         return dataset_from_files(interactions, items, text=text, name=name, times=times, **how)
 
+# %% ../nbs/01_data.ipynb #c2d7a9e1
+class _OfUsers:
+    """How some users are taken out; the catalogue stays whole."""
+
+    def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
+        """Draw `n_users` users without replacement, with all their events."""
+        return _sample_users(self, n_users, seed)
+
+    def of_users(self, user_ids: Sequence) -> Dataset:
+        """The events of these users; the catalogue stays whole. A user without events has none."""
+        kept = self.interactions["user_id"].isin(list(user_ids))
+        step = f"the events of {len(set(user_ids))} chosen users"
+        return _derive(self, step, interactions=self.interactions[kept])
+
 # %% ../nbs/01_data.ipynb #75f592ba
-class _Selections:
+class _Selections(_OfUsers):
     """How a dataset is cut down; each method returns a new dataset."""
 
     def first_interactions(self) -> Dataset:
@@ -271,12 +285,6 @@ class _Selections:
         ``domain(lambda items: mask)``.
         """
         return _domain(self, where, columns)
-
-    def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
-        """Draw `n_users` users without replacement, with all their events; the catalogue stays
-        whole.
-        """
-        return _sample_users(self, n_users, seed)
 
     def split(self, protocol: str = "leave_one_out", **options) -> Split:
         """Cut into train, validation and test by one of `PROTOCOLS`; see there for the options."""
@@ -496,6 +504,8 @@ def item_counts(dataset: Dataset) -> np.ndarray:
 
 # %% ../nbs/01_data.ipynb #0449de61
 def _describe(dataset: Dataset) -> pd.Series:
+    from llmrec.text import suspicious_texts  # chapter 5, which builds on this one
+
     log, per_item = dataset.interactions, item_counts(dataset)
     per_user, text_lengths = log["user_id"].value_counts(), dataset.items["text"].str.len()
     counts = {
@@ -511,6 +521,7 @@ def _describe(dataset: Dataset) -> pd.Series:
     texts = {
         "text length, median characters": text_lengths.median(),
         "text length, longest": int(text_lengths.max()),
+        "suspicious texts": len(suspicious_texts(dataset.items)),
     }
     times = _describe_times(log) if dataset.order == "time" else {"order of events": dataset.order}
     return pd.Series(counts | times | texts, name=dataset.name, dtype=object)

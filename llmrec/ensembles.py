@@ -50,9 +50,10 @@ def _spread(scores: torch.Tensor) -> torch.Tensor:
     return scores.var(1, correction=0, keepdim=True).clamp(min=1e-12).sqrt()
 
 
-def _standardised(scores: torch.Tensor) -> torch.Tensor:
-    """Scores with mean 0 and variance 1 over the items."""
-    return (scores - scores.mean(1, keepdim=True)) / _spread(scores)
+def _standardised(scores: torch.Tensor, n_compared: int | None = None) -> torch.Tensor:
+    """Scores with mean 0 and variance 1 over the items, or over the first `n_compared` of them."""
+    compared = scores[:, :n_compared]
+    return (scores - compared.mean(1, keepdim=True)) / _spread(compared)
 
 
 def _unit_variance(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
@@ -70,6 +71,8 @@ def _names_of(members: Sequence) -> list[str]:
 
 class _WithMembers(Recommender):
     """What is asked of the members, and which items they do not score."""
+
+    n_compared = None  # the items over which scores are standardised, the first ones; None: all
 
     @property
     def needs_times(self) -> bool:
@@ -105,14 +108,18 @@ class _InParts(_WithMembers):
         ):
             if weight:
                 scores = _scores_of(member, histories, times)
-                scores = weight * (scores / _spread(scores) if self.standardise_ else scores)
+                if self.standardise_:
+                    scores = scores / _spread(scores[:, : self.n_compared])
+                scores = weight * scores
                 if is_new.any():
-                    scores = (scores - scores.mean(1, keepdim=True)).masked_fill(is_new, 0)
+                    mean = scores[:, : self.n_compared].mean(1, keepdim=True)
+                    scores = (scores - mean).masked_fill(is_new, 0)
                 yield name, scores
         if is_new.any():
             *slopes, level = self.new_weights_
             for one, slope in zip(self._for_new, slopes, strict=True):
-                scores = slope * _standardised(_scores_of(one, histories, times)) + level
+                scores = _standardised(_scores_of(one, histories, times), self.n_compared)
+                scores = slope * scores + level
                 yield f"new items: {type(one).__name__}", scores.masked_fill(~is_new, 0)
                 level = 0.0  # once
 
@@ -134,7 +141,10 @@ class _Blend(_InParts):
             return None
         users, items = zip(*factors, strict=True)
         if self.standardise_:
-            users = [_unit_variance(*pair) for pair in zip(users, items, strict=True)]
+            users = [
+                _unit_variance(user, item[: self.n_compared])
+                for user, item in zip(users, items, strict=True)
+            ]
         weighted = zip(users, self.weights_, strict=True)
         users = [user.to(users[0].device) * weight for user, weight in weighted]
         return torch.cat(users, dim=1), torch.cat([item.to(items[0].device) for item in items], 1)

@@ -424,20 +424,21 @@ class _Answering(_Fitting):
     def _use(self, network: SequentialModel) -> None:
         """Take over a network; its item embeddings are computed once, here."""
         self.network_ = network.eval()
-        self._input_embeddings, self._output_embeddings = network.items(self.text_vectors_)
+        self.item_embeddings = network.items(self.text_vectors_)
 
     @torch.inference_mode()
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """User embeddings after the last event of each history, and the output embeddings."""
         padded = pad_histories(histories, self.config_.max_length).to(self.device_)
         lengths = (padded >= 0).sum(1).clamp(min=1)
+        inputs, outputs = self.item_embeddings  # [n_items, d] both
         # short histories together, and few enough for the caches of a processor
         order, users = lengths.argsort(), []
         for rows in order.split(128):
             short = padded[rows, : lengths[rows[-1]]]
-            at_each = self.network_.user_embeddings(self._input_embeddings, short)
+            at_each = self.network_.user_embeddings(inputs, short)
             users.append(at_each[torch.arange(len(rows)), lengths[rows] - 1])
-        return torch.cat(users)[order.argsort()], self._output_embeddings
+        return torch.cat(users)[order.argsort()], outputs
 
 # %% ../nbs/17_sequential.ipynb #e4af103e
 class SequentialRecommender(_Answering):
@@ -463,11 +464,6 @@ class SequentialRecommender(_Answering):
         progress: bool = True,
     ):
         self.config, self.seed, self.device, self.progress = config, seed, device, progress
-
-    @property
-    def item_embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Input and output embeddings of the catalogue, ``[n_items, d]`` both."""
-        return self._input_embeddings, self._output_embeddings
 
     def fit(
         self, train: Dataset, valid=None, *, epochs: int | None = None, refit=False, checkpoint=None

@@ -11,6 +11,7 @@ import logging
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from tqdm.auto import tqdm
 from .assets import cache_folder, fetch_asset
 
 # %% auto #0
-__all__ = ['INVISIBLE', 'EncodingError', 'check_texts', 'clean_text', 'language_of', 'preprocess', 'vader_sentiment',
-           'keyphrases']
+__all__ = ['INVISIBLE', 'HIDDEN', 'LOOKALIKES', 'N_SHARED', 'EncodingError', 'check_texts', 'clean_text', 'language_of',
+           'preprocess', 'chinese_words_and_tags', 'honest_text', 'suspicious_texts', 'vader_sentiment', 'keyphrases']
 
 # %% ../nbs/05_text.ipynb #07ab4f24
 class EncodingError(ValueError):
@@ -193,6 +194,90 @@ def _chinese_tagger():
     tokenizer.tmp_dir = str(cache_folder() / "jieba")  # its own cache goes into ours
     Path(tokenizer.tmp_dir).mkdir(parents=True, exist_ok=True)
     return jieba.posseg.POSTokenizer(tokenizer)
+
+
+def chinese_words_and_tags(text: str) -> list[tuple[str, str]]:
+    """The words of a Chinese text with their parts of speech, end to end: what stands between words
+    is there, too.
+    """
+    return [(word, tag) for word, tag in _chinese_tagger().cut(text)]
+
+# %% ../nbs/05_text.ipynb #66fcf22c
+HIDDEN = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
+# letters of the Cyrillic and Greek alphabets that look like Latin ones
+LOOKALIKES = dict(
+    zip("асеорхуіјѕАВЕКМНОРСТХΑΒΕΗΙΚΜΝΟΡΤΧ", "aceopxyijsABEKMHOPCTXABEHIKMNOPTX", strict=True)
+)
+
+
+_CONTROLS = re.compile(rf"[{HIDDEN}\u202a-\u202e\u2066-\u2069\x00-\x08\x0b-\x1f\x7f]")
+
+
+def _in_one_alphabet(found: re.Match) -> str:
+    """A word without look-alikes, if any of its letters is Latin."""
+    word = found[0]
+    has_latin = any("LATIN" in unicodedata.name(letter, "") for letter in word)
+    return "".join(LOOKALIKES.get(letter, letter) for letter in word) if has_latin else word
+
+
+def honest_text(text: str, *, most_words: int | None = None) -> str:
+    """A text as a reader sees it: common forms of characters (NFKC), nothing of zero width, no
+    look-alikes within a Latin word, each word at most twice, and at most `most_words`.
+    """
+    text = _CONTROLS.sub("", unicodedata.normalize("NFKC", text))
+    text = re.sub(r"\w+", _in_one_alphabet, text)
+    counts, parts, last = Counter(), [], 0
+    for number, found in enumerate(re.finditer(r"\w+", text)):
+        counts[found[0].casefold()] += 1
+        if most_words is not None and number >= most_words:
+            return "".join(parts).rstrip()
+        parts.append(text[last : found.end()] if counts[found[0].casefold()] <= 2 else "")
+        last = found.end()
+    return "".join([*parts, text[last:]])
+
+# %% ../nbs/05_text.ipynb #d985f3d7
+N_SHARED = 5  # words in a row that two texts share by chance in few catalogues
+
+
+def _holds_another(words: Sequence[Sequence[str]]) -> np.ndarray:
+    """Whether a text holds a whole other text of at least `N_SHARED` words, and more than it."""
+    whole = {tuple(own) for own in words if len(own) >= N_SHARED}
+    sizes = sorted({len(own) for own in whole})
+    return np.array(
+        [
+            any(
+                tuple(own[start : start + size]) in whole
+                for size in sizes
+                if size < len(own)
+                for start in range(len(own) - size + 1)
+            )
+            for own in words
+        ],
+        dtype=bool,
+    )
+
+# %% ../nbs/05_text.ipynb #e1263fa6
+def suspicious_texts(items: pd.DataFrame, *, longest: float = 3.0) -> pd.DataFrame:
+    """Items whose text is odd, ``item_id, reasons``: hidden characters; letters of two alphabets in
+    one word; a word more than three times; more than `longest` times as many words as the 95th
+    percentile; the whole text of another item inside it.
+    """
+    texts = check_texts(items["text"].tolist(), allow_empty=True, error=EncodingError)
+    words = [re.findall(r"\w+", text.casefold()) for text in texts]
+    limit = longest * max(4.0, float(np.quantile([len(own) for own in words], 0.95)))
+    holds_other = _holds_another(words)
+    rows = []
+    for number, (text, own) in enumerate(zip(texts, words, strict=True)):
+        found = {
+            "hidden characters": _CONTROLS.search(text) is not None,
+            "two alphabets in a word": re.sub(r"\w+", _in_one_alphabet, text) != text,
+            "repeated words": max(Counter(own).values(), default=0) > 3,
+            "very long": len(own) > limit,
+            "holds the text of another item": holds_other[number],
+        }
+        if reasons := [reason for reason, holds in found.items() if holds]:
+            rows.append((items["item_id"].iloc[number], ", ".join(reasons)))
+    return pd.DataFrame(rows, columns=["item_id", "reasons"])
 
 # %% ../nbs/05_text.ipynb #4aa92ef6
 def vader_sentiment(texts: Sequence[str]) -> np.ndarray:

@@ -306,3 +306,32 @@ def test_formulas_and_control_characters(model, tmp_path, caplog, capsys, monkey
     assert ask(model, tmp_path / "log.csv", "--k", "1") == 0
     shown = capsys.readouterr().out
     assert "\x1b" not in shown and "\\x1b[31mred" in shown
+
+
+def test_a_list_is_explained_in_both_languages(model, files, tmp_path, capsys):
+    common = ["explain", "--interactions", str(files / "log.csv"), "--model", str(model)]
+    user = str(pd.read_csv(files / "log.csv")["user_id"].iloc[0])
+    out = tmp_path / "reasons.csv"
+    assert main([*common, "--user", user, "--k", "2", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.count("is at rank") == 2
+    table = pd.read_csv(out)
+    assert table["item"].nunique() == 2 and {"effect", "age", "text", "rank"} <= set(table.columns)
+    item = str(table["item"].iloc[0])
+    assert main([*common, "--user", user, "--item", item, "--lang", "zh"]) == 0
+    assert "排在第 1 位" in capsys.readouterr().out
+    assert main([*common, "--user", "nobody"]) == 2
+    assert "nobody" in capsys.readouterr().err
+    assert main([*common, "--user", user, "--item", "nothing"]) == 2
+
+
+def test_personal_data_is_taken_out_before_training(files, tmp_path, capsys):
+    items = pd.read_csv(files / "items.csv")
+    items.loc[0, "text"] += ", write to someone@example.com"
+    items.to_csv(tmp_path / "items.csv", index=False)
+    common = ["--interactions", str(files / "log.csv"), "--items", str(tmp_path / "items.csv")]
+    options = ["--model", str(tmp_path / "clean"), "--epochs", "1", "--scrub", "email, phone"]
+    assert main(["fit", *common, *options]) == 0
+    assert "1 place(s)" in capsys.readouterr().out
+    saved = TransferRecommender.from_pretrained(tmp_path / "clean")
+    assert "someone" not in saved.items_["text"].iloc[0]
+    assert "[email]" in saved.items_["text"].iloc[0]

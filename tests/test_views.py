@@ -10,7 +10,7 @@ import pytest
 from sklearn.base import clone
 
 from llmrec import TextEncoder, TransferRecommender
-from llmrec.baselines import RidgeFromText, unit_views
+from llmrec.baselines import RidgeFromText, UnitViews
 from llmrec.checks import DataError
 from llmrec.features import ItemViews
 from llmrec.folders import SETTINGS, ModelError
@@ -90,8 +90,9 @@ def test_parts_are_whitened_as_if_they_were_alone():
 def test_the_kernel_of_several_views_is_the_mean_of_theirs():
     random = np.random.default_rng(1)
     parts = [random.normal(size=(50, width)) for width in (9, 12)]
-    joined = unit_views(parts, (3, 8))
-    kernels = [unit_views(part, (3, 8)) @ unit_views(part, (3, 8)).T for part in parts]
+    joined = UnitViews((3, 8)).fit(parts).transform(parts)
+    alone = [UnitViews((3, 8)).fit(part).transform(part) for part in parts]
+    kernels = [vectors @ vectors.T for vectors in alone]
     assert np.allclose(joined @ joined.T, sum(kernels) / 2, atol=1e-5)
 
 
