@@ -49,6 +49,7 @@ from .case_study import (
     format_table as format_table,
     new_products as new_products,
     opened_department as opened_department,
+    reasons_for as reasons_for,
     run_case_study as run_case_study,
     score_lists as score_lists,
     standing as standing,

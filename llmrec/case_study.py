@@ -27,6 +27,7 @@ from .data import Dataset
 from .datasets import load_dataset, plot_activity, plot_long_tail, plot_text_lengths
 from .encoder import TextEncoder
 from .evaluation import compare_users, copy_histories, evaluate_users, summarise
+from .explanation import explain
 from .metrics import bootstrap_interval, coverage, hit_rate, ndcg, ranked_lists
 from .linear import ClosedForm
 from .plots import BLUE, new_figure, plot_intervals
@@ -38,8 +39,8 @@ from .tuning import choose, tuned_baselines
 
 # %% auto #0
 __all__ = ['OURS', 'OURS_LINEAR', 'build_systems', 'Study', 'study_dataset', 'standing', 'what_to_ship', 'cost_row',
-           'format_table', 'example_users', 'score_lists', 'new_products', 'opened_department', 'write_page',
-           'run_case_study']
+           'format_table', 'reasons_for', 'example_users', 'score_lists', 'new_products', 'opened_department',
+           'write_page', 'run_case_study']
 
 # %% ../nbs/39_case_study.ipynb #4abe2eb9
 OURS, OURS_LINEAR = "llmrec (ours)", "closed form (ours)"
@@ -227,11 +228,19 @@ def _n_numbers(system: Recommender) -> int:
     )
 
 # %% ../nbs/39_case_study.ipynb #77762cdf
+def reasons_for(system: Recommender | None, history: Sequence, *, k: int) -> list[str]:
+    """Why the first `k` items are shown after a history, a sentence each; none without a system."""
+    if system is None:
+        return []
+    items = system.recommend({"user": list(history)}, k=k)["item_id"]
+    return [explain(system, history, item, k=k, n_events=30).sentence() for item in items]
+
+
 def example_users(
     systems: Mapping, split: Split, *, n_users: int = 5, k: int = 5, seed: int = 0
 ) -> list[dict]:
-    """For `n_users` test users drawn with `seed`: last items of the history, what came next, and
-    the first `k` of each system.
+    """For `n_users` test users drawn with `seed`: last items of the history, what came next, the
+    first `k` of each system, and why ours shows its items.
     """
     texts = split.train.items.set_index("item_id")["text"]
     histories, targets = split.histories("test"), split.targets("test")
@@ -252,6 +261,7 @@ def example_users(
             "history": [texts[item] for item in history[-6:]],
             "next": [texts[item] for item in targets[user][:6]],
             "lists": {name: shown(top, user) for name, top in lists.items()},
+            "reasons": reasons_for(systems.get(OURS), history, k=k),
         }
         for user, history in chosen.items()
     ]
@@ -471,11 +481,14 @@ def _person(person: Mapping) -> str:
         for items in person["lists"].values()
     ]
     cells = "".join(f"<td><ol>{entries}</ol></td>" for entries in lists)
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in person["reasons"])
     return (
         f"<h4>User {html.escape(str(person['user']))}</h4><p>Last taken: "
         f"{html.escape('; '.join(person['history']))}.<br>"
         f"Really took next: {html.escape('; '.join(person['next']))}.</p>"
         f"<table><tr>{columns}</tr><tr>{cells}</tr></table>"
+        f"<details><summary>Why these items of {html.escape(OURS)}?</summary><ul>{reasons}</ul>"
+        "</details>"
     )
 
 # %% ../nbs/39_case_study.ipynb #346a632a

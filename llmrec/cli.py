@@ -177,6 +177,8 @@ def _print_user(person: dict) -> None:
     for name, items in person["lists"].items():
         shown = (("* " if hit else "") + _brief([text]) for text, hit in items)
         print(f"  {name:28} " + "; ".join(shown))
+    if person["reasons"]:
+        print(f"  {'why the first of ours':28} {_visible(person['reasons'][0])}")
 
 
 def _brief(texts: Sequence[str], width: int = 26) -> str:
