@@ -434,3 +434,34 @@ def test_sentences_name_only_what_is_in_the_tables(default, split):
         known = {getattr(one, "title", None) or one.text for one in allowed[1:]}
         known.add(why.item.get("title") or why.item["text"])
         assert {name.rstrip("…") for name in named} <= known | {name[:59] for name in known}, user
+
+
+def test_models_that_fade_by_time_are_explained_with_times(split, history):
+    model = EASE(fading="1/age", fading_by="time").fit(split.train)
+    times = [1_000_000 + 86_400 * place for place in range(len(history))]
+    item = first_of_timed(model, history, times)
+    why = explain(model, history, item, times=times)
+    assert why.rank == 1 and why.sentence()
+    exact = event_effects(model, history, item, method="exact", times=times)["effect"]
+    margins = Margins(model, history, item, times=times)
+    assert exact.sum() == pytest.approx(margins(margins.everything)[0], abs=1e-3)
+    with pytest.raises(DataError):
+        explain(model, history, item)
+
+
+def first_of_timed(model, history, times):
+    return model.recommend({0: history}, k=1, times={0: times})["item_id"].iloc[0]
+
+
+def test_the_context_of_a_long_history_stays(default, split):
+    long = max(split.histories().values(), key=len)[-60:]
+    item = first_of(default, long)
+    whole, last = (Margins(default, long, item, n_events=n) for n in (None, 10))
+    np.testing.assert_allclose(
+        leave_one_out_effects(last), leave_one_out_effects(whole)[-10:], atol=1e-3
+    )
+    np.testing.assert_allclose(exact_effects(last), exact_effects(whole)[-10:], atol=1e-3)
+    assert last.ranks(last.everything) == whole.ranks(whole.everything)
+    why = explain(default, long, item, n_events=10)
+    assert len(why.events) == 10 and why.events["item_id"].tolist() == long[-10:]
+    assert set(why.counterfactual.items["item_id"]) <= set(long[-10:])
