@@ -445,7 +445,7 @@ def test_models_that_fade_by_time_are_explained_with_times(split, history):
     exact = event_effects(model, history, item, method="exact", times=times)["effect"]
     margins = Margins(model, history, item, times=times)
     assert exact.sum() == pytest.approx(margins(margins.everything)[0], abs=1e-3)
-    with pytest.raises(DataError):
+    with pytest.raises(ValueError, match="asks when events happened"):
         explain(model, history, item)
 
 
