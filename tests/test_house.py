@@ -236,3 +236,16 @@ def test_saved_outputs_show_no_folder_of_a_machine(path):
     assert not (found := re.search(r"/(?:root|home|work|Users|tmp)/\w+|[A-Z]:\\\\\w+", outputs)), (
         found
     )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_saved_output_is_a_progress_bar(path):
+    """A bar says nothing once it is over, and a page that holds one loads scripts from elsewhere."""
+    notebook = nbformat.read(path, as_version=4)
+    kinds = [
+        key
+        for cell in notebook.cells
+        for out in cell.get("outputs", [])
+        for key in out.get("data", {})
+    ]
+    assert not [kind for kind in kinds if "widget" in kind] and "widgets" not in notebook.metadata
