@@ -240,7 +240,7 @@ def test_saved_outputs_show_no_folder_of_a_machine(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_saved_output_is_a_progress_bar(path):
-    """A bar says nothing once it is over, and a page that holds one loads scripts from elsewhere."""
+    """A bar says nothing once it is over, and its page would load scripts from elsewhere."""
     notebook = nbformat.read(path, as_version=4)
     kinds = [
         key
