@@ -70,7 +70,8 @@ def clean_items(
 
 def _first_of_each_item(log: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The catalogue that a log holds: a row an item, without what belongs to the events."""
-    told = log[["item_id", *columns]].drop_duplicates()
+    # as texts, since a cell may hold what cannot be compared, such as a list
+    told = log[["item_id", *columns]].astype(dict.fromkeys(columns, "str")).drop_duplicates()
     if n_other := int((told["item_id"].value_counts() > 1).sum()):
         message = "%d of %d items have several texts in the log; the first of each is kept"
         logger.warning(message, n_other, told["item_id"].nunique())

@@ -356,3 +356,15 @@ def test_a_column_of_written_lists(tmp_path):
     (tmp_path / "log.csv").write_text('user_id,item_id\nann,"[x1, f()]"\n')
     with pytest.raises(DataError, match="a list of ids is expected"):
         Dataset.from_files(tmp_path / "log.csv", tmp_path / "items.csv")
+
+
+@pytest.mark.parametrize("cell", [[], {}, [[]]])
+def test_a_log_as_catalogue_with_a_nested_cell_is_refused_by_name(tmp_path, cell):
+    rows = [
+        {"user_id": 1, "item_id": 1, "text": "soap"},
+        {"user_id": 1, "item_id": 2, "text": cell},
+        {"user_id": 2, "item_id": 1, "text": "soap"},
+    ]
+    (tmp_path / "log.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match="text"):
+        Dataset.from_files(tmp_path / "log.json", tmp_path / "log.json", order="file")
