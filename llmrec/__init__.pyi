@@ -463,6 +463,7 @@ from .recommenders import (
     event_days as event_days,
     history_indices as history_indices,
     logger as logger,
+    score_batches as score_batches,
     tie_order as tie_order,
     top_k as top_k,
     top_k_of_products as top_k_of_products,

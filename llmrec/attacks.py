@@ -14,9 +14,8 @@ import pandas as pd
 import torch
 
 from .checks import DataError
-from .ensembles import needs_times
 from .explanation import with_variants
-from .recommenders import Recommender, history_indices
+from .recommenders import Recommender, history_indices, score_batches
 from .text import HIDDEN, LOOKALIKES
 
 # %% auto #0
@@ -51,13 +50,9 @@ def _ranks_of(
     seen.
     """
     known, parts = history_indices(model, histories), []
-    at_once = max(1, model.scores_per_batch // len(model.items_))
-    for start in range(0, len(known), at_once):
-        some = known[start : start + at_once]
-        days = [[np.zeros(len(own)) for own in some]] if needs_times(model) else []
-        scores = model.score(some, *days).float().cpu()
+    for some, scores in score_batches(model, known):
         theirs, others = scores[:, columns], scores[:, :n_known]
-        for row, own in enumerate(some):
+        for row, own in enumerate(known[some]):
             others[row, own] = -torch.inf
         order = others.sort(1).values
         parts.append(1 + n_known - torch.searchsorted(order, theirs.contiguous(), right=True))

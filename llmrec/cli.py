@@ -246,14 +246,19 @@ def _save_somewhere(model, folder: Path) -> None:
         ) from error
 
 # %% ../nbs/A4_cli.ipynb #c4d7acb5
-def _run_recommend(options: argparse.Namespace) -> None:
+def _model_and_histories(options: argparse.Namespace) -> tuple:
+    """A saved model, with new items if there are any, histories of the log, and their times."""
     from llmrec import TransferRecommender, read_table
 
     recommender = TransferRecommender.from_pretrained(options.model)
     if options.items is not None:
         recommender = _with_new_items(recommender, options)
     log = read_table(options.interactions, **_formats(options))
-    histories, times = _known_histories(log, recommender.items_["item_id"], options)
+    return recommender, *_known_histories(log, recommender.items_["item_id"], options)
+
+
+def _run_recommend(options: argparse.Namespace) -> None:
+    recommender, histories, times = _model_and_histories(options)
     seen = not options.include_seen
     lists = recommender.recommend(histories, k=options.k, exclude_seen=seen, times=times)
     _write_table(lists, options.out)
@@ -262,13 +267,9 @@ def _run_recommend(options: argparse.Namespace) -> None:
 def _run_explain(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from llmrec import TransferRecommender, explain, read_table
+    from llmrec import explain
 
-    recommender = TransferRecommender.from_pretrained(options.model)
-    if options.items is not None:
-        recommender = _with_new_items(recommender, options)
-    log = read_table(options.interactions, **_formats(options))
-    histories, _ = _known_histories(log, recommender.items_["item_id"], options)
+    recommender, histories, _ = _model_and_histories(options)
     user = _one_of(options.user, list(histories), "user", options.interactions.name)
     history, known = histories[user], recommender.items_["item_id"].tolist()
     if options.item is None:

@@ -16,7 +16,7 @@ from .baselines import ContentKNN, FadingRecommender, ItemItem, history_weights
 from .checks import DataError, require_choice, require_whole
 from .ensembles import Ensemble, needs_times
 from .linear import ClosedForm
-from .recommenders import Recommender, event_days
+from .recommenders import Recommender, event_days, score_batches
 from .sequential import SequentialRecommender
 from .transfer import TransferRecommender
 
@@ -98,11 +98,10 @@ class _Measured(_Scored):
     def _batches(self, histories: Sequence[np.ndarray], days: Sequence | None) -> Iterator[tuple]:
         """Rows of histories that leave any event, and their scores ``[n_rows, n_items]``."""
         asked = np.flatnonzero([len(self.context) + len(own) > 0 for own in histories])
-        at_once = max(1, self.recommender.scores_per_batch // len(self.recommender.items_))
-        for start in range(0, len(asked), at_once):
-            some = asked[start : start + at_once]
-            when = None if days is None else [days[row] for row in some]
-            yield some, self.scores([histories[row] for row in some], when)
+        when = None if days is None else [days[row] for row in asked]
+        whole, when = self.with_context([histories[row] for row in asked], when)
+        for some, scores in score_batches(self.recommender, whole, when):
+            yield asked[some], scores
 
     def of(self, histories: Sequence[np.ndarray], days: Sequence | None = None) -> np.ndarray:
         """Margins ``[n_histories]``; 0 after an empty history."""
@@ -111,18 +110,22 @@ class _Measured(_Scored):
             margins[some] = (scores[:, self.item] - scores.mean(1)).numpy() / self.spread
         return margins
 
-    def ranks_of(self, histories: Sequence[np.ndarray], days: Sequence | None = None) -> np.ndarray:
-        """Ranks ``[n_histories]`` of the item, 1 is the first, among the items that the whole
-        history does not hold; after an empty history by popularity.
+    def standing(
+        self, histories: Sequence[np.ndarray], days: Sequence | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Margins, and ranks of the item, ``[n_histories]`` both: 1 is the first among the items
+        that the whole history does not hold; after an empty history by popularity.
         """
+        margins = np.zeros(len(histories))
         out = np.setdiff1d(np.concatenate([self.context, self.history]), [self.item])
         popularity = self.recommender.popularity_
         others = np.delete(popularity, out)
         ranks = np.full(len(histories), 1 + (others > popularity[self.item]).sum())
         for some, scores in self._batches(histories, days):
+            margins[some] = (scores[:, self.item] - scores.mean(1)).numpy() / self.spread
             scores[:, out] = -torch.inf
             ranks[some] = 1 + (scores > scores[:, [self.item]]).sum(1).numpy()
-        return ranks
+        return margins, ranks
 
 # %% ../nbs/32_effects.ipynb #8fd3fa7f
 class Margins(_Measured):
@@ -153,8 +156,8 @@ class Margins(_Measured):
         return self.of(*self.parts_of(kept))
 
     def ranks(self, kept: np.ndarray) -> np.ndarray:
-        """Ranks ``[n_parts]`` after parts of the history, see `ranks_of`."""
-        return self.ranks_of(*self.parts_of(kept))
+        """Ranks ``[n_parts]`` after parts of the history, see `standing`."""
+        return self.standing(*self.parts_of(kept))[1]
 
 # %% ../nbs/32_effects.ipynb #4b65515a
 def leave_one_out_effects(margins: Margins) -> np.ndarray:

@@ -269,7 +269,7 @@ def counterfactual(margins: Margins, *, k: int = 10, most: int = 10) -> Counterf
     while rank <= k and len(best) < min(most, len(distinct)):
         sets = _larger_sets(best, strongest)
         kept = ~holds[np.array(sets)].any(1)  # [n_sets, n_events]
-        ranks, left = margins.ranks(kept), margins(kept)
+        left, ranks = margins.standing(*margins.parts_of(kept))
         best = sets[int(np.lexsort((left, -ranks))[0] if ranks.max() > k else left.argmin())]
         if ranks.max() > k:
             in_order = sorted(best, key=strongest.index)

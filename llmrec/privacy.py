@@ -22,7 +22,7 @@ from .checks import DataError, require_whole
 from .data import Dataset
 from .ensembles import Ensemble, needs_times
 from .personal_data import scrub, scrub_items
-from .recommenders import Recommender, history_indices
+from .recommenders import Recommender, history_indices, score_batches
 from .splits import content_hash
 
 # %% auto #0
@@ -42,13 +42,9 @@ def _standing(
     """The standardised score and the rank ``[n_events]`` of each true item after what was before
     it.
     """
-    at_once = max(1, recommender.scores_per_batch // len(recommender.items_))
     parts = []
-    for start in range(0, len(before), at_once):
-        some = before[start : start + at_once]
-        days = [[np.zeros(len(own)) for own in some]] if needs_times(recommender) else []
-        scores = recommender.score(some, *days).float().cpu()
-        own = scores.gather(1, torch.from_numpy(true[start : start + at_once])[:, None])
+    for some, scores in score_batches(recommender, before):
+        own = scores.gather(1, torch.from_numpy(true[some])[:, None])
         spread = scores.std(1, keepdim=True, correction=0).clamp(min=1e-9)
         found = (own - scores.mean(1, keepdim=True)) / spread
         parts.append((found[:, 0].numpy(), 1 + (scores > own).sum(1).numpy()))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,8 @@ from .data import require_dataset, Dataset, clean_items
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'as_histories', 'history_indices', 'event_cells', 'event_days',
-           'tie_order', 'Popular', 'RecentlyPopular']
+__all__ = ['logger', 'top_k', 'top_k_of_products', 'Recommender', 'score_batches', 'as_histories', 'history_indices',
+           'event_cells', 'event_days', 'tie_order', 'Popular', 'RecentlyPopular']
 
 # %% ../nbs/15_recommenders.ipynb #9c83e59c
 def top_k(
@@ -304,6 +304,22 @@ def _candidate_indices(recommender: Recommender, candidates) -> np.ndarray:
             f"{type(candidates).__name__}. Call recommend once for each list of candidates."
         )
     return np.unique(recommender._item_indices(list(candidates), whose="candidates"))
+
+
+def score_batches(
+    recommender: Recommender, histories: Sequence[np.ndarray], days: Sequence | None = None
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Histories of item indices, as slices of them that are few enough for the memory, and their
+    scores ``[n_users, n_items]``, float32 on the processor. Models that have to know when events
+    happened get `days`, or take them all for events of one day.
+    """
+    at_once = max(1, recommender.scores_per_batch // len(recommender.items_))
+    if recommender.needs_times and days is None:
+        days = [np.zeros(len(history)) for history in histories]
+    for start in range(0, len(histories), at_once):
+        some = slice(start, start + at_once)
+        when = [days[some]] if recommender.needs_times else []
+        yield some, recommender.score(histories[some], *when).float().cpu()
 
 
 def _user_batches(recommender: Recommender, known: list, days: list | None) -> list[slice]:
