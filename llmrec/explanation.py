@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 
 from .baselines import ContentKNN, RidgeFromText, UnitViews
-from .checks import require_choice, require_whole
+from .checks import DataError, first_bad, require_choice, require_whole
+from .data import clean_items
 from llmrec.effects import (
     Margins,
     effects_by_member,
@@ -31,11 +32,12 @@ from .linear import ClosedForm, ScoresFromText
 from .plots import BLUE, GREY, new_figure
 from .recommenders import Recommender
 from .text import chinese_words_and_tags, language_of
-from .transfer import TransferRecommender
+from .transfer import TransferRecommender, with_id_rows
 
 # %% auto #0
-__all__ = ['N_PAIRED', 'N_TRIED', 'N_REASONS', 'CHANCE', 'N_OTHERS', 'POPULAR', 'with_variants', 'word_spans', 'without_span',
-           'word_effects', 'Counterfactual', 'counterfactual', 'AddedWords', 'words_to_add', 'Explanation', 'explain']
+__all__ = ['N_PAIRED', 'N_TRIED', 'N_REASONS', 'CHANCE', 'N_OTHERS', 'POPULAR', 'with_variants', 'with_new_items', 'word_spans',
+           'without_span', 'word_effects', 'Counterfactual', 'counterfactual', 'AddedWords', 'words_to_add',
+           'Explanation', 'explain']
 
 # %% ../nbs/33_explanation.ipynb #0c5c21fb
 class _SameAs(Recommender):
@@ -50,14 +52,17 @@ class _SameAs(Recommender):
         return needs_times(self.model)
 
     def score(self, histories: Sequence[np.ndarray], *times) -> torch.Tensor:
-        """The scores of the originals, ``[n_users, n_items]``."""
+        """The scores of the originals, ``[n_users, n_items]``; 0 for what is none of them."""
         known = [self.originals[history] for history in histories]
-        return self.model.score(known, *times)[:, torch.from_numpy(self.originals)]
+        times = [[own[row >= 0] for own, row in zip(days, known, strict=True)] for days in times]
+        scores = self.model.score([row[row >= 0] for row in known], *times)
+        originals = torch.from_numpy(self.originals)
+        return scores[:, originals.clamp(min=0)].masked_fill(originals < 0, 0)
 
 
-class _Variants(NamedTuple):
-    """The `n_known` items of a catalogue and then the variants, and which of these items each row
-    is, int64 ``[n_items]``.
+class _Rows(NamedTuple):
+    """The `n_known` items of a catalogue and then further rows, and which of these items each row
+    is, int64 ``[n_items]``; -1 for a new one.
     """
 
     items: pd.DataFrame
@@ -66,83 +71,93 @@ class _Variants(NamedTuple):
 
     @property
     def new(self) -> pd.DataFrame:
-        """The variants alone."""
+        """The further rows alone."""
         return self.items.iloc[self.n_known :]
 
     def over(self, model: Recommender) -> Recommender:
         """A copy of a model that knows this catalogue."""
         other = copy.copy(model)
-        other.items_, other.popularity_ = self.items, model.popularity_[self.originals]
+        other.items_ = self.items
+        other.popularity_ = np.where(self.originals < 0, 0, model.popularity_[self.originals])
         return other
 
 # %% ../nbs/33_explanation.ipynb #1c94a7e5
 @singledispatch
-def _extended(model: Recommender, variants: _Variants) -> Recommender:
-    """A fitted model over a catalogue with variants."""
-    other = _SameAs(model, variants.originals)
-    other.items_, other.popularity_ = variants.items, model.popularity_[variants.originals]
-    return other
+def _extended(model: Recommender, rows: _Rows) -> Recommender:
+    """A fitted model over a catalogue with further rows."""
+    other, known = rows.over(model), rows.originals
+    if isinstance(model, _SameAs):  # once more: one step to the model, not two
+        other.originals = np.where(known < 0, -1, model.originals[known])
+        return other
+    same = _SameAs(model, known)
+    same.items_, same.popularity_ = other.items_, other.popularity_
+    return same
 
 
 @_extended.register
-def _(model: ContentKNN, variants: _Variants) -> Recommender:
-    other, views = variants.over(model), item_views(model.encoder, model.items_)
-    to_units = getattr(model, "unit_views_", None)
-    if to_units is None:  # a loaded model holds the vectors alone
-        to_units = UnitViews(model.n_components).fit(views.encode(model.items_))
-    new = to_units.transform(views.encode(variants.new))
+def _(model: ContentKNN, rows: _Rows) -> Recommender:
+    views = item_views(model.encoder, model.items_)
+    if not hasattr(model, "unit_views_"):  # a loaded model holds the vectors alone
+        model.unit_views_ = UnitViews(model.n_components).fit(views.encode(model.items_))
+    other, new = rows.over(model), model.unit_views_.transform(views.encode(rows.new))
     other.vectors_ = torch.cat([model.vectors_, new])
     return other
 
 
 @_extended.register
-def _(model: ScoresFromText, variants: _Variants) -> Recommender:
-    other = variants.over(model)
-    other.content = _extended(model.content, variants)
-    other.users_ = model.users_[variants.originals]
+def _(model: ScoresFromText, rows: _Rows) -> Recommender:
+    other = rows.over(model)
+    other.content = _extended(model.content, rows)
+    other.users_ = model.users_[rows.originals]
+    is_new = rows.originals < 0
+    other.users_[is_new] = other.content.vectors_.numpy()[is_new] @ model.to_users_
     return other
 
 
 @_extended.register
-def _(model: RidgeFromText, variants: _Variants) -> Recommender:
-    return model.with_items(variants.items)
+def _(model: RidgeFromText, rows: _Rows) -> Recommender:
+    return model.with_items(rows.items)
 
 # %% ../nbs/33_explanation.ipynb #d507c8bf
 @torch.inference_mode()
-def _extended_network(model: TransferRecommender, variants: _Variants) -> TransferRecommender:
-    other, new = variants.over(model), variants.new
+def _extended_network(model: TransferRecommender, rows: _Rows) -> TransferRecommender:
+    other, new = rows.over(model), rows.new
     vectors = model.whitening_.transform(np.hstack(model.views_.encode(new)))
     vectors = np.hstack([vectors, model.columns_.transform(new)])
-    rows = torch.from_numpy(variants.originals[variants.n_known :]).to(model.device_)
-    known = model.text_vectors_
-    vectors = torch.from_numpy(vectors).to(known)
-    prior = known[rows, vectors.shape[1] :]  # the popularity, where it is a column
-    embeddings = model.network_.items(torch.cat([vectors, prior], dim=1), rows)
+    learned = model.text_vectors_  # of what the network was trained over
+    known = model.items_["item_id"].iloc[: len(learned)]
+    vectors = torch.from_numpy(vectors).to(learned)
+    own = torch.from_numpy(rows.originals[rows.n_known :]).to(learned.device)
+    prior = learned[own, vectors.shape[1] :]  # the popularity, where it is a column
+    prior[own < 0] = learned[:, vectors.shape[1] :].mean(0)
+    ids = new["item_id"].mask((own >= 0).cpu().numpy(), known.reindex(own.tolist()).to_numpy())
+    embeddings = with_id_rows(model.network_, known, ids).items(torch.cat([vectors, prior], dim=1))
     both = zip(model.item_embeddings, embeddings, strict=True)
     other.item_embeddings = tuple(torch.cat(pair) for pair in both)
     return other
 
 
 @_extended.register
-def _(model: TransferRecommender, variants: _Variants) -> Recommender:
+def _(model: TransferRecommender, rows: _Rows) -> Recommender:
     if model.ensemble_ is None:
-        return _extended_network(model, variants)
-    return _extended(model.ensemble_, variants)
+        return _extended_network(model, rows)
+    return _extended(model.ensemble_, rows)
 
 
 @_extended.register
-def _(model: ClosedForm, variants: _Variants) -> Recommender:
-    return _extended(model.ensemble_, variants)
+def _(model: ClosedForm, rows: _Rows) -> Recommender:
+    return _extended(model.ensemble_, rows)
 
 
 @_extended.register
-def _(model: Ensemble, variants: _Variants) -> Recommender:
-    other = variants.over(model)
-    other.n_compared = variants.n_known  # the variants shall not count among the others
-    other.members = [_extended(member, variants) for member in model.members]
+def _(model: Ensemble, rows: _Rows) -> Recommender:
+    other = rows.over(model)
+    # new rows shall not count among the others
+    other.n_compared = model.n_compared or rows.n_known
+    other.members = [_extended(member, rows) for member in model.members]
     if model.new_items is not None:
         several = model.new_items if isinstance(model.new_items, Sequence) else [model.new_items]
-        other.new_items = [_extended(one, variants) for one in several]
+        other.new_items = [_extended(one, rows) for one in several]
     return other
 
 # %% ../nbs/33_explanation.ipynb #f3c99dab
@@ -164,7 +179,24 @@ def with_variants(recommender: Recommender, item_ids: Sequence, texts: Sequence[
     new = known.iloc[rows].assign(item_id=_new_ids(known["item_id"], len(rows)), text=list(texts))
     items = pd.concat([known, new], ignore_index=True)
     originals = np.concatenate([np.arange(len(known)), rows])
-    return _extended(recommender, _Variants(items, originals, len(known)))
+    return _extended(recommender, _Rows(items, originals, len(known)))
+
+
+def with_new_items(recommender: Recommender, items: pd.DataFrame) -> Recommender:
+    """A fitted model whose catalogue holds further items ``item_id, text`` behind its own. As
+    nothing is learned again, whitening neither, the cost is that of the new texts, and nobody
+    else's score moves. The model itself stays as it is. A model that reads no texts gives new items
+    a score of 0. Raises `ValueError` for an id that is known already.
+    """
+    recommender._require_fitted()
+    known, new = recommender.items_, clean_items(items, "text")
+    if (is_known := new["item_id"].isin(known["item_id"])).any():
+        raise DataError(
+            f"items: {first_bad(is_known, new['item_id'])} is in the catalogue already."
+        )
+    both = pd.concat([known, new.reindex(columns=known.columns)], ignore_index=True)
+    originals = np.concatenate([np.arange(len(known)), np.full(len(new), -1)])
+    return _extended(recommender, _Rows(both, originals, len(known)))
 
 # %% ../nbs/33_explanation.ipynb #436671c0
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")

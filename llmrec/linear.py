@@ -316,7 +316,8 @@ class _Carried(Recommender):
         to_texts = np.zeros_like(texts)  # the matrix M, without a row for what has no events
         to_texts[known] = scipy.linalg.solve(gram, texts[known].T, assume_a="pos").T
         self.users_ = self.model.weights_ @ to_texts
-        self.users_[~known] = texts[~known] @ (to_texts.T @ self.users_)
+        self.to_users_ = to_texts.T @ self.users_  # what a text alone is, as an event
+        self.users_[~known] = texts[~known] @ self.to_users_
         return self
 
     def with_items(self, items: pd.DataFrame) -> ScoresFromText:

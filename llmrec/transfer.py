@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 # %% auto #0
-__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
+__all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'with_id_rows', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
            'reshape_layers', 'head_of']
 
 # %% ../nbs/24_transfer.ipynb #d9aeebb3
@@ -107,7 +107,7 @@ class _ReadsTexts(_HasViews):
         other._exchange(items)
         other._remember_vectors(other.items_)
         other._see_items(is_new=~other.items_["item_id"].isin(known).to_numpy())
-        other._use(_with_id_rows(self.network_, known, other.items_["item_id"]))
+        other._use(with_id_rows(self.network_, known, other.items_["item_id"]))
         other._take_along(self.ensemble_, other.items_)
         del other._at_hand
         return other
@@ -274,7 +274,7 @@ class TransferRecommender(_Travels):
         self.metadata, self.closed_form = metadata, closed_form
 
 # %% ../nbs/24_transfer.ipynb #092843b8
-def _with_id_rows(
+def with_id_rows(
     network: SequentialModel, old_ids: pd.Series, new_ids: pd.Series
 ) -> SequentialModel:
     """The network with its id table, if any, rearranged for other items; one without is shared."""
@@ -426,7 +426,7 @@ def _adapt(
         target._remember_vectors(target.items_)
         target._see_items()
         old_ids, new_ids = source.items_["item_id"], target.items_["item_id"]
-        network = copy.deepcopy(_with_id_rows(source.network_, old_ids, new_ids))
+        network = copy.deepcopy(with_id_rows(source.network_, old_ids, new_ids))
         stack = "sequence_tower.blocks" if source.config_.history == "transformer" else None
         if any(surgery.values()):
             _reshape_tower(target, network, stack, surgery)
