@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: case-study test book docs lab benchmark lint clean
+.PHONY: case-study demo test book docs lab benchmark lint clean
 
 $(VENV)/.ready: requirements.lock settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}. Use make PYTHON=python3.11")'
@@ -17,6 +17,9 @@ $(VENV)/.ready: requirements.lock settings.ini setup.py
 
 case-study: $(VENV)/.ready
 	$(BIN)/llmrec case-study --out out
+
+demo: $(VENV)/.ready
+	$(BIN)/llmrec serve --demo out/demo
 
 test: lint
 	$(BIN)/python tests/check_notebooks.py

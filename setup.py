@@ -10,7 +10,7 @@ config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
 extras = {
     name: settings[f"{name}_requirements"].split()
-    for name in ("dev", "baselines", "excel", "words", "lora", "lab", "docs")
+    for name in ("dev", "baselines", "excel", "words", "lora", "serve", "lab", "docs")
 }
 
 setup(
@@ -31,7 +31,7 @@ setup(
     ],
     packages=find_packages(include=["llmrec", "llmrec.*"]),
     include_package_data=True,
-    package_data={"llmrec": ["py.typed", "*.pyi"]},
+    package_data={"llmrec": ["py.typed", "*.pyi", "page/*"]},
     python_requires=">=" + settings["min_python"],
     install_requires=settings["requirements"].split(),
     extras_require=extras,

@@ -208,6 +208,7 @@ from .explanation import (
     POPULAR as POPULAR,
     counterfactual as counterfactual,
     explain as explain,
+    with_rows as with_rows,
     with_variants as with_variants,
     without_span as without_span,
     word_effects as word_effects,
@@ -318,6 +319,21 @@ from .linear import (
     unpacked as unpacked,
     with_members as with_members,
 )
+from .live import (
+    LiveRecommender as LiveRecommender,
+    Request as Request,
+    State as State,
+    WORDS as WORDS,
+    advanced as advanced,
+    best_rows as best_rows,
+    first_state as first_state,
+    fits as fits,
+    listed as listed,
+    logger as logger,
+    prepared as prepared,
+    rows_of as rows_of,
+    share_of_words as share_of_words,
+)
 from .losses import (
     CompositeLoss as CompositeLoss,
     IGNORED as IGNORED,
@@ -384,6 +400,12 @@ from .models import (
     TrainingConfig as TrainingConfig,
     WhiteningExperts as WhiteningExperts,
     pad_histories as pad_histories,
+)
+from .neighbours import (
+    Neighbours as Neighbours,
+    VectorIndex as VectorIndex,
+    exact_neighbours as exact_neighbours,
+    recall_of as recall_of,
 )
 from .packed import (
     BLOCK as BLOCK,
@@ -507,6 +529,54 @@ from .sequential import (
     validation_task as validation_task,
     with_enough_steps as with_enough_steps,
 )
+from .service import (
+    Asking as Asking,
+    Busy as Busy,
+    Event as Event,
+    EventsCall as EventsCall,
+    ExplainCall as ExplainCall,
+    Filters as Filters,
+    ForgetCall as ForgetCall,
+    Id as Id,
+    Item as Item,
+    ItemsCall as ItemsCall,
+    MOST_CANDIDATES as MOST_CANDIDATES,
+    MOST_HISTORY as MOST_HISTORY,
+    MOST_K as MOST_K,
+    MOST_ROWS as MOST_ROWS,
+    MOST_TEXT as MOST_TEXT,
+    MicroBatcher as MicroBatcher,
+    ModelCall as ModelCall,
+    Name as Name,
+    Number as Number,
+    Range as Range,
+    RecommendCall as RecommendCall,
+    RemoveCall as RemoveCall,
+    SearchCall as SearchCall,
+    Service as Service,
+    SimilarCall as SimilarCall,
+    Value as Value,
+    Values as Values,
+    logger as logger,
+    plain_filters as plain_filters,
+)
+from .serving import (
+    Guard as Guard,
+    HEADERS as HEADERS,
+    KINDS as KINDS,
+    LOCAL as LOCAL,
+    Limits as Limits,
+    Measures as Measures,
+    PAGE as PAGE,
+    answered as answered,
+    bounded_protocol as bounded_protocol,
+    create_app as create_app,
+    demo_service as demo_service,
+    error_answer as error_answer,
+    limits_for as limits_for,
+    logger as logger,
+    serve as serve,
+)
 from .splits import (
     CONTEXT as CONTEXT,
     LeakError as LeakError,
@@ -528,6 +598,11 @@ from .splits import (
     split_dataset as split_dataset,
     split_reviews as split_reviews,
     temporal as temporal,
+)
+from .store import (
+    FORMAT as FORMAT,
+    SCHEMA as SCHEMA,
+    Store as Store,
 )
 from .tables import (
     CHUNK as CHUNK,
@@ -578,6 +653,7 @@ from .transfer import (
     layers_of as layers_of,
     merge_lora as merge_lora,
     reshape_layers as reshape_layers,
+    with_id_rows as with_id_rows,
 )
 from .tuning import (
     Tuning as Tuning,

@@ -56,11 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         "recommend": (_run_recommend, "recommend with a saved model"),
         "explain": (_run_explain, "say why a saved model recommends an item to a user"),
         "evaluate": (_run_evaluate, "compare systems on your files"),
+        "serve": (_run_serve, "answer over HTTP with a saved model, and show a page"),
     }
     for name, (run, help_text) in runs.items():
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.set_defaults(run=run)
-        _add_options(command, name)
+        (_add_serve_options if name == "serve" else _add_options)(command, name)
     return parser
 
 # %% ../nbs/A4_cli.ipynb #664a1cff
@@ -104,6 +105,21 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
     if name == "evaluate":
         protocols = ["leave_one_out", "temporal", "cold_items", "cold_users", "random"]
         command.add_argument("--protocol", default="leave_one_out", choices=protocols)
+
+# %% ../nbs/A4_cli.ipynb #2b52a36a
+def _add_serve_options(command: argparse.ArgumentParser, name: str) -> None:
+    command.add_argument("--model", type=Path, help="folder of the model")
+    first = "read at the first start, to fill the store"
+    command.add_argument("--interactions", type=Path, help=f"the log, {first}")
+    command.add_argument("--items", type=Path, help=f"the catalogue, {first}")
+    command.add_argument("--text", default="text", help="text column(s), separated by commas")
+    _add_format(command)
+    beside = "what it is told; default: beside the model, its name and -store"
+    command.add_argument("--store", type=Path, help=f"folder for {beside}")
+    command.add_argument("--host", default="127.0.0.1", help="others than this need a key")
+    command.add_argument("--port", type=int, default=8000)
+    films = "films, with a small model that is trained at the first start"
+    command.add_argument("--demo", type=Path, metavar="FOLDER", help=films)
 
 # %% ../nbs/A4_cli.ipynb #66a998f1
 def _add_format(command: argparse.ArgumentParser) -> None:
@@ -384,6 +400,33 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
         return
     with atomic_file(path) as temporary:
         table.to_csv(temporary, **how)
+
+# %% ../nbs/A4_cli.ipynb #283f86af
+def _run_serve(options: argparse.Namespace) -> None:
+    try:
+        from llmrec import serve
+    except ImportError as error:
+        raise ValueError(
+            f"The service needs the library {error.name}. Install it: pip install llmrec[serve]."
+        ) from error
+    service, address = _service(options), f"http://{options.host}:{options.port}"
+    print(f"{address} answers when the model is loaded; Ctrl+C ends it.", flush=True)
+    serve(service, host=options.host, port=options.port)
+
+
+def _service(options: argparse.Namespace):
+    """The service over a model and files, or over the films."""
+    from llmrec import Service, demo_service
+
+    if options.demo is not None:
+        return demo_service(options.demo)
+    if options.model is None:
+        raise ValueError("--model is missing: the folder of a saved model, or --demo FOLDER.")
+    if (options.interactions is None) != (options.items is None):
+        raise ValueError("--interactions and --items belong together. Give both, or none.")
+    store = options.store or options.model.with_name(f"{options.model.name}-store")
+    is_new = options.items is not None and not (store / "store.sqlite").exists()
+    return Service(options.model, store, _read_dataset(options) if is_new else None)
 
 # %% ../nbs/A4_cli.ipynb #d0d3eeea
 def _visible(text: str) -> str:

@@ -9,7 +9,7 @@ import copy
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatch
 from typing import NamedTuple
 
@@ -18,8 +18,7 @@ import pandas as pd
 import torch
 
 from .baselines import ContentKNN, RidgeFromText, UnitViews
-from .checks import DataError, first_bad, require_choice, require_whole
-from .data import clean_items
+from .checks import require_choice, require_whole
 from llmrec.effects import (
     Margins,
     effects_by_member,
@@ -35,7 +34,7 @@ from .text import chinese_words_and_tags, language_of
 from .transfer import TransferRecommender, with_id_rows
 
 # %% auto #0
-__all__ = ['N_PAIRED', 'N_TRIED', 'N_REASONS', 'CHANCE', 'N_OTHERS', 'POPULAR', 'with_variants', 'with_new_items', 'word_spans',
+__all__ = ['N_PAIRED', 'N_TRIED', 'N_REASONS', 'CHANCE', 'N_OTHERS', 'POPULAR', 'with_rows', 'with_variants', 'word_spans',
            'without_span', 'word_effects', 'Counterfactual', 'counterfactual', 'AddedWords', 'words_to_add',
            'Explanation', 'explain']
 
@@ -161,6 +160,29 @@ def _(model: Ensemble, rows: _Rows) -> Recommender:
     return other
 
 # %% ../nbs/33_explanation.ipynb #f3c99dab
+def with_rows(
+    recommender: Recommender,
+    items: pd.DataFrame,
+    originals: Sequence[int],
+    *,
+    renamed: Mapping | None = None,
+) -> Recommender:
+    """A fitted model with further rows ``item_id, text`` behind its catalogue. Nothing is learned
+    again, whitening neither: the cost is that of the new texts, and nobody else's score moves.
+    `originals` says which known row each of them is with another text, and -1 for a new item; a
+    model that reads no texts gives a new item a score of 0. `renamed` ``{row: id}`` gives known
+    rows another id. The model itself stays as it is.
+    """
+    recommender._require_fitted()
+    known, originals = recommender.items_, np.asarray(originals, dtype=int)
+    if renamed:
+        known = known.copy()
+        known.loc[list(renamed), "item_id"] = list(renamed.values())
+    both = pd.concat([known, items.reindex(columns=known.columns)], ignore_index=True)
+    places = np.concatenate([np.arange(len(known)), originals])
+    return _extended(recommender, _Rows(both, places, len(known)))
+
+# %% ../nbs/33_explanation.ipynb #989f72ef
 def _new_ids(known: pd.Series, n: int) -> list:
     """Ids of the same kind that no item has."""
     if pd.api.types.is_integer_dtype(known):
@@ -174,29 +196,9 @@ def with_variants(recommender: Recommender, item_ids: Sequence, texts: Sequence[
     itself stays as it is. Raises `KeyError` for an unknown item.
     """
     recommender._require_fitted()
-    known = recommender.items_
-    rows = recommender._item_indices(list(item_ids))
-    new = known.iloc[rows].assign(item_id=_new_ids(known["item_id"], len(rows)), text=list(texts))
-    items = pd.concat([known, new], ignore_index=True)
-    originals = np.concatenate([np.arange(len(known)), rows])
-    return _extended(recommender, _Rows(items, originals, len(known)))
-
-
-def with_new_items(recommender: Recommender, items: pd.DataFrame) -> Recommender:
-    """A fitted model whose catalogue holds further items ``item_id, text`` behind its own. As
-    nothing is learned again, whitening neither, the cost is that of the new texts, and nobody
-    else's score moves. The model itself stays as it is. A model that reads no texts gives new items
-    a score of 0. Raises `ValueError` for an id that is known already.
-    """
-    recommender._require_fitted()
-    known, new = recommender.items_, clean_items(items, "text")
-    if (is_known := new["item_id"].isin(known["item_id"])).any():
-        raise DataError(
-            f"items: {first_bad(is_known, new['item_id'])} is in the catalogue already."
-        )
-    both = pd.concat([known, new.reindex(columns=known.columns)], ignore_index=True)
-    originals = np.concatenate([np.arange(len(known)), np.full(len(new), -1)])
-    return _extended(recommender, _Rows(both, originals, len(known)))
+    known, rows = recommender.items_, recommender._item_indices(list(item_ids))
+    ids = _new_ids(known["item_id"], len(rows))
+    return with_rows(recommender, known.iloc[rows].assign(item_id=ids, text=list(texts)), rows)
 
 # %% ../nbs/33_explanation.ipynb #436671c0
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
