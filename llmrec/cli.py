@@ -106,7 +106,7 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
         protocols = ["leave_one_out", "temporal", "cold_items", "cold_users", "random"]
         command.add_argument("--protocol", default="leave_one_out", choices=protocols)
 
-# %% ../nbs/A4_cli.ipynb #2b52a36a
+# %% ../nbs/A4_cli.ipynb #7297f0c2
 def _add_serve_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--model", type=Path, help="folder of the model")
     first = "read at the first start, to fill the store"
@@ -118,6 +118,8 @@ def _add_serve_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--store", type=Path, help=f"folder for {beside}")
     command.add_argument("--host", default="127.0.0.1", help="others than this need a key")
     command.add_argument("--port", type=int, default=8000)
+    also = "answer sentences in Chinese, too; needs 1 GB of memory"
+    command.add_argument("--chinese", action="store_true", help=also)
     films = "films, with a small model that is trained at the first start"
     command.add_argument("--demo", type=Path, metavar="FOLDER", help=films)
 
@@ -401,7 +403,7 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     with atomic_file(path) as temporary:
         table.to_csv(temporary, **how)
 
-# %% ../nbs/A4_cli.ipynb #283f86af
+# %% ../nbs/A4_cli.ipynb #64a58b96
 def _run_serve(options: argparse.Namespace) -> None:
     try:
         from llmrec import serve
@@ -426,7 +428,8 @@ def _service(options: argparse.Namespace):
         raise ValueError("--interactions and --items belong together. Give both, or none.")
     store = options.store or options.model.with_name(f"{options.model.name}-store")
     is_new = options.items is not None and not (store / "store.sqlite").exists()
-    return Service(options.model, store, _read_dataset(options) if is_new else None)
+    dataset = _read_dataset(options) if is_new else None
+    return Service(options.model, store, dataset, chinese=options.chinese)
 
 # %% ../nbs/A4_cli.ipynb #d0d3eeea
 def _visible(text: str) -> str:

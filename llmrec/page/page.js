@@ -9,7 +9,7 @@ const SAY = {
     why: "3. Why?", whyHelp: "Choose an item of a list.", events: "Items of the history", words: "Words of its text",
     wait: "Measuring…", add: "4. An item of your own", addHelp: "Describe something that does not exist. The model knows it by its text alone.",
     text: "Its text", addButton: "Add it", removeButton: "Remove it again",
-    landed: (rank, n) => `It is number ${rank} of ${n} for this history.`, below: (n) => `It is not among the first ${n} for this history.`,
+    landed: (rank, n) => `It is number ${rank} of ${n} for this history.`,
     needHistory: "Pick a history first, so that there is a list to land in.", fresh: "new",
     about: (one) => `${one.items.toLocaleString("en")} items, ${one.events.toLocaleString("en")} events, model “${one.version}”`,
     loading: "The model is being loaded…", nothing: "Nothing found.", lost: "The service does not answer.",
@@ -22,13 +22,13 @@ const SAY = {
     why: "3. 为什么？", whyHelp: "请在列表里选一件。", events: "记录里的哪几件", words: "文字里的哪些词",
     wait: "正在测量……", add: "4. 你自己的商品", addHelp: "描述一件并不存在的东西。模型只凭文字认识它。",
     text: "它的文字", addButton: "加入", removeButton: "再删掉",
-    landed: (rank, n) => `对这份记录，它排在 ${n} 件中的第 ${rank} 位。`, below: (n) => `对这份记录，它不在前 ${n} 名之内。`,
+    landed: (rank, n) => `对这份记录，它排在 ${n} 件中的第 ${rank} 位。`,
     needHistory: "请先选一份记录，这样才有列表可排。", fresh: "新",
     about: (one) => `${one.items.toLocaleString("zh")} 件商品，${one.events.toLocaleString("zh")} 次行为，模型“${one.version}”`,
     loading: "正在加载模型……", nothing: "没有找到。", lost: "服务没有回应。",
   },
 };
-const LENGTH = 10, DEEP = 1000;
+const LENGTH = 10;
 const $ = (id) => document.getElementById(id);
 const state = { language: navigator.language.startsWith("zh") ? "zh" : "en", history: [], before: {}, chosen: null, own: null, about: null, turn: 0 };
 const say = (key) => SAY[state.language][key];
@@ -227,9 +227,8 @@ async function showLanding() {
     $("landed").textContent = say("needHistory");
     return;
   }
-  const { items } = await call("/recommend", { history, k: DEEP });
-  const place = items.findIndex((item) => item.item_id === state.own);
-  $("landed").textContent = place < 0 ? say("below")(items.length) : say("landed")(place + 1, state.about.items);
+  const why = await call("/explain", { history, item_id: state.own, lang: state.language });
+  $("landed").textContent = say("landed")(why.rank, state.about.items);
 }
 
 async function untilLive(change) {
