@@ -413,6 +413,7 @@ def _mixed_caller(url: str, until: float, seed: int, counts: dict) -> None:
                 path, call = "/events", {"events": [event]}
             elif kind > 0.5:
                 path, call = "/recommend", {"user_id": chance.randrange(2_000)}
+            time.sleep(0.01)  # people do not ask all the time
             status = client.post(path, json=call).status_code
             counts[status] = counts.get(status, 0) + 1
 

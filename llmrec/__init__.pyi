@@ -215,6 +215,10 @@ from .explanation import (
     word_spans as word_spans,
     words_to_add as words_to_add,
 )
+from .export import (
+    difference as difference,
+    export_onnx as export_onnx,
+)
 from .faithfulness import (
     SHARE as SHARE,
     deletion_curve as deletion_curve,

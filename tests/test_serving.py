@@ -427,6 +427,26 @@ def test_the_guard(service):
         assert 429 in many and many[-1] == 429
 
 
+def test_after_a_refused_body_the_next_call_is_answered(service):
+    import uvicorn
+
+    from llmrec.serving import bounded_protocol
+
+    options = {"log_level": "error", "http": bounded_protocol(), "ws": "none"}
+    server = uvicorn.Server(uvicorn.Config(create_app(service), port=0, **options))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        for _ in range(20):
+            assert client.post("/search", content=b"x" * 3_000_000).status_code == 413
+            assert client.post("/similar", json={"item_id": 50}).status_code == 200
+    server.should_exit = True
+    thread.join()
+
+
 def test_an_open_address_needs_a_key():
     with pytest.raises(DataError, match="LLMREC_API_KEY"):
         limits_for("0.0.0.0", None)
