@@ -1,5 +1,7 @@
 # Every target sets itself up in .venv when it must; nothing else is to be installed by hand.
 PYTHON ?= python3
+# Processes of one thread each: two of them on two cores are quicker than one of two threads.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -23,8 +25,8 @@ demo: $(VENV)/.ready
 
 test: lint
 	$(BIN)/python tests/check_notebooks.py
-	$(BIN)/nbdev_test --n_workers 1 --do_print
-	$(BIN)/python -m pytest -q tests
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(JOBS) --do_print
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check nbs tests benchmarks docs setup.py

@@ -441,16 +441,19 @@ def measure_mixed(seconds: int = 1_800) -> dict:
         for caller in callers:
             caller.join()
     table = pd.DataFrame(memory, columns=["second", "MB"])
-    # each part holds whole rounds between two exchanges, since a new model frees rows
-    warm = table[table["second"].between(seconds / 6, seconds / 3)]["MB"].mean()
-    end = table[table["second"] > seconds * 5 / 6]["MB"].mean()
+
+    def mean(first: float, last: float) -> float:  # whole rounds, since a new model frees rows
+        return table[table["second"].between(first * seconds, last * seconds)]["MB"].mean()
+
+    end = mean(5 / 6, 1)
     return {
         "seconds": seconds,
         "calls": sum(counts.values()),
         "errors": sum(n_calls for status, n_calls in counts.items() if status != 200),
-        "MB after warm-up": warm,
+        "MB after five minutes": mean(1 / 6, 1 / 3),
+        "MB after ten minutes": mean(1 / 3, 1 / 2),
         "MB at the end": end,
-        "growth": end / warm - 1,
+        "growth": end / mean(1 / 6, 1 / 3) - 1,
     }
 
 

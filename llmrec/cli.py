@@ -107,7 +107,7 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
         protocols = ["leave_one_out", "temporal", "cold_items", "cold_users", "random"]
         command.add_argument("--protocol", default="leave_one_out", choices=protocols)
 
-# %% ../nbs/A4_cli.ipynb #7092d063
+# %% ../nbs/A4_cli.ipynb #e273b811
 def _add_serve_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--model", type=Path, help="folder of the model")
     first = "read at the first start, to fill the store"
@@ -404,7 +404,7 @@ def _write_table(table: pd.DataFrame, path: Path | None) -> None:
     with atomic_file(path) as temporary:
         table.to_csv(temporary, **how)
 
-# %% ../nbs/A4_cli.ipynb #86399f9c
+# %% ../nbs/A4_cli.ipynb #f3e45719
 def _run_serve(options: argparse.Namespace) -> None:
     # read when the first text is encoded; by default it keeps a thousand shapes of texts, a GB
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from llmrec import Dataset, TextEncoder
 from llmrec.datasets import load_dataset
@@ -59,8 +60,13 @@ def item_ids(films):
 
 
 @pytest.fixture(scope="session")
-def site():
-    """The folder of the site, built once."""
-    root = Path(__file__).resolve().parent.parent
-    subprocess.run([sys.executable, root / "docs" / "build.py"], check=True, capture_output=True)
+def site(tmp_path_factory, worker_id):
+    """The folder of the site, built once, although several processes may ask for it."""
+    root, shared = Path(__file__).resolve().parent.parent, tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    with FileLock(shared / "site.lock"):
+        if not (shared / "site.built").exists():
+            build = [sys.executable, root / "docs" / "build.py"]
+            subprocess.run(build, check=True, capture_output=True)
+            (shared / "site.built").touch()
     return root / "_docs"

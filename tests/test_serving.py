@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from importlib import resources
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -453,6 +454,33 @@ def test_an_open_address_needs_a_key():
     with pytest.raises(DataError, match="16 characters"):
         limits_for("0.0.0.0", "short")
     assert limits_for("::1", None).hosts and not limits_for("0.0.0.0", "x" * 16).hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:8000", 200),
+        ("[::1]", 200),
+        ("[::1]:80", 200),
+        ("127.0.0.1.evil.example", 403),
+        ("", 403),
+    ],
+)
+def test_by_which_name_it_is_called(client, host, status):
+    assert client.get("/health", headers={"host": host}).status_code == status
+
+
+def test_the_files_for_deployment_call_the_command_as_it_is():
+    command = [sys.executable, "-c", "from llmrec.cli import main; main(['serve', '--help'])"]
+    known = subprocess.run(command, capture_output=True, text=True).stdout
+    folder = Path(__file__).resolve().parent.parent / "deploy"
+    for name in ("Dockerfile", "llmrec.service"):
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        (start,) = [line for line in lines if "llmrec" in line and "serve" in line and "--" in line]
+        options = re.findall(r"--[a-z]+", start)
+        assert options and all(option in known for option in options), name
+        assert "LLMREC_API_KEY" in "\n".join(lines)
 
 
 def test_before_the_model_is_there_nothing_is_answered(model_folder, tmp_path):
