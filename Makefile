@@ -56,6 +56,7 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/repeats.py
 	$(BIN)/python benchmarks/doors.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/serving.py
 
 clean:
 	rm -rf $(VENV) _proc _docs out build *.egg-info
