@@ -454,6 +454,7 @@ def test_an_open_address_needs_a_key():
     with pytest.raises(DataError, match="16 characters"):
         limits_for("0.0.0.0", "short")
     assert limits_for("::1", None).hosts and not limits_for("0.0.0.0", "x" * 16).hosts
+    assert not limits_for("127.0.0.1", "x" * 16).hosts  # a proxy may stand before it
 
 
 @pytest.mark.parametrize(
