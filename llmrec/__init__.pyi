@@ -73,6 +73,7 @@ from .checks import (
     DataError as DataError,
     UNITS as UNITS,
     as_dates as as_dates,
+    as_seconds as as_seconds,
     as_strings as as_strings,
     clean_ids as clean_ids,
     clean_timestamps as clean_timestamps,
@@ -333,7 +334,6 @@ from .live import (
     first_state as first_state,
     fits as fits,
     listed as listed,
-    logger as logger,
     prepared as prepared,
     rows_of as rows_of,
     share_of_words as share_of_words,
@@ -562,6 +562,7 @@ from .service import (
     Value as Value,
     Values as Values,
     logger as logger,
+    one_thread as one_thread,
     plain_filters as plain_filters,
 )
 from .serving import (

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'UNITS', 'DataError', 'require_choice', 'require_whole', 'require_number', 'require_frame',
            'require_columns', 'first_bad', 'plain_values', 'clean_ids', 'as_strings', 'clean_timestamps', 'time_unit',
-           'as_dates', 'join_texts', 'warn_of_leftovers']
+           'as_seconds', 'as_dates', 'join_texts', 'warn_of_leftovers']
 
 # %% ../nbs/A7_checks.ipynb #9aa5886d
 class DataError(ValueError):
@@ -306,6 +306,14 @@ def time_unit(times: pd.Series) -> str | None:
     smallest = dict(zip(UNITS, (1e8, 1e11, 1e14, 1e17), strict=True))
     fitting = (unit for unit in UNITS if smallest[unit] < largest <= 1e3 * smallest[unit])
     return next(fitting, None)
+
+
+def as_seconds(times: pd.Series) -> np.ndarray:
+    """Timestamps of any kind as float64 seconds, by `as_dates`."""
+    dates = as_dates(times)
+    if pd.api.types.is_datetime64_any_dtype(dates):
+        dates = (dates - pd.Timestamp(0, tz=dates.dt.tz)).dt.total_seconds()
+    return dates.astype(float).to_numpy()
 
 
 def as_dates(times: pd.Series) -> pd.Series:

@@ -84,13 +84,16 @@ class _Rows(NamedTuple):
 @singledispatch
 def _extended(model: Recommender, rows: _Rows) -> Recommender:
     """A fitted model over a catalogue with further rows."""
-    other, known = rows.over(model), rows.originals
-    if isinstance(model, _SameAs):  # once more: one step to the model, not two
-        other.originals = np.where(known < 0, -1, model.originals[known])
-        return other
-    same = _SameAs(model, known)
-    same.items_, same.popularity_ = other.items_, other.popularity_
+    known, same = rows.over(model), _SameAs(model, rows.originals)
+    same.items_, same.popularity_ = known.items_, known.popularity_
     return same
+
+
+@_extended.register
+def _(model: _SameAs, rows: _Rows) -> Recommender:
+    other = rows.over(model)  # once more: one step to the model, not two
+    other.originals = np.where(rows.originals < 0, -1, model.originals[rows.originals])
+    return other
 
 
 @_extended.register

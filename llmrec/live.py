@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import logging
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -27,10 +26,8 @@ from .recommenders import Recommender, event_cells, tie_order, top_k
 from .store import Store
 from .text import language_of
 
-logger = logging.getLogger(__name__)
-
 # %% auto #0
-__all__ = ['logger', 'WORDS', 'fits', 'State', 'rows_of', 'first_state', 'advanced', 'Request', 'prepared', 'best_rows', 'listed',
+__all__ = ['WORDS', 'fits', 'State', 'rows_of', 'first_state', 'advanced', 'Request', 'prepared', 'best_rows', 'listed',
            'share_of_words', 'LiveRecommender']
 
 # %% ../nbs/42_live.ipynb #024a42e0
@@ -167,7 +164,7 @@ def advanced(state: State, changes: Sequence[tuple]) -> State:
     """The state after changes ``(n, item_id, record)`` of a store."""
     if not changes:
         return state
-    row_of, texts = dict(state.row_of), state.items["text"].tolist()
+    row_of, (_, texts) = dict(state.row_of), state.labels
     new, originals, renamed, records = [], [], {}, {}
     for _, item_id, record in changes:
         row = row_of.get(item_id)
@@ -323,7 +320,8 @@ class _Opened:
     def _opened(self, recommender: Recommender) -> State:
         """A model at the present end of the record; what it brings along is put on record."""
         state = first_state(recommender)
-        on_record = {item_id for _, item_id, _ in self.store.changes()}
+        changes = self.store.changes()
+        on_record = {item_id for _, item_id, _ in changes}
         new = [one for one in state.row_of if one not in on_record]
         rows = [state.row_of[one] for one in new]
         records = zip(new, state.items["text"].iloc[rows].tolist(), strict=True)
@@ -331,7 +329,8 @@ class _Opened:
         encoder = getattr(recommender, "encoder_", None)
         encoder = encoder or TextEncoder.for_texts(state.items["text"].tolist())
         state = replace(state, readers={"en": encoder, **self.readers})
-        return self._indexed(advanced(state, self.store.changes()), 0)
+        changes += self.store.changes(changes[-1][0] if changes else 0)
+        return self._indexed(advanced(state, changes), 0)
 
 # %% ../nbs/42_live.ipynb #5d37a109
 class _Following(_Opened):

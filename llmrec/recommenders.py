@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch.nn import functional as F
 
-from .checks import DataError, as_dates, require_columns, require_number
+from .checks import DataError, as_seconds, require_columns, require_number
 from .data import require_dataset, Dataset, clean_items
 
 logger = logging.getLogger(__name__)
@@ -394,13 +394,9 @@ def event_days(histories: Mapping, times: Mapping | None, whose: str) -> list[np
             )
     if not histories:
         return []
-    flat = as_dates(pd.Series([time for user in histories for time in times[user]]))
-    if pd.api.types.is_datetime64_any_dtype(flat):
-        seconds = (flat - pd.Timestamp(0, tz=flat.dt.tz)).dt.total_seconds()
-    else:
-        seconds = flat.astype(float)
+    seconds = as_seconds(pd.Series([time for user in histories for time in times[user]]))
     ends = np.cumsum([len(items) for items in histories.values()])
-    return np.split(seconds.to_numpy() / 86_400, ends[:-1])
+    return np.split(seconds / 86_400, ends[:-1])
 
 # %% ../nbs/15_recommenders.ipynb #355c0a84
 def _ranked(

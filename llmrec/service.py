@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 # %% auto #0
 __all__ = ['logger', 'MOST_HISTORY', 'MOST_K', 'MOST_CANDIDATES', 'MOST_ROWS', 'MOST_TEXT', 'Number', 'Name', 'Id', 'Value',
            'Values', 'Filters', 'Range', 'Asking', 'RecommendCall', 'SimilarCall', 'SearchCall', 'ExplainCall', 'Item',
-           'ItemsCall', 'RemoveCall', 'Event', 'EventsCall', 'ForgetCall', 'ModelCall', 'Busy', 'MicroBatcher',
-           'plain_filters', 'Service']
+           'ItemsCall', 'RemoveCall', 'Event', 'EventsCall', 'ForgetCall', 'ModelCall', 'Busy', 'one_thread',
+           'MicroBatcher', 'plain_filters', 'Service']
 
 # %% ../nbs/43_service.ipynb #ef250df4
 MOST_HISTORY, MOST_K, MOST_CANDIDATES, MOST_ROWS, MOST_TEXT = 1_000, 1_000, 10_000, 1_000, 20_000
@@ -178,6 +178,12 @@ class Busy(Exception):
     """More requests are waiting than can be answered in time."""
 
 
+def one_thread(name: str) -> ThreadPoolExecutor:
+    """A thread to work in, of one thread of the processor: more would wait for each other."""
+    alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
+    return ThreadPoolExecutor(1, thread_name_prefix=name, **alone)
+
+
 class _Waiting:
     """Requests that wait for their turn."""
 
@@ -186,9 +192,7 @@ class _Waiting:
         self.wait, self.most_waiting = wait, most_waiting
         self.waiting: list[tuple] = []
         self.task: asyncio.Task | None = None
-        # one thread of the processor: more of them would wait for each other
-        alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="scoring", **alone)
+        self.thread = one_thread("scoring")
 
     async def ask(self, request):
         """The answer to one request; raises `Busy` if too many are waiting."""
@@ -329,9 +333,6 @@ class _Running(_Versions):
             )
         self.updater.start()
 
-    def _follow(self) -> None:
-        raise NotImplementedError
-
 # %% ../nbs/43_service.ipynb #424f9d00
 class _Following(_Running):
     """The thread that follows the record, and the end of it."""
@@ -412,8 +413,20 @@ def plain_filters(filters: dict | None) -> dict | None:
     }
     return plain or None
 
+
+class _Finding(_Reading):
+    """Items by a sentence, and by another item."""
+
+    def search(self, call: SearchCall) -> dict:
+        """The items that fit a sentence best."""
+        return {"items": self.live.search(call.query, call.k, plain_filters(call.filters))}
+
+    def similar(self, call: SimilarCall) -> dict:
+        """The items whose texts are most like that of an item."""
+        return {"items": self.live.similar(call.item_id, call.k, plain_filters(call.filters))}
+
 # %% ../nbs/43_service.ipynb #e1828fc5
-class _Explaining(_Reading):
+class _Explaining(_Finding):
     """What answers, and reasons, as far as JSON can tell them."""
 
     def about(self) -> dict:

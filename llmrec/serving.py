@@ -16,11 +16,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
-import torch
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -51,7 +49,7 @@ from llmrec.service import (
     SearchCall,
     Service,
     SimilarCall,
-    plain_filters,
+    one_thread,
 )
 from .transfer import TransferRecommender
 
@@ -234,11 +232,8 @@ class _Pools:
     def __init__(self, service: Service, measures: Measures):
         self.service, self.measures = service, measures
         self.batcher = MicroBatcher(self._recommend)
-        alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
-        self.pools = {
-            name: ThreadPoolExecutor(1, thread_name_prefix=name, **alone)
-            for name in ("write", "search", "explain", "model")
-        }
+        kinds = ("write", "search", "explain", "model")
+        self.pools = {name: one_thread(name) for name in kinds}
         self.n_waiting = dict.fromkeys(self.pools, 0)
 
     def _recommend(self, calls: Sequence) -> list:
@@ -287,21 +282,11 @@ def _add_reading(app: FastAPI, threads: _Threads) -> None:
 
     @app.post("/similar", summary="Items whose texts are like that of an item")
     async def similar(call: SimilarCall) -> Response:
-        filters = plain_filters(call.filters)
-
-        def found() -> dict:
-            return {"items": service.live.similar(call.item_id, call.k, filters)}
-
-        return await threads.run("search", found)
+        return await threads.run("search", service.similar, call)
 
     @app.post("/search", summary="Items that fit a sentence")
     async def search(call: SearchCall) -> Response:
-        filters = plain_filters(call.filters)
-
-        def found() -> dict:
-            return {"items": service.live.search(call.query, call.k, filters)}
-
-        return await threads.run("search", found)
+        return await threads.run("search", service.search, call)
 
     @app.post("/explain", summary="Why an item has its place")
     async def explain(call: ExplainCall) -> Response:

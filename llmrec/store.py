@@ -18,7 +18,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from .assets import atomic_file
-from .checks import DataError, as_dates, plain_values, require_whole
+from .checks import DataError, as_seconds, plain_values
 from .data import Dataset
 
 # %% auto #0
@@ -34,6 +34,7 @@ CREATE INDEX events_by_user ON events (user_id, at, n);
 """
 FORMAT = 1
 _NEXT = "(SELECT coalesce(max(n), 0) + 1 FROM items)"
+_APPEND = "INSERT INTO events (user_id, item_id, at) VALUES (?, ?, ?)"
 
 
 def _plain(value):
@@ -212,7 +213,7 @@ class _Events(_Items):
             (_plain(user), _plain(item), now if at is None else at) for user, item, at in events
         ]
         with self.transaction() as db:
-            db.executemany("INSERT INTO events (user_id, item_id, at) VALUES (?, ?, ?)", rows)
+            db.executemany(_APPEND, rows)
         return len(rows)
 
     def history(self, user_id, last: int = 500) -> tuple[list, list]:
@@ -240,12 +241,13 @@ class _Exchanged(_Events):
         """Take over the catalogue and the log of a data set, all of it or nothing."""
         items = dataset.items.to_json(orient="records", force_ascii=False, date_format="iso")
         log = dataset.interactions
-        at = _seconds(log["timestamp"]) if "timestamp" in log and dataset.order == "time" else None
+        at = [None] * len(log)
+        if dataset.order == "time":
+            at = as_seconds(log["timestamp"]).tolist()
         users, taken = (plain_values(log[name]).tolist() for name in ("user_id", "item_id"))
-        rows = zip(users, taken, [None] * len(log) if at is None else at, strict=True)
         with self.transaction() as db:
             self.put_items(json.loads(items))
-            db.executemany("INSERT INTO events (user_id, item_id, at) VALUES (?, ?, ?)", rows)
+            db.executemany(_APPEND, zip(users, taken, at, strict=True))
 
     def dataset(self) -> Dataset:
         """The record as a data set to train on, without removed items and their events."""
@@ -260,13 +262,6 @@ class _Exchanged(_Events):
         """Write a whole copy, while the store is in use; it appears when it is complete."""
         with atomic_file(Path(path)) as copy:
             self.db.execute("VACUUM INTO ?", (str(copy),))
-
-
-def _seconds(times: pd.Series) -> list[float]:
-    dates = as_dates(times)
-    if pd.api.types.is_datetime64_any_dtype(dates):
-        dates = (dates - pd.Timestamp(0, tz=dates.dt.tz)).dt.total_seconds()
-    return dates.astype(float).tolist()
 
 # %% ../nbs/40_store.ipynb #1b21a663
 class Store(_Exchanged):
