@@ -53,14 +53,24 @@ function element(name, className, text) {
   return one;
 }
 
+let running = 0;
+
+function busy(steps) {
+  running += steps;
+  document.querySelector("main").setAttribute("aria-busy", String(running > 0));
+}
+
 function told(action) {
   return async (...given) => {
+    busy(1);
     try {
       $("error").hidden = true;
       await action(...given);
     } catch (error) {
       $("error").textContent = error.message;
       $("error").hidden = false;
+    } finally {
+      busy(-1);
     }
   };
 }
