@@ -161,12 +161,13 @@ def first_state(model: Recommender) -> State:
 
 
 def advanced(state: State, changes: Sequence[tuple]) -> State:
-    """The state after changes ``(n, item_id, record)`` of a store."""
+    """The state after changes ``(n, item_id, record)`` of a store; the last one of an item holds."""
     if not changes:
         return state
+    last = {item_id: record for _, item_id, record in changes}
     row_of, (_, texts) = dict(state.row_of), state.labels
     new, originals, renamed, records = [], [], {}, {}
-    for _, item_id, record in changes:
+    for item_id, record in last.items():
         row = row_of.get(item_id)
         if record is not None and (row is None or texts[row] != record["text"]):
             if row is not None:
