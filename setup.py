@@ -10,7 +10,7 @@ config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
 extras = {
     name: settings[f"{name}_requirements"].split()
-    for name in ("dev", "baselines", "excel", "words", "lora", "serve", "onnx", "lab", "docs")
+    for name in ("dev", "baselines", "excel", "words", "lora", "serve", "onnx", "ray", "lab", "docs")
 }
 
 setup(

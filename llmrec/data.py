@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from llmrec.splits import Split
 
 # %% auto #0
-__all__ = ['logger', 'ORDERS', 'clean_items', 'spread_lists', 'Dataset', 'require_dataset', 'sort_by_time', 'group_by_user',
-           'first_interactions', 'with_events', 'concatenate', 'gini', 'item_counts']
+__all__ = ['logger', 'ORDERS', 'clean_items', 'clean_interactions', 'order_of', 'spread_lists', 'Dataset', 'require_dataset',
+           'sort_by_time', 'group_by_user', 'first_interactions', 'with_events', 'concatenate', 'gini']
 
 # %% ../nbs/01_data.ipynb #9eb26957
 def clean_items(
@@ -82,7 +82,7 @@ def _first_of_each_item(log: pd.DataFrame, columns: Sequence[str]) -> pd.DataFra
 ORDERS = ("time", "file", "unknown")
 
 
-def _clean_interactions(
+def clean_interactions(
     log: pd.DataFrame, items: pd.DataFrame, time_unit: str | None, time_format: str | None
 ) -> pd.DataFrame:
     """``user_id, item_id[, timestamp][, rating]``, checked, over the items of a catalogue."""
@@ -122,7 +122,7 @@ def _check_known_items(used: pd.Series, known: pd.Series, source: str) -> None:
         )
 
 
-def _order_of(log: pd.DataFrame, order: str | None) -> str:
+def order_of(log: pd.DataFrame, order: str | None) -> str:
     """What is known of the order of events: what was said, or what the columns tell."""
     has_times = "timestamp" in log.columns
     if order is None:
@@ -203,8 +203,8 @@ class _Constructors:
         log, had_lists = spread_lists(interactions)
         if order is None and had_lists and "timestamp" not in log.columns:
             order = "file"
-        clean = _clean_interactions(log, catalogue, time_unit, time_format)
-        return cls(clean, catalogue, name, order=_order_of(log, order))
+        clean = clean_interactions(log, catalogue, time_unit, time_format)
+        return cls(clean, catalogue, name, order=order_of(log, order))
 
 # %% ../nbs/01_data.ipynb #e0ee4f55
 class _FromFiles(_Constructors):
@@ -244,13 +244,51 @@ class _FromFiles(_Constructors):
         how = {"options": {"columns": columns, **options}, "items_options": items_options or {}}
         return dataset_from_files(interactions, items, text=text, name=name, times=times, **how)
 
+# %% ../nbs/01_data.ipynb #51e61116
+class _FromLargeFiles(_FromFiles):
+    """How a dataset is read that need not fit into memory."""
+
+    @staticmethod
+    def from_parquet(interactions: str | Path, items: str | Path | None = None, **options):
+        """A log that need not fit into memory, from a Parquet file or a folder of them: a
+        `DatasetOnDisk`. For the options see `dataset_from_parquet`.
+        """
+        from llmrec.large_logs import dataset_from_parquet  # chapter 47, which builds on this one
+
+        return dataset_from_parquet(interactions, items, **options)
+
 # %% ../nbs/01_data.ipynb #c2d7a9e1
 class _OfUsers:
-    """How some users are taken out; the catalogue stays whole."""
+    """What there is, and how some users are taken out; the catalogue stays whole."""
+
+    def shards(self, n_events: int = 5_000_000) -> Iterator[Dataset]:
+        """The dataset as several, of whole users with about `n_events` together."""
+        ordered = sort_by_time(self.interactions)
+        numbers = pd.factorize(ordered["user_id"])[0]
+        starts = np.searchsorted(numbers, np.arange(numbers[-1] + 1)) if len(numbers) else []
+        firsts = np.unique(np.searchsorted(starts, np.arange(0, len(ordered), n_events)))
+        for first, last in zip(firsts, [*firsts[1:], len(starts)], strict=True):
+            rows = slice(starts[first], starts[last] if last < len(starts) else None)
+            yield replace(self, interactions=ordered.iloc[rows].sort_index())
 
     def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
         """Draw `n_users` users without replacement, with all their events."""
         return _sample_users(self, n_users, seed)
+
+    @property
+    def n_events(self) -> int:
+        """Rows of `interactions`."""
+        return len(self.interactions)
+
+    @property
+    def n_users(self) -> int:
+        """Users with at least one event."""
+        return self.interactions["user_id"].nunique()
+
+    def item_counts(self) -> np.ndarray:
+        """Events per item, in the order of the catalogue."""
+        rows = pd.Index(self.items["item_id"]).get_indexer(self.interactions["item_id"])
+        return np.bincount(rows[rows >= 0], minlength=len(self.items))
 
     def of_users(self, user_ids: Sequence) -> Dataset:
         """The events of these users; the catalogue stays whole. A user without events has none."""
@@ -295,7 +333,7 @@ class _Selections(_OfUsers):
 
 # %% ../nbs/01_data.ipynb #d123a190
 @dataclass(frozen=True, eq=False)
-class Dataset(_FromFiles, _Selections):
+class Dataset(_FromLargeFiles, _Selections):
     """Interactions and items that agree with each other.
 
     Attributes
@@ -332,7 +370,7 @@ class Dataset(_FromFiles, _Selections):
         return _describe(self)
 
     def __repr__(self) -> str:
-        sizes = self.interactions["user_id"].nunique(), len(self.items), len(self.interactions)
+        sizes = self.n_users, len(self.items), self.n_events
         return "Dataset({!r}: {:,} users, {:,} items, {:,} events)".format(self.name, *sizes)
 
 # %% ../nbs/01_data.ipynb #960bc9a9
@@ -494,20 +532,13 @@ def gini(counts: np.ndarray) -> float:
     )
 
 # %% ../nbs/01_data.ipynb #0a7200dc
-def item_counts(dataset: Dataset) -> np.ndarray:
-    """Events per item, in the order of the catalogue."""
-    return (
-        dataset.items["item_id"]
-        .map(dataset.interactions["item_id"].value_counts())
-        .fillna(0)
-        .to_numpy(dtype=int)
-    )
+#| exports
 
 # %% ../nbs/01_data.ipynb #0449de61
 def _describe(dataset: Dataset) -> pd.Series:
     from llmrec.text import suspicious_texts  # chapter 5, which builds on this one
 
-    log, per_item = dataset.interactions, item_counts(dataset)
+    log, per_item = dataset.interactions, dataset.item_counts()
     per_user, text_lengths = log["user_id"].value_counts(), dataset.items["text"].str.len()
     counts = {
         "users": len(per_user),

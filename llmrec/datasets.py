@@ -20,7 +20,7 @@ import pandas as pd
 
 from .assets import fetch_asset
 from .checks import as_dates, require_choice
-from .data import Dataset, item_counts
+from .data import Dataset
 from .plots import BLUE, GREY, ORANGE
 from .tables import read_table
 
@@ -295,7 +295,7 @@ def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd
 # %% ../nbs/03_datasets.ipynb #b5e7db5f
 def plot_long_tail(dataset: Dataset, ax) -> None:
     """Share of all interactions held by the most popular x % of items."""
-    counts = np.sort(item_counts(dataset))[::-1]  # most popular first
+    counts = np.sort(dataset.item_counts())[::-1]  # most popular first
     share_of_items = np.arange(1, len(counts) + 1) / len(counts)
     ax.plot(100 * share_of_items, 100 * counts.cumsum() / counts.sum(), color=BLUE)
     ax.plot([0, 100], [0, 100], color=GREY, linestyle=":")

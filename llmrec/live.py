@@ -161,7 +161,7 @@ def first_state(model: Recommender) -> State:
 
 
 def advanced(state: State, changes: Sequence[tuple]) -> State:
-    """The state after changes ``(n, item_id, record)`` of a store; the last one of an item holds."""
+    """The state after changes ``(n, item_id, record)`` of a store; of an item the last holds."""
     if not changes:
         return state
     last = {item_id: record for _, item_id, record in changes}

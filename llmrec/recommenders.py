@@ -146,13 +146,11 @@ class _WithCatalogue(BaseEstimator):
 
     def _remember(self, train: Dataset) -> None:
         require_dataset(train, "train")
-        if train.interactions.empty:
+        self.items_, self.popularity_ = train.items.reset_index(drop=True), train.item_counts()
+        if not self.popularity_.any():
             raise ValueError(
                 "there are no interactions to learn from. Pass a Dataset with at least one."
             )
-        self.items_ = train.items.reset_index(drop=True)
-        item_indices = self._item_indices(train.interactions["item_id"])
-        self.popularity_ = np.bincount(item_indices, minlength=len(self.items_))
 
     def _exchange(self, items: pd.DataFrame) -> None:
         """Take another or a larger catalogue, ``item_id, text``; items that the last one did not

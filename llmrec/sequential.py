@@ -24,7 +24,16 @@ from .metrics import ndcg, ranked_lists
 from .models import SequentialModel, TrainingConfig, pad_histories
 from .recommenders import Recommender
 from .splits import RankingTask, ranking_task, sample_task_users
-from .training import FineTuning, Run, best_epoch, random_batches
+from llmrec.training import (
+    FineTuning,
+    Run,
+    best_epoch,
+    own_share,
+    random_batches,
+    summed,
+    team,
+    weighed,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -193,7 +202,7 @@ def train(
             epoch = len(run.records) + 1
             loss = _train_epoch(run, histories, text_vectors, config, seed, epoch, options)
             run.end_epoch({"epoch": epoch, "loss": loss}, validate)
-            if checkpoint is not None:
+            if checkpoint is not None and team()[0] == 0:
                 run.save(Path(checkpoint), identity)
             bar.update()
             bar.set_postfix({name: f"{x:.4f}" for name, x in list(run.records[-1].items())[1:]})
@@ -212,16 +221,16 @@ def _train_epoch(run, histories, text_vectors, config, seed: int, epoch: int, op
         chosen = [histories[row] for row in rows]
         when = None if timestamps is None else [timestamps[row] for row in rows]
         batch = training_batch(chosen, config.max_length, random, when)
-        inputs, targets = (part.to(device) for part in batch)
+        inputs, targets = (part.to(device) for part in own_share(batch))
         loss = batch_loss(run.model, text_vectors, inputs, targets, random=random, **how)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Lower "
                 "learning_rate, or look at the text vectors."
             )
-        pull = run.fine_tuning.pull
+        loss, pull = weighed(loss, (targets != IGNORED).sum()), run.fine_tuning.pull / team()[1]
         run.step(loss + pull * l2_sp(run.model, options.start) if pull else loss)
-        losses.append(loss.item())
+        losses.append(summed(loss.detach()).item())
     return float(np.mean(losses))
 
 # %% ../nbs/17_sequential.ipynb #42706c6e
@@ -319,11 +328,11 @@ def validation_task(
             f"valid: item {unknown.iloc[0]!r} is not in the catalogue of train. Pass parts of one "
             "split, such as split.train and split.valid."
         )
-    known, context = train.interactions, getattr(valid, "context", None)
-    if context is not None and len(context):
-        known = concatenate([known, context])
-    known = known[known["user_id"].isin(valid.interactions["user_id"].unique())]
-    known, candidates = replace(train, interactions=known), getattr(valid, "candidates", None)
+    users = valid.interactions["user_id"].unique()
+    known, candidates = train.of_users(users), getattr(valid, "candidates", None)
+    if (context := getattr(valid, "context", None)) is not None:
+        theirs = context[context["user_id"].isin(users)]
+        known = with_events(known, replace(known, interactions=theirs))
     task = ranking_task(known, valid, candidates, exclude_seen)
     if len(valid.interactions) and not any(task.histories.values()):
         logger.warning(
@@ -517,7 +526,7 @@ def fitting_config(
     """The configuration, or the default as it suits the log: with enough steps, and with a tower
     that reads no order where the log has none.
     """
-    default = with_enough_steps(default, train.interactions["user_id"].nunique())
+    default = with_enough_steps(default, train.n_users)
     if train.order != "unknown":
         return config or default
     if config is None:
@@ -547,6 +556,8 @@ def training_sequences(
     """Of every user with two events or more: item indices in time order, and when, as numbers that
     only tell before, after and simultaneous.
     """
+    if hasattr(dataset, "stored_sequences"):  # a log on disk is sorted already
+        return dataset.stored_sequences()
     ordered = sort_by_time(dataset.interactions)
     borders = np.flatnonzero(np.diff(ordered["user_id"].factorize()[0])) + 1
     if dataset.order == "time":

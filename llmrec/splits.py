@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +23,9 @@ from .datasets import load_dataset
 
 # %% auto #0
 __all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'ranking_task',
-           'sample_task_users', 'Split', 'leave_one_out', 'temporal', 'cold_items', 'cold_users', 'random_events',
-           'content_hash', 'split_dataset', 'split_reviews']
+           'sample_task_users', 'Split', 'leave_one_out', 'rows_by_user', 'temporal', 'time_cuts', 'label_by_time',
+           'withheld_ids', 'cold_items', 'cold_users', 'label_by_user', 'random_events', 'add_table', 'content_hash',
+           'nothing_left', 'split_dataset', 'checked_options', 'split_manifest', 'split_reviews']
 
 # %% ../nbs/04_splits.ipynb #e59d5f96
 class LeakError(DataError):
@@ -161,7 +162,7 @@ class _Tables:
 
     def __repr__(self) -> str:
         names = ("train", "valid", "test")
-        sizes = ", ".join(f"{name} {len(getattr(self, name).interactions):,}" for name in names)
+        sizes = ", ".join(f"{name} {getattr(self, name).n_events:,}" for name in names)
         digest = self.manifest.get("content_hash", "")[:12]
         return f"Split({self.manifest.get('protocol')}: {sizes}; {digest})"
 
@@ -247,7 +248,7 @@ def _require_order(dataset: Dataset, protocol: str, orders: Sequence[str]) -> No
         )
 
 
-def _by_user(dataset: Dataset, seed: int) -> pd.DataFrame:
+def rows_by_user(dataset: Dataset, seed: int) -> pd.DataFrame:
     """Rows by user and in order; in an order drawn at random where none is known."""
     log = dataset.interactions
     if dataset.order == "unknown":
@@ -269,16 +270,22 @@ def temporal(
     _require_order(dataset, "temporal", ("time",))
     _require_fractions(valid_fraction, test_fraction)
     timestamps = dataset.interactions["timestamp"]
-    ordered = np.sort(timestamps.to_numpy())
-    cuts = [
-        ordered[min(len(ordered) - 1, round(len(ordered) * share))]
-        for share in (1 - valid_fraction - test_fraction, 1 - test_fraction)
-    ]
+    cuts = time_cuts(timestamps.to_numpy(), valid_fraction, test_fraction)
+    found = {"valid_from": str(cuts[0]), "test_from": str(cuts[1])}
+    return label_by_time(timestamps, cuts), found
+
+
+def time_cuts(timestamps: np.ndarray, valid_fraction: float, test_fraction: float) -> list:
+    """The moments from which on about the given shares of all events are validation and test."""
+    ordered = np.sort(timestamps)
+    shares = 1 - valid_fraction - test_fraction, 1 - test_fraction
+    return [ordered[min(len(ordered) - 1, round(len(ordered) * share))] for share in shares]
+
+
+def label_by_time(timestamps: pd.Series, cuts: Sequence) -> pd.Series:
+    """Label each row by two moments: before the first, before the second, or later."""
     labels = np.select([timestamps < cuts[0], timestamps < cuts[1]], [TRAIN, VALID], TEST)
-    return pd.Series(labels, index=timestamps.index), {
-        "valid_from": str(cuts[0]),
-        "test_from": str(cuts[1]),
-    }
+    return pd.Series(labels, index=timestamps.index)
 
 
 def _require_fractions(*fractions: float) -> None:
@@ -290,7 +297,7 @@ def _require_fractions(*fractions: float) -> None:
         )
 
 # %% ../nbs/04_splits.ipynb #409fde3c
-def _withheld(ids: pd.Series, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
+def withheld_ids(ids: pd.Series, fractions: Sequence[float], seed: int) -> list[np.ndarray]:
     """Disjoint random draws from the sorted distinct ids, one for each fraction, the first
     independent of the others.
     """
@@ -309,7 +316,7 @@ def cold_items(
     """Label each row by its item: withheld for test, withheld for validation, or train."""
     _require_fractions(valid_fraction, test_fraction)
     item_ids = dataset.interactions["item_id"]
-    test_items, valid_items = _withheld(
+    test_items, valid_items = withheld_ids(
         dataset.items["item_id"], (test_fraction, valid_fraction), seed
     )
     labels = np.select(
@@ -337,23 +344,30 @@ def cold_users(
     _require_fractions(valid_fraction, test_fraction)
     if n_context is not None:
         n_context = require_whole("n_context", n_context, at_least=0)
-    ordered = _by_user(dataset, seed)
-    test_users, valid_users = _withheld(ordered["user_id"], (test_fraction, valid_fraction), seed)
+    users = dataset.interactions["user_id"]
+    withheld = withheld_ids(users, (test_fraction, valid_fraction), seed)
+    labels = label_by_user(rows_by_user(dataset, seed), *withheld, n_context)
+    return labels.reindex(users.index), {}
+
+# %% ../nbs/04_splits.ipynb #ab425588
+def label_by_user(
+    ordered: pd.DataFrame, test_users: Sequence, valid_users: Sequence, n_context: int | None
+) -> pd.Series:
+    """Label each row, given by user and in order, by whether its user is withheld, and its place
+    in her history.
+    """
     by_user = ordered.groupby("user_id", sort=False)
     is_last, position = by_user.cumcount(ascending=False) == 0, by_user.cumcount()
     in_test, in_valid = ordered["user_id"].isin(test_users), ordered["user_id"].isin(valid_users)
     in_context = position < (n_context if n_context is not None else len(ordered))
-    labels = np.select(
-        [
-            in_test & is_last,
-            in_valid & is_last,
-            (in_test | in_valid) & in_context,
-            in_test | in_valid,
-        ],
-        [TEST, VALID, CONTEXT, "left out"],
-        TRAIN,
-    )
-    return pd.Series(labels, index=ordered.index).reindex(dataset.interactions.index), {}
+    conditions = [
+        in_test & is_last,
+        in_valid & is_last,
+        (in_test | in_valid) & in_context,
+        in_test | in_valid,
+    ]
+    labels = np.select(conditions, [TEST, VALID, CONTEXT, "left out"], TRAIN)
+    return pd.Series(labels, index=ordered.index)
 
 # %% ../nbs/04_splits.ipynb #97d4de17
 def random_events(
@@ -386,38 +400,49 @@ PROTOCOLS = {
 }
 
 # %% ../nbs/04_splits.ipynb #2415e29a
+def add_table(digest, n_rows: int, columns: Sequence[str], parts: Iterable[pd.DataFrame]) -> None:
+    """Add the values of a table, given in one part or several, to a hash."""
+    digest.update(json.dumps([n_rows, list(columns)]).encode())
+    for part in parts:
+        digest.update(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes())
+
+
 def content_hash(*frames: pd.DataFrame) -> str:
     """SHA-256 over the values of tables, in row order."""
     digest = hashlib.sha256()
     for frame in frames:
-        digest.update(json.dumps([len(frame), list(frame.columns)]).encode())
-        digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+        add_table(digest, len(frame), frame.columns, [frame])
     return digest.hexdigest()
+
+
+def nothing_left(protocol: str) -> DataError:
+    """What is said of a split without training or without test."""
+    return DataError(
+        f"{protocol}: nothing is left to train on or to test. Give each user at least "
+        "three events, or choose another protocol or other fractions."
+    )
 
 
 def split_dataset(dataset: Dataset, protocol: str, options: Mapping) -> Split:
     """What `Dataset.split` does: label the rows, make the parts, write the manifest."""
-    options = _checked_options(protocol, options)
+    options = checked_options(protocol, options)
     labels, found = PROTOCOLS[protocol](dataset, **options)
     parts = {
         part: replace(dataset, interactions=dataset.interactions[labels == part])
         for part in (TRAIN, VALID, TEST, CONTEXT)
     }
-    if parts[TRAIN].interactions.empty or parts[TEST].interactions.empty:
-        raise DataError(
-            f"{protocol}: nothing is left to train on or to test. Give each user at least "
-            "three events, or choose another protocol or other fractions."
-        )
+    if not parts[TRAIN].n_events or not parts[TEST].n_events:
+        raise nothing_left(protocol)
     candidates = found.pop("candidates", {})
     for part in (VALID, TEST):
         parts[part] = _as_part(parts[part], parts[CONTEXT], candidates.get(part))
     choices = {"protocol": protocol, "options": dict(options), **found}
-    manifest = _manifest(dataset, parts, choices)
+    manifest = split_manifest(dataset, parts, choices)
     manifest["content_hash"] = _split_hash(parts, candidates)
     return Split(**parts, manifest=manifest, candidate_ids=candidates)
 
 # %% ../nbs/04_splits.ipynb #c3f682a2
-def _checked_options(protocol: str, options: Mapping) -> dict:
+def checked_options(protocol: str, options: Mapping) -> dict:
     """The options of a protocol, in plain Python so that the manifest can be written as JSON."""
     require_choice("protocol", protocol, tuple(PROTOCOLS))
     known = list(inspect.signature(PROTOCOLS[protocol]).parameters)[1:]
@@ -429,7 +454,7 @@ def _checked_options(protocol: str, options: Mapping) -> dict:
     }
 
 # %% ../nbs/04_splits.ipynb #f21c4ed7
-def _manifest(dataset: Dataset, parts: Mapping[str, Dataset], choices: Mapping) -> dict:
+def split_manifest(dataset: Dataset, parts: Mapping[str, Dataset], choices: Mapping) -> dict:
     return {
         "dataset": dataset.name,
         "steps": list(dataset.steps),
@@ -437,10 +462,8 @@ def _manifest(dataset: Dataset, parts: Mapping[str, Dataset], choices: Mapping) 
         "ties": "events of one moment keep file order",
         "order": dataset.order,
         "n_items": len(dataset.items),
-        "sizes": {part: len(data.interactions) for part, data in parts.items()},
-        "users": {
-            part: int(data.interactions["user_id"].nunique()) for part, data in parts.items()
-        },
+        "sizes": {part: data.n_events for part, data in parts.items()},
+        "users": {part: data.n_users for part, data in parts.items()},
     }
 
 

@@ -23,7 +23,8 @@ from .compute import content_digest
 
 # %% auto #0
 __all__ = ['random_batches', 'batches_by_length', 'warmup_then_linear', 'FineTuning', 'CheckpointError', 'write_checkpoint',
-           'optimizer_tensors', 'restore_optimizer', 'read_checkpoint', 'best_epoch', 'Run']
+           'optimizer_tensors', 'restore_optimizer', 'read_checkpoint', 'team', 'own_share', 'summed', 'weighed',
+           'add_gradients', 'said_by_first', 'best_epoch', 'Run']
 
 # %% ../nbs/11_training.ipynb #83652a5f
 def random_batches(n_rows: int, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -180,6 +181,55 @@ def read_checkpoint(path: Path, identity: Mapping) -> tuple[dict, dict]:
         )
     return note, tensors
 
+# %% ../nbs/11_training.ipynb #a8175ba7
+def team() -> tuple[int, int]:
+    """The number of this process among those that train together, and how many they are."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not together:
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def own_share(batch: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """The rows of a batch that this process learns from. Each takes all of a batch that has fewer
+    rows than there are processes.
+    """
+    number, n = team()
+    return batch if n == 1 or len(batch[0]) < n else [part[number::n] for part in batch]
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes of the team."""
+    if team()[1] > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def weighed(loss: torch.Tensor, n_targets: torch.Tensor) -> torch.Tensor:
+    """What the mean loss of a share adds to the mean over the whole batch."""
+    if team()[1] == 1:
+        return loss
+    return loss * n_targets / summed(n_targets.clone())
+
+# %% ../nbs/11_training.ipynb #46e9a4f7
+def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give every process the sum of the gradients of all."""
+    gradients = [one.grad for one in parameters if one.grad is not None]
+    if team()[1] == 1 or not gradients:
+        return
+    together = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, total in zip(gradients, together.split(sizes), strict=True):
+        gradient.copy_(total.view_as(gradient))
+
+
+def said_by_first(compute: Callable[[], float]) -> float:
+    """What the first process computes, told to all."""
+    if team()[1] == 1:
+        return compute()
+    value = compute() if team()[0] == 0 else 0.0
+    return float(summed(torch.tensor(value, dtype=torch.float64)))
+
 # %% ../nbs/11_training.ipynb #2613dcde
 def best_epoch(records: Sequence[Mapping]) -> int:
     """The epoch whose weights are kept: where the mean of the last three validations is highest,
@@ -244,6 +294,7 @@ class Run(_RunState):
         self.fine_tuning.schedule(self.optimizer, rate, progress)
         self.optimizer.zero_grad()
         loss.backward()
+        add_gradients([parameter for _, parameter in self.trained])
         nn.utils.clip_grad_norm_([parameter for _, parameter in self.trained], 1.0)
         self.optimizer.step()
         self.n_done += 1
@@ -256,7 +307,7 @@ class Run(_RunState):
     def end_epoch(self, record: dict, validate: Callable | None) -> None:
         """Validate the running mean, and keep it if it is the best."""
         if validate is not None:
-            record["valid_ndcg@10"] = validate(self.averaged)
+            record["valid_ndcg@10"] = said_by_first(lambda: validate(self.averaged))
         self.records.append(record)
         if best_epoch(self.records) == len(self.records):
             self.best = copy.deepcopy(self.averaged.state_dict())

@@ -54,6 +54,8 @@ def tune(
     start: Mapping | None = None,
     log: str | Path | None = None,
     seed: int = 0,
+    n_workers: int = 1,
+    address: str | None = None,
     progress: bool = True,
 ) -> Tuning:
     """Search parameters by validation, with Optuna's TPE.
@@ -72,17 +74,13 @@ def tune(
         Parameters to try first, for example the defaults.
     log : path, optional
         SQLite file; a search of the same name goes on where it stopped.
+    n_workers, address
+        How many are tried at the same time, and where; see `work_on`.
     """
-    if budget < 1 or not space:
-        raise ValueError(
-            f"budget={budget}, {len(space)} parameter(s) in space: there is nothing to search. "
-            "Pass at least one of each."
-        )
-    for name, choices in space.items():
-        _check_choices(name, choices)
+    _check_space(space, budget)
     study = _study(f"{split.manifest['content_hash'][:12]} {metric}@{k}", start, log, seed)
-    value_of = functools.partial(_value_of, recommender, split, space, metric, k)
-    return _search(study, value_of, space, budget, progress)
+    work = _Trial(recommender, split, metric, k)
+    return _search(study, work, space, budget, progress, n_workers, address)
 
 # %% ../nbs/22_tuning.ipynb #b9cfe860
 def _study(name: str, start: Mapping | None, log: str | Path | None, seed: int):
@@ -101,12 +99,17 @@ def _study(name: str, start: Mapping | None, log: str | Path | None, seed: int):
     return study
 
 
-def _value_of(recommender, split: Split, space: Mapping, metric: str, k: int, trial) -> float:
-    """The validation value of the parameters that a trial suggests."""
-    parameters = {name: _suggest(trial, name, choices) for name, choices in space.items()}
-    fitted = _made(recommender, parameters).fit(split.train, split.valid)
-    users = evaluate_users(fitted, split, ks=(k,), part="valid", metrics=(metric,))
-    return float(users[metric, k].mean())
+class _Trial:
+    """The validation value of parameters."""
+
+    def __init__(self, recommender: Callable, split: Split, metric: str, k: int):
+        self.recommender, self.split, self.metric, self.k = recommender, split, metric, k
+
+    def __call__(self, parameters: Mapping) -> float:
+        fitted = _made(self.recommender, parameters).fit(self.split.train, self.split.valid)
+        how = {"ks": (self.k,), "part": "valid", "metrics": (self.metric,)}
+        users = evaluate_users(fitted, self.split, **how)
+        return float(users[self.metric, self.k].mean())
 
 
 def _made(recommender: Callable[..., Recommender], parameters: Mapping) -> Recommender:
@@ -122,12 +125,23 @@ def _made(recommender: Callable[..., Recommender], parameters: Mapping) -> Recom
     return recommender(config=replace(default, **config), **others)
 
 # %% ../nbs/22_tuning.ipynb #ed9db709
-def _search(study, value_of: Callable, space: Mapping, budget: int, progress: bool) -> Tuning:
+def _search(study, work, space: Mapping, budget: int, progress: bool, n_workers, address) -> Tuning:
+    from llmrec.workers import Workers  # chapter 48, which builds on this one
+
     done = sum(trial.state.is_finished() for trial in study.trials)
-    with tqdm(total=budget, initial=done, desc="tune", unit="trial", disable=not progress) as bar:
-        for _ in range(budget - done):
-            study.optimize(value_of, n_trials=1)
-            bar.update()
+    bar = tqdm(total=budget, initial=done, desc="tune", unit="trial", disable=not progress)
+    with bar, Workers(work, n_workers, address) as workers:
+        while done < budget:
+            trials = [study.ask() for _ in range(min(n_workers, budget - done))]
+            parameters = [
+                {name: _suggest(trial, name, choices) for name, choices in space.items()}
+                for trial in trials
+            ]
+            values = dict(workers.do(parameters))
+            for number, trial in enumerate(trials):  # in the order in which they were asked
+                study.tell(trial, values[number])
+            done += len(trials)
+            bar.update(len(trials))
             bar.set_postfix(best=f"{study.best_value:.4f}")
     trials = study.trials_dataframe().rename(columns=lambda name: name.removeprefix("params_"))
     trials = trials.rename(columns={"number": "trial"})
@@ -136,6 +150,16 @@ def _search(study, value_of: Callable, space: Mapping, budget: int, progress: bo
     return Tuning(study.best_params, study.best_value, trials[columns])
 
 # %% ../nbs/22_tuning.ipynb #73d40b18
+def _check_space(space: Mapping, budget: int) -> None:
+    if budget < 1 or not space:
+        raise ValueError(
+            f"budget={budget}, {len(space)} parameter(s) in space: there is nothing to search. "
+            "Pass at least one of each."
+        )
+    for name, choices in space.items():
+        _check_choices(name, choices)
+
+
 def _check_choices(name: str, choices) -> None:
     """Refuse what is neither a list of choices nor a range of numbers."""
     is_range = isinstance(choices, tuple) and len(choices) in (2, 3)
