@@ -139,24 +139,32 @@ def measure_items(n_items: int, n_steps: int = 40) -> dict:
 
 
 def measure_encode() -> dict:
-    """Real book titles, encoded by one worker and by two; the model is loaded in advance."""
-    from llmrec import TextEncoder, load_dataset
-    from llmrec.workers import encode_in_parts
+    """Real book titles, encoded by one worker of one thread, by two, and by one of two threads;
+    workers have been started and have loaded the model. Three rounds in turn, medians.
+    """
+    import torch
 
-    texts = load_dataset("book-crossing").items["text"].tolist()[:12_000]
-    encoder = TextEncoder.from_pretrained(cache=False)
-    found, rates = {}, {1: [], 2: []}
-    for n_workers in (1, 2, 1, 2):
-        shutil.rmtree(FOLDER / "vectors", ignore_errors=True)
-        encode_in_parts(encoder, texts[:64], FOLDER / "vectors", n_workers=2, texts_per_part=32)
-        shutil.rmtree(FOLDER / "vectors", ignore_errors=True)
-        start = time.perf_counter()
-        how = {"n_workers": n_workers, "texts_per_part": 500}
-        found[n_workers] = np.array(encode_in_parts(encoder, texts, FOLDER / "vectors", **how))
-        rates[n_workers].append(len(texts) / (time.perf_counter() - start))
-    np.testing.assert_array_equal(found[1], found[2])
-    one, two = (float(np.median(rates[n])) for n in (1, 2))
-    return {"one worker, texts a second": one, "two": two, "ratio": two / one}
+    from llmrec import TextEncoder, load_dataset
+    from llmrec.workers import Encoding, Workers
+
+    texts = load_dataset("book-crossing").items["text"].tolist()[:10_000]
+    work = Encoding(TextEncoder.from_pretrained(cache=False))
+    parts = [texts[start : start + 250] for start in range(0, len(texts), 250)]
+    ways = {"one worker": (1, 1), "two workers": (2, 1), "one worker, two threads": (1, 2)}
+    found, rates = {}, {name: [] for name in ways}
+    for _ in range(3):
+        for name, (n_workers, n_threads) in ways.items():
+            torch.set_num_threads(n_threads)
+            with Workers(work, n_workers) as workers:
+                list(workers.do([texts[:64]] * 4))
+                start = time.perf_counter()
+                done = dict(workers.do(parts))
+                rates[name].append(len(texts) / (time.perf_counter() - start))
+            found[name] = np.concatenate([done[number] for number in range(len(parts))])
+    np.testing.assert_array_equal(found["one worker"], found["two workers"])
+    rates = {name: float(np.median(values)) for name, values in rates.items()}
+    ratio = rates["two workers"] / rates["one worker"]
+    return {f"texts a second, {name}": rate for name, rate in rates.items()} | {"ratio": ratio}
 
 
 def _ml1m():
@@ -240,15 +248,15 @@ def measure_killed(n_times: int = 5) -> dict:
         return np.array(encode_in_parts(encoder, texts, folder, **how))
 
     def listed(n_workers: int, folder: Path):
-        how = {"n_workers": n_workers, "events_per_part": 10_000}
+        how = {"n_workers": n_workers, "events_per_part": 500, "k": 100}
         return pd.read_parquet(recommend_in_parts(recommender, split.train, folder, **how))
 
     def trained(n_workers: int, folder: Path):
         sample = split.train.sample_users(2_000)
-        fitted = fit_together(recommender, sample, epochs=8, n_workers=n_workers)
+        fitted = fit_together(recommender, sample, epochs=24, n_workers=n_workers)
         return fitted.item_embeddings[0].numpy()
 
-    works = {"encode": (encoded, 1, 2.0), "recommend": (listed, 1, 2.0), "train": (trained, 2, 9.0)}
+    works = {"encode": (encoded, 1, 2.0), "recommend": (listed, 1, 0.5), "train": (trained, 2, 5.0)}
     found = {}
     for name, (work, n_calm, every) in works.items():
         results, killed = [], []

@@ -2,8 +2,9 @@
 
     python benchmarks/serving.py [part ...]
 
-Parts: load (beside a plain wrapper around `recommend`), live, kill, hostile, million, mixed. What
-was measured is in serving.parquet, one row a measure; a part that stands there is not run again.
+Parts: load (beside a plain wrapper around `recommend`), live, kill, hostile, described, million,
+mixed. What was measured is in serving.parquet, one row a measure; a part that stands there is not
+run again.
 """
 
 import asyncio
@@ -358,6 +359,48 @@ def measure_hostile(n_calls: int = 10_000) -> dict:
 # --- a million items
 
 
+def measure_described(n_calls: int = 10_000) -> dict:
+    """Calls that the service's own description allows, and calls that it forbids."""
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import strategies as st
+
+    statuses = []
+    with serving() as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+        described = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+        operations = [found.ok() for found in described.get_all_operations()]
+
+        @settings(
+            max_examples=n_calls,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(data=st.data())
+        def ask(data) -> None:
+            operation = data.draw(st.sampled_from(operations))
+            kind = data.draw(st.sampled_from(list(schemathesis.GenerationMode)))
+            try:
+                case = data.draw(operation.as_strategy(generation_mode=kind))
+            except schemathesis.errors.InvalidSchema:  # nothing in it can be wrong
+                return
+            call = case.as_transport_kwargs(base_url=url)
+            answer = client.request(**{name: value for name, value in call.items() if value})
+            statuses.append(answer.status_code)
+            if len(statuses) % 500 == 0:
+                print(len(statuses), max(statuses), flush=True)
+
+        ask()
+        assert client.get("/health").json()["ready"]
+    return {
+        "calls": len(statuses),
+        "taken": sum(status < 300 for status in statuses),
+        "refused": sum(400 <= status < 500 for status in statuses),
+        "errors": sum(status >= 500 for status in statuses),
+    }
+
+
 def measure_million() -> dict:
     """A million vectors of 64 numbers: memory, recall, and the median of one query on one core."""
     import torch
@@ -462,6 +505,7 @@ PARTS = {
     "live": measure_live,
     "kill": measure_kill,
     "hostile": measure_hostile,
+    "described": measure_described,
     "million": measure_million,
     "mixed": measure_mixed,
 }

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['logger', 'ORDERS', 'clean_items', 'clean_interactions', 'order_of', 'spread_lists', 'Dataset', 'require_dataset',
-           'sort_by_time', 'group_by_user', 'first_interactions', 'with_events', 'concatenate', 'gini']
+           'shard_borders', 'sort_by_time', 'group_by_user', 'first_interactions', 'with_events', 'concatenate', 'gini']
 
 # %% ../nbs/01_data.ipynb #9eb26957
 def clean_items(
@@ -244,7 +244,7 @@ class _FromFiles(_Constructors):
         how = {"options": {"columns": columns, **options}, "items_options": items_options or {}}
         return dataset_from_files(interactions, items, text=text, name=name, times=times, **how)
 
-# %% ../nbs/01_data.ipynb #51e61116
+# %% ../nbs/01_data.ipynb #d9e3bfd1
 class _FromLargeFiles(_FromFiles):
     """How a dataset is read that need not fit into memory."""
 
@@ -266,8 +266,7 @@ class _OfUsers:
         ordered = sort_by_time(self.interactions)
         numbers = pd.factorize(ordered["user_id"])[0]
         starts = np.searchsorted(numbers, np.arange(numbers[-1] + 1)) if len(numbers) else []
-        firsts = np.unique(np.searchsorted(starts, np.arange(0, len(ordered), n_events)))
-        for first, last in zip(firsts, [*firsts[1:], len(starts)], strict=True):
+        for first, last in shard_borders(starts, len(ordered), n_events):
             rows = slice(starts[first], starts[last] if last < len(starts) else None)
             yield replace(self, interactions=ordered.iloc[rows].sort_index())
 
@@ -380,6 +379,15 @@ def require_dataset(value, source: str) -> None:
         found = type(value).__name__
         remedy = "Pass split.train" if found == "Split" else "Make one with Dataset.from_frames"
         raise DataError(f"{source}: a Dataset is expected, not {found}. {remedy}.")
+
+
+def shard_borders(starts: np.ndarray, n_events: int, size: int) -> list[tuple[int, int]]:
+    """The first user of each shard and the first that is not in it, for users whose events begin at
+    `starts`, so that a shard has about `size` events.
+    """
+    firsts = np.unique(np.searchsorted(starts, np.arange(0, n_events, size)))
+    firsts = [int(first) for first in firsts if first < len(starts)]
+    return list(zip(firsts, [*firsts[1:], len(starts)], strict=True))
 
 
 def sort_by_time(interactions: pd.DataFrame) -> pd.DataFrame:

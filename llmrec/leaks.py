@@ -154,14 +154,13 @@ def _withheld_in_training(split: Split) -> tuple:
 # %% ../nbs/19_leaks.ipynb #dc91645c
 def _not_as_the_protocol_says(split: Split) -> tuple:
     check, manifest = "rows as the protocol gives them", split.manifest
-    if manifest.get("protocol") not in PROTOCOLS:
-        return _verdict(
-            check,
-            1,
-            "the manifest names no protocol of ours, so the parts cannot be made again and "
-            "compared.",
-            bad="note",
-        )
+    why = None
+    if "drawn" in manifest:
+        why = "the split holds some users of a larger one, and cannot be made again from them."
+    elif manifest.get("protocol") not in PROTOCOLS:
+        why = "the manifest names no protocol of ours, so the parts cannot be made again."
+    if why is not None:
+        return _verdict(check, 1, why, bad="note")
     parts = {part: getattr(split, part).interactions for part in (TRAIN, VALID, TEST, CONTEXT)}
     labels = pd.concat(
         [pd.Series(part, index=frame.index) for part, frame in parts.items()]

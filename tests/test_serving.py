@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+import schemathesis
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -311,6 +312,26 @@ def service(model_folder, films, tmp_path):
 def client(service):
     with TestClient(create_app(service), base_url="http://127.0.0.1") as one:
         yield one
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_no_call_that_its_own_description_allows_breaks_it(client, data):
+    described = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    operations = [found.ok() for found in described.get_all_operations()]
+    assert len(operations) > 10
+    operation = data.draw(st.sampled_from(operations))
+    for mode in ("POSITIVE", "NEGATIVE"):
+        kind = schemathesis.GenerationMode[mode]
+        try:
+            case = data.draw(operation.as_strategy(generation_mode=kind))
+        except schemathesis.errors.InvalidSchema:  # nothing in it can be wrong
+            continue
+        call = case.as_transport_kwargs(base_url="http://127.0.0.1")
+        answer = client.request(**{name: value for name, value in call.items() if value})
+        assert answer.status_code < 500, (call, answer.text)
 
 
 def until(client, change):
