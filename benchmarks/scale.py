@@ -235,10 +235,13 @@ def _kill_workers(name: str, n_times: int, every: float, killed: list) -> None:
 
 def measure_killed(n_times: int = 5) -> dict:
     """Workers killed at random while they encode, recommend and train; results are compared."""
+    import torch
+
     from llmrec import TextEncoder
     from llmrec.scale import fit_together
     from llmrec.workers import encode_in_parts, recommend_in_parts
 
+    torch.set_num_threads(1)  # as the workers have; more threads add up in another order
     split, recommender = _ml1m()
     recommender.fit(split.train, epochs=1)
     texts, encoder = split.train.items["text"].tolist(), TextEncoder.from_pretrained(cache=False)

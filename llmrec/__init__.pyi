@@ -112,14 +112,16 @@ from .compute import (
 from .data import (
     Dataset as Dataset,
     ORDERS as ORDERS,
+    clean_interactions as clean_interactions,
     clean_items as clean_items,
     concatenate as concatenate,
     first_interactions as first_interactions,
     gini as gini,
     group_by_user as group_by_user,
-    item_counts as item_counts,
     logger as logger,
+    order_of as order_of,
     require_dataset as require_dataset,
+    shard_borders as shard_borders,
     sort_by_time as sort_by_time,
     spread_lists as spread_lists,
     with_events as with_events,
@@ -294,6 +296,15 @@ from .language_models import (
     stored_options as stored_options,
     trim_vocabulary as trim_vocabulary,
     write_encoder as write_encoder,
+)
+from .large_logs import (
+    COLUMNS as COLUMNS,
+    DatasetOnDisk as DatasetOnDisk,
+    PARTS as PARTS,
+    PartOnDisk as PartOnDisk,
+    Sequences as Sequences,
+    SplitOnDisk as SplitOnDisk,
+    dataset_from_parquet as dataset_from_parquet,
 )
 from .leaks import (
     MOST_USERS as MOST_USERS,
@@ -502,6 +513,13 @@ from .reranking import (
     logger as logger,
     tune_on_texts as tune_on_texts,
 )
+from .scale import (
+    Growth as Growth,
+    fit_together as fit_together,
+    logger as logger,
+    mapped_vectors as mapped_vectors,
+    plan as plan,
+)
 from .semantic_ids import (
     CodeDecoder as CodeDecoder,
     GenerativeNetwork as GenerativeNetwork,
@@ -582,6 +600,10 @@ from .serving import (
     logger as logger,
     serve as serve,
 )
+from .simulation import (
+    Simulator as Simulator,
+    TOPICS as TOPICS,
+)
 from .splits import (
     CONTEXT as CONTEXT,
     LeakError as LeakError,
@@ -592,17 +614,26 @@ from .splits import (
     TEST as TEST,
     TRAIN as TRAIN,
     VALID as VALID,
+    add_table as add_table,
+    checked_options as checked_options,
     cold_items as cold_items,
     cold_users as cold_users,
     content_hash as content_hash,
+    label_by_time as label_by_time,
+    label_by_user as label_by_user,
     leave_one_out as leave_one_out,
     new_items as new_items,
+    nothing_left as nothing_left,
     random_events as random_events,
     ranking_task as ranking_task,
+    rows_by_user as rows_by_user,
     sample_task_users as sample_task_users,
     split_dataset as split_dataset,
+    split_manifest as split_manifest,
     split_reviews as split_reviews,
     temporal as temporal,
+    time_cuts as time_cuts,
+    withheld_ids as withheld_ids,
 )
 from .store import (
     FORMAT as FORMAT,
@@ -639,13 +670,19 @@ from .training import (
     CheckpointError as CheckpointError,
     FineTuning as FineTuning,
     Run as Run,
+    add_gradients as add_gradients,
     batches_by_length as batches_by_length,
     best_epoch as best_epoch,
     optimizer_tensors as optimizer_tensors,
+    own_share as own_share,
     random_batches as random_batches,
     read_checkpoint as read_checkpoint,
     restore_optimizer as restore_optimizer,
+    said_by_first as said_by_first,
+    summed as summed,
+    team as team,
     warmup_then_linear as warmup_then_linear,
+    weighed as weighed,
     write_checkpoint as write_checkpoint,
 )
 from .transfer import (
@@ -672,4 +709,15 @@ from .tuning import (
 from .whitening import (
     AT_ONCE as AT_ONCE,
     Whitening as Whitening,
+)
+from .workers import (
+    Encoding as Encoding,
+    Workers as Workers,
+    actor as actor,
+    encode_in_parts as encode_in_parts,
+    has_ray as has_ray,
+    logger as logger,
+    recommend_in_parts as recommend_in_parts,
+    start_ray as start_ray,
+    work_on as work_on,
 )
