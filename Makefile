@@ -26,7 +26,7 @@ demo: $(VENV)/.ready
 test: lint
 	$(BIN)/python tests/check_notebooks.py
 	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(JOBS) --do_print
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check nbs tests benchmarks docs setup.py

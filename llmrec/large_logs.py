@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.lib.format import open_memmap
 from tqdm.auto import tqdm
@@ -64,8 +65,7 @@ def _put(folder: Path, name: str, start: int, values: np.ndarray) -> None:
 
 
 def _pieces(n_rows: int, size: int = 2**22) -> Iterator[slice]:
-    for start in range(0, n_rows, size):
-        yield slice(start, min(n_rows, start + size))
+    return (slice(start, min(n_rows, start + size)) for start in range(0, n_rows, size))
 
 # %% ../nbs/47_large_logs.ipynb #cbbf0a9d
 class _Files:
@@ -77,12 +77,10 @@ class _Files:
         if not self.files or not self.files[0].is_file():
             raise FileNotFoundError(f"no Parquet file at {path}. Check the path.")
         self.columns, self.theirs = columns, {ours: name for name, ours in columns.items()}
+        names = [columns.get(name, name) for name in pq.read_schema(self.files[0]).names]
+        some = pd.DataFrame(columns=names, index=[0])
+        require_columns(some, ["user_id", "item_id"], "interactions")
         self.order, self.times = order, {"time_unit": time_unit, "time_format": time_format}
-
-    @property
-    def n_rows(self) -> int:
-        """Events of all files."""
-        return sum(pq.ParquetFile(path).metadata.num_rows for path in self.files)
 
     def tables(self, names: Sequence[str], rows_at_once: int) -> Iterator[pd.DataFrame]:
         """Those of the columns that are there, in pieces."""
@@ -101,10 +99,13 @@ class _Source(_Files):
         """The catalogue: a table, a file, or what the log itself says."""
         if isinstance(items, pd.DataFrame):
             return clean_items(items, text)
-        if items is not None:
-            return clean_items(read_table(items, as_text=None, columns=self.columns), text)
+        texts = [text] if isinstance(text, str) else list(text)
+        if items is not None:  # ids of a text file are numbers where those of the log are
+            kind = pq.read_schema(self.files[0]).field(self.theirs.get("item_id", "item_id")).type
+            as_text = texts if pa.types.is_integer(kind) else ["item_id", *texts]
+            return clean_items(read_table(items, as_text=as_text, columns=self.columns), text)
         known = pd.DataFrame()
-        for table in self.tables(["item_id", *([text] if isinstance(text, str) else text)], 2**20):
+        for table in self.tables(["item_id", *texts], 2**20):
             known = pd.concat([known, table]).drop_duplicates("item_id")
         return clean_items(known, text)
 
@@ -152,11 +153,13 @@ class _Writer(_Columns):
 
     def add(self, table: pd.DataFrame) -> None:
         """Check a piece, and write its columns."""
-        require_columns(table, ["user_id", "item_id"], "interactions")
         clean = clean_interactions(table, self.catalogue, **self.times)
         columns = {"user": self._numbers_of(clean.pop("user_id"))}
         columns["item"] = self.item_ids.get_indexer(clean.pop("item_id")).astype(np.int32)
         columns |= {name: clean[name].to_numpy() for name in clean}
+        if self.n_done and (odd := set(columns) ^ set(self.kinds) - {"user_id"}):
+            names = ", ".join(sorted(odd))
+            raise DataError(f"interactions: column {names}: only some of the files have it.")
         for name, values in columns.items():
             if not self.n_done:
                 _new_column(self.folder, name, self.n_rows, values.dtype)
@@ -177,18 +180,13 @@ def _sort_by_user(folder: Path, n_users: int, at_once: int = 10_000_000) -> None
         _new_column(folder, f"by_user-{name}", n_rows, _column(folder, name).dtype)
     _new_column(folder, "by_user-row", n_rows, np.int64)
     for first, last in shard_borders(starts[:-1], n_rows, at_once):
-        pieces = [_rows_between(folder, piece, first, last) for piece in _pieces(n_rows)]
-        rows = np.concatenate(pieces)
+        users = _column(folder, "user")
+        rows = np.flatnonzero((users >= first) & (users < last))
         keys = [_column(folder, name)[rows] for name in (*names[1:], "user")]
         rows = rows[np.lexsort(keys)]  # which is stable
         for name in names:
             _put(folder, f"by_user-{name}", starts[first], _column(folder, name)[rows])
         _put(folder, "by_user-row", starts[first], rows)
-
-
-def _rows_between(folder: Path, piece: slice, first: int, last: int) -> np.ndarray:
-    users = _column(folder, "user")[piece]
-    return piece.start + np.flatnonzero((users >= first) & (users < last))
 
 # %% ../nbs/47_large_logs.ipynb #f19d0720
 def dataset_from_parquet(
@@ -210,36 +208,37 @@ def dataset_from_parquet(
     interactions : path
         A Parquet file, or a folder of files, read in the order of their names.
     items : DataFrame or path, optional
-        ``item_id`` and the `text` columns; left out, the log is its own catalogue.
-    folder : path, optional
-        Where the columns are kept; left out, in the cache.
-    columns : mapping, optional
-        ``{"yours": "ours"}``.
+        ``item_id`` and the `text` columns; left out, what the log says.
+    folder, columns : path, mapping, optional
+        Where the columns are kept, if not in the cache; and ``{"yours": "ours"}``.
     times
         `order`, `time_unit` and `time_format` as in `Dataset.from_frames`.
 
     Raises `FileNotFoundError` or `DataError`.
     """
-    source = _Source(interactions, columns or {}, **times)
-    catalogue = source.catalogue(items, text)
-    folder = Path(folder or cache_folder() / "logs" / source.identity(catalogue)[:16])
-    if not folder.exists():
-        with staged(folder, keep_existing=True) as staging:
-            _write_log(source, catalogue, staging, require_whole("rows", rows_at_once), progress)
-    note = folder / "log.json"
-    if not note.is_file() or json.loads(note.read_text())["identity"] != source.identity(catalogue):
+    try:
+        source = _Source(interactions, columns or {}, **times)
+        catalogue = source.catalogue(items, text)
+        identity = source.identity(catalogue)
+        folder = Path(folder or cache_folder() / "logs" / identity[:16])
+        if not folder.exists():
+            with staged(folder, keep_existing=True) as staging:
+                _write_log(source, catalogue, staging, rows_at_once, progress)
+    except pa.ArrowException as error:
+        raise DataError(f"{interactions}: not a Parquet file that can be read: {error}") from error
+    if _note(folder).get("identity") != identity:
         raise DataError(f"{folder} holds something else. Choose a new folder, or remove this one.")
-    return DatasetOnDisk(folder, name=name or Path(interactions).stem)
+    return DatasetOnDisk(folder, items=catalogue, name=name or Path(interactions).stem)
 
 # %% ../nbs/47_large_logs.ipynb #28aaecb2
 def _write_log(
     source: _Source, catalogue: pd.DataFrame, folder: Path, rows_at_once: int, progress: bool
 ) -> None:
     """All columns of a log, and what is to be known about it."""
-    writer = _Writer(folder, source.n_rows, catalogue, source.times)
-    order = source.order
-    with tqdm(total=writer.n_rows, desc="read", unit="event", disable=not progress) as bar:
-        for table in source.tables(COLUMNS, rows_at_once):
+    n_rows, order = sum(pq.read_metadata(path).num_rows for path in source.files), source.order
+    writer = _Writer(folder, n_rows, catalogue, source.times)
+    with tqdm(total=n_rows, desc="read", unit="event", disable=not progress) as bar:
+        for table in source.tables(COLUMNS, require_whole("rows_at_once", rows_at_once)):
             order = order_of(table, order)
             writer.add(table)
             bar.update(len(table))
@@ -252,12 +251,17 @@ def _write_log(
     (folder / "log.json").write_text(json.dumps(note), encoding="utf-8")
 
 # %% ../nbs/47_large_logs.ipynb #48d3265d
+def _note(folder: Path) -> dict:
+    """What is known about a log; nothing where there is none."""
+    path = folder / "log.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 class _OnDisk(Dataset):
     """The columns of a log on disk, and which of its events count."""
 
     def __init__(self, folder, *, kept=None, items=None, name="dataset", steps=()):
-        folder = Path(folder)
-        note = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+        folder, note = Path(folder), _note(Path(folder))
         items = pd.read_parquet(folder / "items.parquet") if items is None else items
         state = {"folder": folder, "kept": kept, "items": items, "name": name, "steps": steps}
         # a dataset cannot be changed once it is made
@@ -319,10 +323,6 @@ class _Counts(_OnDisk):
             items = items if kept is None else items[kept[piece]]
             counts += np.bincount(items, minlength=len(counts))
         return counts
-
-    def __repr__(self) -> str:
-        sizes = self.n_users, len(self.items), self.n_events
-        return "DatasetOnDisk({!r}: {:,} users, {:,} items, {:,} events)".format(self.name, *sizes)
 
 # %% ../nbs/47_large_logs.ipynb #3a10da14
 class _Tables(_Counts):
@@ -582,8 +582,6 @@ class DatasetOnDisk(_Trainable):
         Where the columns are.
     kept : ndarray, optional
         Which events count, bool ``[n_events]``, by user and time; None: all.
-    items, name, steps, order
-        As in `Dataset`.
     """
 
     def split(self, protocol: str = "leave_one_out", **options) -> SplitOnDisk:

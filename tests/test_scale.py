@@ -200,6 +200,40 @@ def test_a_kind_that_changes_between_files_is_refused_by_name(tmp_path, column, 
     assert not (tmp_path / "sorted").exists()  # nothing half-written
 
 
+@pytest.mark.parametrize("rating_in", [0, 1])
+def test_a_column_that_only_some_files_have_is_refused(tmp_path, rating_in):
+    log = pd.DataFrame({"user_id": [1, 2], "item_id": ["i1", "i2"], "timestamp": [1, 2]})
+    (tmp_path / "log").mkdir()
+    for number in range(2):
+        table = log.assign(rating=5) if number == rating_in else log
+        table.to_parquet(tmp_path / "log" / f"{number}.parquet")
+    with pytest.raises(DataError, match="rating: only some"):
+        Dataset.from_parquet(tmp_path / "log", ITEMS, folder=tmp_path / "sorted", progress=False)
+
+
+def test_what_is_no_log_is_refused_in_words(tmp_path):
+    path = tmp_path / "log.parquet"
+    path.write_bytes(b"PAR1 and nothing else PAR1")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        Dataset.from_parquet(path, ITEMS, progress=False)
+    pd.DataFrame({"user": [1], "item": [2]}).to_parquet(path)
+    with pytest.raises(DataError, match="user_id"):
+        Dataset.from_parquet(path, ITEMS, progress=False)
+    with pytest.raises(DataError, match="rows_at_once"):
+        pd.DataFrame({"user_id": [1], "item_id": ["i1"]}).to_parquet(path)
+        Dataset.from_parquet(path, ITEMS, rows_at_once=0, progress=False, order="file")
+
+
+@pytest.mark.parametrize("ids", [[7, 11], ["007", "11"]])
+def test_ids_of_a_text_file_are_what_those_of_the_log_are(tmp_path, ids):
+    pd.DataFrame({"item_id": ids, "text": ["a", "b"]}).to_csv(tmp_path / "items.csv", index=False)
+    log = pd.DataFrame({"user_id": [1, 1, 2], "item_id": [*ids, ids[0]], "timestamp": [1, 2, 3]})
+    log.to_parquet(tmp_path / "log.parquet")
+    paths = tmp_path / "log.parquet", tmp_path / "items.csv"
+    dataset = Dataset.from_parquet(*paths, folder=tmp_path / "sorted", progress=False)
+    assert dataset.histories() == {1: ids, 2: ids[:1]}
+
+
 # --- workers
 
 
