@@ -257,22 +257,9 @@ class _FromLargeFiles(_FromFiles):
 
         return dataset_from_parquet(interactions, items, **options)
 
-# %% ../nbs/01_data.ipynb #c2d7a9e1
-class _OfUsers:
-    """What there is, and how some users are taken out; the catalogue stays whole."""
-
-    def shards(self, n_events: int = 5_000_000) -> Iterator[Dataset]:
-        """The dataset as several, of whole users with about `n_events` together."""
-        ordered = sort_by_time(self.interactions)
-        numbers = pd.factorize(ordered["user_id"])[0]
-        starts = np.searchsorted(numbers, np.arange(numbers[-1] + 1)) if len(numbers) else []
-        for first, last in shard_borders(starts, len(ordered), n_events):
-            rows = slice(starts[first], starts[last] if last < len(starts) else None)
-            yield replace(self, interactions=ordered.iloc[rows].sort_index())
-
-    def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
-        """Draw `n_users` users without replacement, with all their events."""
-        return _sample_users(self, n_users, seed)
+# %% ../nbs/01_data.ipynb #7b33178a
+class _Counted:
+    """How much there is of everything."""
 
     @property
     def n_events(self) -> int:
@@ -288,6 +275,27 @@ class _OfUsers:
         """Events per item, in the order of the catalogue."""
         rows = pd.Index(self.items["item_id"]).get_indexer(self.interactions["item_id"])
         return np.bincount(rows[rows >= 0], minlength=len(self.items))
+
+    def describe(self) -> pd.Series:
+        """Counts, density, inequality, time span, ties and text lengths, one figure a row."""
+        return _describe(self)
+
+# %% ../nbs/01_data.ipynb #c2d7a9e1
+class _OfUsers(_Counted):
+    """How some users are taken out; the catalogue stays whole."""
+
+    def shards(self, n_events: int = 5_000_000) -> Iterator[Dataset]:
+        """The dataset as several, of whole users with about `n_events` together."""
+        ordered = sort_by_time(self.interactions)
+        numbers = pd.factorize(ordered["user_id"])[0]
+        starts = np.searchsorted(numbers, np.arange(numbers[-1] + 1)) if len(numbers) else []
+        for first, last in shard_borders(starts, len(ordered), n_events):
+            rows = slice(starts[first], starts[last] if last < len(starts) else None)
+            yield replace(self, interactions=ordered.iloc[rows].sort_index())
+
+    def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
+        """Draw `n_users` users without replacement, with all their events."""
+        return _sample_users(self, n_users, seed)
 
     def of_users(self, user_ids: Sequence) -> Dataset:
         """The events of these users; the catalogue stays whole. A user without events has none."""
@@ -363,10 +371,6 @@ class Dataset(_FromLargeFiles, _Selections):
         if self.order != "time":
             require_columns(self.interactions, ["timestamp"], "interactions")
         return group_by_user(self.interactions, "timestamp")
-
-    def describe(self) -> pd.Series:
-        """Counts, density, inequality, time span, ties and text lengths, one figure a row."""
-        return _describe(self)
 
     def __repr__(self) -> str:
         sizes = self.n_users, len(self.items), self.n_events

@@ -195,7 +195,7 @@ def dataset_from_parquet(
     *,
     text: str | Sequence[str] = "text",
     folder: str | Path | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping | None = None,
     name: str | None = None,
     rows_at_once: int = 2**20,
     progress: bool = True,
@@ -211,10 +211,9 @@ def dataset_from_parquet(
         ``item_id`` and the `text` columns; left out, what the log says.
     folder, columns : path, mapping, optional
         Where the columns are kept, if not in the cache; and ``{"yours": "ours"}``.
-    times
-        `order`, `time_unit` and `time_format` as in `Dataset.from_frames`.
 
-    Raises `FileNotFoundError` or `DataError`.
+    `order`, `time_unit` and `time_format` as in `Dataset.from_frames`. Raises `FileNotFoundError`
+    or `DataError`.
     """
     try:
         source = _Source(interactions, columns or {}, **times)

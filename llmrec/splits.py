@@ -414,7 +414,7 @@ def content_hash(*frames: pd.DataFrame) -> str:
         add_table(digest, len(frame), frame.columns, [frame])
     return digest.hexdigest()
 
-
+# %% ../nbs/04_splits.ipynb #6d2a4db4
 def nothing_left(protocol: str) -> DataError:
     """What is said of a split without training or without test."""
     return DataError(
