@@ -8,6 +8,7 @@ resident memory is watched. What was measured is in scale.parquet, one row a mea
 stands there is not run again. Everything takes about an hour; 12 GB of disk are needed.
 """
 
+import functools
 import json
 import multiprocessing
 import os
@@ -145,10 +146,10 @@ def measure_encode() -> dict:
     import torch
 
     from llmrec import TextEncoder, load_dataset
-    from llmrec.workers import Encoding, Workers
+    from llmrec.workers import Workers
 
     texts = load_dataset("book-crossing").items["text"].tolist()[:10_000]
-    work = Encoding(TextEncoder.from_pretrained(cache=False))
+    work = functools.partial(TextEncoder.from_pretrained(cache=False).encode, progress=False)
     parts = [texts[start : start + 250] for start in range(0, len(texts), 250)]
     ways = {"one worker": (1, 1), "two workers": (2, 1), "one worker, two threads": (1, 2)}
     found, rates = {}, {name: [] for name in ways}

@@ -115,6 +115,7 @@ from .data import (
     clean_interactions as clean_interactions,
     clean_items as clean_items,
     concatenate as concatenate,
+    drawn_users as drawn_users,
     first_interactions as first_interactions,
     gini as gini,
     group_by_user as group_by_user,
@@ -615,6 +616,7 @@ from .splits import (
     TRAIN as TRAIN,
     VALID as VALID,
     add_table as add_table,
+    as_part as as_part,
     checked_options as checked_options,
     cold_items as cold_items,
     cold_users as cold_users,
@@ -711,13 +713,12 @@ from .whitening import (
     Whitening as Whitening,
 )
 from .workers import (
-    Encoding as Encoding,
     Workers as Workers,
     actor as actor,
     encode_in_parts as encode_in_parts,
-    has_ray as has_ray,
     logger as logger,
     recommend_in_parts as recommend_in_parts,
     start_ray as start_ray,
     work_on as work_on,
+    workers_here as workers_here,
 )

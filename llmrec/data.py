@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['logger', 'ORDERS', 'clean_items', 'clean_interactions', 'order_of', 'spread_lists', 'Dataset', 'require_dataset',
-           'shard_borders', 'sort_by_time', 'group_by_user', 'first_interactions', 'with_events', 'concatenate', 'gini']
+           'shard_borders', 'sort_by_time', 'group_by_user', 'first_interactions', 'drawn_users', 'with_events',
+           'concatenate', 'gini']
 
 # %% ../nbs/01_data.ipynb #9eb26957
 def clean_items(
@@ -508,10 +509,14 @@ def _as_mask(chosen, items: pd.DataFrame) -> np.ndarray:
     return mask
 
 # %% ../nbs/01_data.ipynb #072ce61f
+def drawn_users(user_ids: Sequence, n_users: int, seed: int) -> np.ndarray:
+    """`n_users` of different users, without replacement, whatever the order in which they come."""
+    n_users = require_whole("n_users", n_users, at_most=len(user_ids))
+    return np.random.default_rng(seed).choice(np.sort(user_ids), n_users, replace=False)
+
+
 def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
-    users = np.sort(dataset.interactions["user_id"].unique())
-    n_users = require_whole("n_users", n_users, at_most=len(users))
-    chosen = np.random.default_rng(seed).choice(users, n_users, replace=False)
+    chosen = drawn_users(dataset.interactions["user_id"].unique(), n_users, seed)
     kept = dataset.interactions[dataset.interactions["user_id"].isin(chosen)]
     return _derive(dataset, f"{n_users} users drawn with seed {seed}", interactions=kept)
 
@@ -542,9 +547,6 @@ def gini(counts: np.ndarray) -> float:
     return float(
         2 * (ranks * counts).sum() / (len(counts) * counts.sum()) - (len(counts) + 1) / len(counts)
     )
-
-# %% ../nbs/01_data.ipynb #0a7200dc
-#| exports
 
 # %% ../nbs/01_data.ipynb #0449de61
 def _describe(dataset: Dataset) -> pd.Series:

@@ -21,16 +21,23 @@ from tqdm.auto import tqdm
 
 from .assets import cache_folder, staged
 from .checks import DataError, require_columns, require_whole
-from .data import Dataset, clean_interactions, clean_items, order_of, shard_borders
+from llmrec.data import (
+    Dataset,
+    clean_interactions,
+    clean_items,
+    drawn_users,
+    order_of,
+    shard_borders,
+)
 from llmrec.splits import (
     CONTEXT,
     PROTOCOLS,
     TEST,
     TRAIN,
     VALID,
-    Part,
     Split,
     add_table,
+    as_part,
     checked_options,
     label_by_time,
     label_by_user,
@@ -222,7 +229,7 @@ def dataset_from_parquet(
         folder = Path(folder or cache_folder() / "logs" / identity[:16])
         if not folder.exists():
             with staged(folder, keep_existing=True) as staging:
-                _write_log(source, catalogue, staging, rows_at_once, progress)
+                _write_log(source, catalogue, identity, staging, rows_at_once, progress)
     except pa.ArrowException as error:
         raise DataError(f"{interactions}: not a Parquet file that can be read: {error}") from error
     if _note(folder).get("identity") != identity:
@@ -231,7 +238,7 @@ def dataset_from_parquet(
 
 # %% ../nbs/47_large_logs.ipynb #28aaecb2
 def _write_log(
-    source: _Source, catalogue: pd.DataFrame, folder: Path, rows_at_once: int, progress: bool
+    source: _Source, catalogue: pd.DataFrame, identity: str, folder: Path, rows_at_once, progress
 ) -> None:
     """All columns of a log, and what is to be known about it."""
     n_rows, order = sum(pq.read_metadata(path).num_rows for path in source.files), source.order
@@ -246,7 +253,7 @@ def _write_log(
     pd.DataFrame({"user_id": writer.users}).to_parquet(folder / "users.parquet", index=False)
     catalogue.to_parquet(folder / "items.parquet")
     _sort_by_user(folder, len(writer.users))
-    note = {"identity": source.identity(catalogue), "order": order, "n_events": writer.n_done}
+    note = {"identity": identity, "order": order, "n_events": writer.n_done}
     (folder / "log.json").write_text(json.dumps(note), encoding="utf-8")
 
 # %% ../nbs/47_large_logs.ipynb #48d3265d
@@ -293,9 +300,10 @@ class _Counts(_OnDisk):
     @functools.cached_property
     def n_events_of_users(self) -> np.ndarray:
         """Events that count, of each user of the log."""
-        if self.kept is None:
-            return np.diff(self.starts)
-        return np.add.reduceat(self.kept, self.starts[:-1], dtype=np.int64)
+        return np.diff(self.starts) if self.kept is None else self._count_events(self.kept)
+
+    def _count_events(self, kept: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(kept, self.starts[:-1], dtype=np.int64)
 
     @property
     def n_events(self) -> int:
@@ -363,7 +371,8 @@ class _Users(_Tables):
     def shards(self, n_events: int = 5_000_000) -> Iterator[Dataset]:
         """The dataset as several in memory, of whole users with about `n_events` together."""
         for first, last in shard_borders(self.starts[:-1], self.n_stored, n_events):
-            yield self._in_memory(self._table(np.arange(first, last)))
+            if self.n_events_of_users[first:last].any():
+                yield self._in_memory(self._table(np.arange(first, last)))
 
     def of_users(self, user_ids: Sequence) -> Dataset:
         """The events of these users, in memory; the catalogue stays whole."""
@@ -372,9 +381,8 @@ class _Users(_Tables):
 
     def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
         """Draw `n_users` users without replacement, with all their events, in memory."""
-        users = np.sort(self.user_ids[self.n_events_of_users > 0])
-        n_users = require_whole("n_users", n_users, at_most=len(users))
-        return self.of_users(np.random.default_rng(seed).choice(users, n_users, replace=False))
+        users = self.user_ids[self.n_events_of_users > 0]
+        return self.of_users(drawn_users(users, n_users, seed))
 
 # %% ../nbs/47_large_logs.ipynb #df5b4d55
 class _Masks(_Users):
@@ -405,7 +413,7 @@ class _Masks(_Users):
 
     def _enough(self, kept: np.ndarray, user_events: int, item_events: int) -> np.ndarray:
         """Events whose user and whose item have so many among those that are kept."""
-        per_user = np.add.reduceat(kept, self.starts[:-1], dtype=np.int64)
+        per_user = self._count_events(kept)
         enough = np.repeat(per_user >= user_events, np.diff(self.starts))
         return enough & self._mapped(self._count_items(kept) >= item_events)
 
@@ -475,16 +483,15 @@ class _Trainable(_Selections):
     """What a training loop is given."""
 
     def stored_sequences(self) -> tuple[Sequences, Sequences]:
-        """Of every user with two events or more: rows of items in time order, and when, as numbers
-        that only tell before, after and simultaneous.
+        """Of every user with two events or more, first seen first: rows of items in time order, and
+        when, as numbers that only tell before, after and simultaneous.
         """
         users = np.flatnonzero(self.n_events_of_users > 1)
         if not len(users):
             raise DataError("no user has two events. Pass users with longer histories.")
         rows = _column(self.folder, "by_user-row")
         rows = rows if self.kept is None else np.where(self.kept, rows, self.n_stored)
-        first_rows = np.minimum.reduceat(rows, self.starts[:-1])
-        users = users[first_rows[users].argsort()]  # first seen first, as in memory
+        users = users[np.minimum.reduceat(rows, self.starts[:-1])[users].argsort()]
         times = "timestamp" if self.order == "time" else "row"
         return Sequences(self, users, "item"), Sequences(self, users, times)
 
@@ -495,7 +502,8 @@ PARTS = (TRAIN, VALID, TEST, CONTEXT)
 def _labeller(dataset: DatasetOnDisk, protocol: str, options: Mapping) -> tuple[Callable, dict]:
     """A function that labels the rows of a shard, and what else the protocol finds."""
     label = PROTOCOLS[protocol]
-    found = label(next(dataset.shards()), **options)[1]  # which refuses wrong options
+    some = dataset.of_users(dataset.user_ids[dataset.n_events_of_users > 0][:100])
+    found = label(some, **options)[1]  # which refuses wrong options
     parameters = list(inspect.signature(label).parameters.values())[1:]
     options = {one.name: one.default for one in parameters} | options
     if protocol == "temporal":
@@ -507,9 +515,8 @@ def _labeller(dataset: DatasetOnDisk, protocol: str, options: Mapping) -> tuple[
     if protocol == "cold_users":
         fractions = options["test_fraction"], options["valid_fraction"]
         users = pd.Series(dataset.user_ids[dataset.n_events_of_users > 0])
-        withheld = withheld_ids(users, fractions, options["seed"])
-
         seed, n_context = options["seed"], options["n_context"]
+        withheld = withheld_ids(users, fractions, seed)
         return lambda shard: label_by_user(rows_by_user(shard, seed), *withheld, n_context), found
     return lambda shard: label(shard, **options)[0], found
 
@@ -625,12 +632,9 @@ class SplitOnDisk(Split):
     def sample_users(self, n_users: int, *, seed: int = 0) -> Split:
         """The split over `n_users` of the users of validation and test, in memory."""
         is_asked = (self.valid.n_events_of_users > 0) | (self.test.n_events_of_users > 0)
-        users = np.sort(self.train.user_ids[is_asked])
-        n_users = require_whole("n_users", n_users, at_most=len(users))
-        users = np.random.default_rng(seed).choice(users, n_users, replace=False)
+        users = drawn_users(self.train.user_ids[is_asked], n_users, seed)
         parts = {part: getattr(self, part).of_users(users) for part in PARTS}
         for part in (VALID, TEST):
-            known = {"context": parts[CONTEXT].interactions, "candidates": self.candidates(part)}
-            parts[part] = Part(**vars(parts[part]), **known)
+            parts[part] = as_part(parts[part], parts[CONTEXT], self.candidates(part))
         drawn = split_manifest(parts[TRAIN], parts, {"drawn": {"n_users": n_users, "seed": seed}})
         return Split(**parts, manifest=self.manifest | drawn, candidate_ids=self.candidate_ids)

@@ -21,7 +21,7 @@ from .checks import DataError, require_whole
 from .data import Dataset
 from .models import TrainingConfig
 from .sequential import SequentialRecommender
-from .workers import actor, has_ray, start_ray
+from .workers import actor, start_ray, workers_here
 
 logger = logging.getLogger(__name__)
 
@@ -92,10 +92,7 @@ def fit_together(
 
     `options` are those of the recommender's ``fit``.
     """
-    if require_whole("n_workers", n_workers) > 1 and not has_ray():
-        logger.warning("Ray is not installed, so one process trains. pip install llmrec[ray]")
-        n_workers = 1
-    if n_workers == 1:
+    if (n_workers := workers_here(n_workers)) == 1:
         return clone(recommender).fit(train, valid, checkpoint=checkpoint, **options)
     with tempfile.TemporaryDirectory() as folder:
         options["checkpoint"] = str(checkpoint or Path(folder) / "run.safetensors")
@@ -119,24 +116,25 @@ def _fit_once(recommender, data: tuple, n_workers: int, address, options: Mappin
         fits = [
             one.fit.remote(number, n_workers, where, options) for number, one in enumerate(workers)
         ]
-        errors = [error for error in map(_error_of, fits) if error is not None]
+        results = [_result_of(one) for one in fits]
+        errors = [result for result in results if isinstance(result, ray.exceptions.RayError)]
         if any(isinstance(error, ray.exceptions.RayActorError) for error in errors):
             logger.warning("a worker died; all begin again from the last complete epoch")
             return None  # the others complain that it is gone
         if errors:
             raise getattr(errors[0], "cause", errors[0])
-        return ray.get(fits[0])
+        return results[0]
     finally:
         for worker in workers:
             ray.kill(worker)
 
 
-def _error_of(result) -> Exception | None:
-    """What became of a call that has ended, if it was an error."""
+def _result_of(call):
+    """What a call gives, once it has ended; or its error."""
     import ray
 
     try:
-        ray.get(result)
+        return ray.get(call)
     except ray.exceptions.RayError as error:
         return error
 

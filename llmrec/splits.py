@@ -25,7 +25,7 @@ from .datasets import load_dataset
 __all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'ranking_task',
            'sample_task_users', 'Split', 'leave_one_out', 'rows_by_user', 'temporal', 'time_cuts', 'label_by_time',
            'withheld_ids', 'cold_items', 'cold_users', 'label_by_user', 'random_events', 'add_table', 'content_hash',
-           'nothing_left', 'split_dataset', 'checked_options', 'split_manifest', 'split_reviews']
+           'nothing_left', 'split_dataset', 'checked_options', 'split_manifest', 'as_part', 'split_reviews']
 
 # %% ../nbs/04_splits.ipynb #e59d5f96
 class LeakError(DataError):
@@ -435,7 +435,7 @@ def split_dataset(dataset: Dataset, protocol: str, options: Mapping) -> Split:
         raise nothing_left(protocol)
     candidates = found.pop("candidates", {})
     for part in (VALID, TEST):
-        parts[part] = _as_part(parts[part], parts[CONTEXT], candidates.get(part))
+        parts[part] = as_part(parts[part], parts[CONTEXT], candidates.get(part))
     choices = {"protocol": protocol, "options": dict(options), **found}
     manifest = split_manifest(dataset, parts, choices)
     manifest["content_hash"] = _split_hash(parts, candidates)
@@ -467,7 +467,7 @@ def split_manifest(dataset: Dataset, parts: Mapping[str, Dataset], choices: Mapp
     }
 
 
-def _as_part(later: Dataset, context: Dataset, candidates: list | None) -> Part:
+def as_part(later: Dataset, context: Dataset, candidates: list | None) -> Part:
     return Part(**vars(later), context=context.interactions, candidates=candidates)
 
 
@@ -506,7 +506,7 @@ def _load_split(folder: Path) -> Split:
         for part in (TRAIN, VALID, TEST, CONTEXT)
     }
     for part in (VALID, TEST):
-        parts[part] = _as_part(parts[part], parts[CONTEXT], record["candidate_ids"].get(part))
+        parts[part] = as_part(parts[part], parts[CONTEXT], record["candidate_ids"].get(part))
     if _split_hash(parts, record["candidate_ids"]) != record["manifest"]["content_hash"]:
         raise DataError(
             f"{folder}: the tables do not fit the hash in split.json: they were changed. "

@@ -79,7 +79,7 @@ def tune(
     """
     _check_space(space, budget)
     study = _study(f"{split.manifest['content_hash'][:12]} {metric}@{k}", start, log, seed)
-    work = _Trial(recommender, split, metric, k)
+    work = functools.partial(_value_of, recommender, split, metric, k)
     return _search(study, work, space, budget, progress, n_workers, address)
 
 # %% ../nbs/22_tuning.ipynb #b9cfe860
@@ -99,17 +99,11 @@ def _study(name: str, start: Mapping | None, log: str | Path | None, seed: int):
     return study
 
 
-class _Trial:
+def _value_of(recommender, split: Split, metric: str, k: int, parameters: Mapping) -> float:
     """The validation value of parameters."""
-
-    def __init__(self, recommender: Callable, split: Split, metric: str, k: int):
-        self.recommender, self.split, self.metric, self.k = recommender, split, metric, k
-
-    def __call__(self, parameters: Mapping) -> float:
-        fitted = _made(self.recommender, parameters).fit(self.split.train, self.split.valid)
-        how = {"ks": (self.k,), "part": "valid", "metrics": (self.metric,)}
-        users = evaluate_users(fitted, self.split, **how)
-        return float(users[self.metric, self.k].mean())
+    fitted = _made(recommender, parameters).fit(split.train, split.valid)
+    users = evaluate_users(fitted, split, ks=(k,), part="valid", metrics=(metric,))
+    return float(users[metric, k].mean())
 
 
 def _made(recommender: Callable[..., Recommender], parameters: Mapping) -> Recommender:

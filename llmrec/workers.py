@@ -5,6 +5,7 @@
 # %% ../nbs/48_workers.ipynb #09ccdbe5
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import logging
@@ -29,7 +30,7 @@ from .recommenders import Recommender
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'has_ray', 'start_ray', 'actor', 'Workers', 'work_on', 'Encoding', 'encode_in_parts', 'recommend_in_parts']
+__all__ = ['logger', 'workers_here', 'start_ray', 'actor', 'Workers', 'work_on', 'encode_in_parts', 'recommend_in_parts']
 
 # %% ../nbs/48_workers.ipynb #e30c31e5
 class _Worker:
@@ -48,9 +49,12 @@ class _Worker:
         return self.work(part)
 
 
-def has_ray() -> bool:
-    """Whether Ray is installed."""
-    return importlib.util.find_spec("ray") is not None
+def workers_here(n_workers: int) -> int:
+    """As many workers as are asked for, or one and a warning if Ray is not installed."""
+    if require_whole("n_workers", n_workers) > 1 and importlib.util.find_spec("ray") is None:
+        logger.warning("Ray is not installed, so one process works. pip install llmrec[ray]")
+        return 1
+    return n_workers
 
 # %% ../nbs/48_workers.ipynb #71333b7c
 def start_ray(n_workers: int, address: str | None = None):
@@ -80,10 +84,7 @@ class _Workers:
 
     def __init__(self, work: Callable, n_workers: int = 1, address: str | None = None):
         self.work, self.workers = work, []
-        if require_whole("n_workers", n_workers) == 1:
-            return
-        if not has_ray():
-            logger.warning("Ray is not installed, so one process works. pip install llmrec[ray]")
+        if workers_here(n_workers) == 1:
             return
         ray = start_ray(n_workers, address)
         self.shared = [ray.put(work)]
@@ -151,16 +152,6 @@ def work_on(
     with Workers(work, n_workers, address) as workers:
         yield from tqdm(workers.do(parts), progress, total, disable=progress is None)
 
-# %% ../nbs/48_workers.ipynb #4e3ed1cf
-class Encoding:
-    """Texts to vectors, as a kind of work."""
-
-    def __init__(self, encoder: TextEncoder):
-        self.encoder = encoder
-
-    def __call__(self, texts: list[str]) -> np.ndarray:
-        return self.encoder.encode(texts, progress=False)
-
 # %% ../nbs/48_workers.ipynb #f2ca0ac1
 def encode_in_parts(
     encoder: TextEncoder,
@@ -188,7 +179,8 @@ def encode_in_parts(
         parts = [texts[starts[number] : starts[number] + size] for number in missing]
         how = {"n_workers": n_workers, "address": address}
         bar = "encode" if progress else None
-        for place, vectors in work_on(Encoding(encoder), parts, progress=bar, **how):
+        work = functools.partial(encoder.encode, progress=False)
+        for place, vectors in work_on(work, parts, progress=bar, **how):
             with atomic_file(paths[missing[place]]) as temporary, temporary.open("wb") as file:
                 np.save(file, vectors)
         _join(paths, folder / "vectors.npy", len(texts))
@@ -223,16 +215,6 @@ def _opened(folder: Path, identity: dict) -> Path:
         raise DataError(f"{folder} holds other work. Choose a new folder, or remove this one.")
     return folder
 
-# %% ../nbs/48_workers.ipynb #f967853b
-class _Recommending:
-    """The histories of some users to their lists."""
-
-    def __init__(self, recommender: Recommender, options: dict):
-        self.recommender, self.options = recommender, options
-
-    def __call__(self, users: Dataset) -> pd.DataFrame:
-        return self.recommender.recommend(users, **self.options)
-
 # %% ../nbs/48_workers.ipynb #d9b2eebd
 def recommend_in_parts(
     recommender: Recommender,
@@ -253,7 +235,7 @@ def recommend_in_parts(
     """
     require_dataset(dataset, "dataset")
     size = require_whole("events_per_part", events_per_part)
-    work = _Recommending(recommender, options)
+    work = functools.partial(recommender.recommend, **options)
     first = work(next(dataset.shards(1)))  # tells one model from another
     answer = [first[name].tolist() for name in ("user_id", "item_id", "score")]
     answer += [dataset.n_users, dataset.n_events, size, repr(options)]

@@ -146,6 +146,14 @@ def test_a_dataset_on_disk_travels_and_is_used_like_any_other(tmp_path):
             pd.testing.assert_frame_equal(rows, memory.interactions)
             users = [user for part in parts for user in part.histories()]
             assert len(users) == len(set(users)) == memory.n_users
+    last_user = disk.user_ids[-1]
+    alone = disk._with(np.arange(disk.n_stored) >= disk.starts[-2], "the last user", disk.items)
+    assert [list(part.histories()) for part in alone.shards(50)] == [[last_user]]
+    small = memory.of_users([last_user])
+    for protocol in ("leave_one_out", "temporal", "random", "cold_items"):
+        assert outcome(lambda p=protocol: alone.split(p)) == outcome(
+            lambda p=protocol: small.split(p)
+        )
     everybody = split.sample_users(split.manifest["users"]["test"])
     fitted = Popular().fit(whole.train)
     users = evaluate_users(fitted, everybody, part="test", ks=(10,), metrics=("ndcg",))
