@@ -115,7 +115,7 @@ from .data import (
     clean_interactions as clean_interactions,
     clean_items as clean_items,
     concatenate as concatenate,
-    drawn_users as drawn_users,
+    draw_ids as draw_ids,
     first_interactions as first_interactions,
     gini as gini,
     group_by_user as group_by_user,

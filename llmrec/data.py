@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['logger', 'ORDERS', 'clean_items', 'clean_interactions', 'order_of', 'spread_lists', 'Dataset', 'require_dataset',
-           'shard_borders', 'sort_by_time', 'group_by_user', 'first_interactions', 'drawn_users', 'with_events',
+           'shard_borders', 'sort_by_time', 'group_by_user', 'first_interactions', 'draw_ids', 'with_events',
            'concatenate', 'gini']
 
 # %% ../nbs/01_data.ipynb #9eb26957
@@ -509,14 +509,14 @@ def _as_mask(chosen, items: pd.DataFrame) -> np.ndarray:
     return mask
 
 # %% ../nbs/01_data.ipynb #072ce61f
-def drawn_users(user_ids: Sequence, n_users: int, seed: int) -> np.ndarray:
+def draw_ids(user_ids: Sequence, n_users: int, seed: int) -> np.ndarray:
     """`n_users` of different users, without replacement, whatever the order in which they come."""
     n_users = require_whole("n_users", n_users, at_most=len(user_ids))
     return np.random.default_rng(seed).choice(np.sort(user_ids), n_users, replace=False)
 
 
 def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
-    chosen = drawn_users(dataset.interactions["user_id"].unique(), n_users, seed)
+    chosen = draw_ids(dataset.interactions["user_id"].unique(), n_users, seed)
     kept = dataset.interactions[dataset.interactions["user_id"].isin(chosen)]
     return _derive(dataset, f"{n_users} users drawn with seed {seed}", interactions=kept)
 

@@ -21,14 +21,7 @@ from tqdm.auto import tqdm
 
 from .assets import cache_folder, staged
 from .checks import DataError, require_columns, require_whole
-from llmrec.data import (
-    Dataset,
-    clean_interactions,
-    clean_items,
-    drawn_users,
-    order_of,
-    shard_borders,
-)
+from .data import Dataset, clean_interactions, clean_items, draw_ids, order_of, shard_borders
 from llmrec.splits import (
     CONTEXT,
     PROTOCOLS,
@@ -382,7 +375,7 @@ class _Users(_Tables):
     def sample_users(self, n_users: int, *, seed: int = 0) -> Dataset:
         """Draw `n_users` users without replacement, with all their events, in memory."""
         users = self.user_ids[self.n_events_of_users > 0]
-        return self.of_users(drawn_users(users, n_users, seed))
+        return self.of_users(draw_ids(users, n_users, seed))
 
 # %% ../nbs/47_large_logs.ipynb #df5b4d55
 class _Masks(_Users):
@@ -632,7 +625,7 @@ class SplitOnDisk(Split):
     def sample_users(self, n_users: int, *, seed: int = 0) -> Split:
         """The split over `n_users` of the users of validation and test, in memory."""
         is_asked = (self.valid.n_events_of_users > 0) | (self.test.n_events_of_users > 0)
-        users = drawn_users(self.train.user_ids[is_asked], n_users, seed)
+        users = draw_ids(self.train.user_ids[is_asked], n_users, seed)
         parts = {part: getattr(self, part).of_users(users) for part in PARTS}
         for part in (VALID, TEST):
             parts[part] = as_part(parts[part], parts[CONTEXT], self.candidates(part))
