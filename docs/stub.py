@@ -4,6 +4,7 @@ The package loads a name's module when the name is first asked for, and this stu
 """
 
 import ast
+import itertools
 import sys
 from pathlib import Path
 
@@ -12,11 +13,20 @@ STUB = ROOT / "llmrec" / "__init__.pyi"
 
 
 def exported(module: Path) -> list[str]:
-    """The names in a module's ``__all__``."""
-    for node in ast.parse(module.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__":
-            return ast.literal_eval(node.value)
-    return []
+    """The names in a module's ``__all__`` that it defines itself, but for its logger."""
+    body = ast.parse(module.read_text(encoding="utf-8")).body
+    targets = {name: node for node in body for name in defined(node)}
+    names = ast.literal_eval(targets["__all__"].value) if "__all__" in targets else []
+    return [name for name in names if name in targets and name != "logger"]
+
+
+def defined(node: ast.stmt) -> list[str]:
+    """What a statement gives a name."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    parts = itertools.chain.from_iterable(ast.walk(one) for one in targets if one is not None)
+    return [part.id for part in parts if isinstance(part, ast.Name)]
 
 
 def stub() -> str:

@@ -4,7 +4,7 @@ Every public name of every chapter can be imported from here. Its module is load
 first asked for, so that a program waits for torch only if it uses a model.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 import lazy_loader
 

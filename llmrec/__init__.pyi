@@ -36,7 +36,6 @@ from .baselines import (
     ease_and_content as ease_and_content,
     history_matrix as history_matrix,
     history_weights as history_weights,
-    logger as logger,
     weights_without_self as weights_without_self,
 )
 from .case_study import (
@@ -65,7 +64,6 @@ from .causal import (
     batches_of_trees as batches_of_trees,
     branch_logits as branch_logits,
     contamination as contamination,
-    logger as logger,
     tree_hidden_states as tree_hidden_states,
     tree_of as tree_of,
 )
@@ -79,7 +77,6 @@ from .checks import (
     clean_timestamps as clean_timestamps,
     first_bad as first_bad,
     join_texts as join_texts,
-    logger as logger,
     plain_values as plain_values,
     require_choice as require_choice,
     require_columns as require_columns,
@@ -97,7 +94,6 @@ from .classification import (
     tune_encoder as tune_encoder,
 )
 from .cli import (
-    logger as logger,
     main as main,
 )
 from .compute import (
@@ -119,7 +115,6 @@ from .data import (
     first_interactions as first_interactions,
     gini as gini,
     group_by_user as group_by_user,
-    logger as logger,
     order_of as order_of,
     require_dataset as require_dataset,
     shard_borders as shard_borders,
@@ -163,7 +158,6 @@ from .encoder import (
     TextEncoder as TextEncoder,
     VectorCache as VectorCache,
     attention_in_sixteens as attention_in_sixteens,
-    logger as logger,
     pool as pool,
 )
 from .ensembles import (
@@ -175,7 +169,6 @@ from .ensembles import (
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     learn_weights as learn_weights,
-    logger as logger,
     member_scores as member_scores,
     needs_times as needs_times,
     new_item_weights as new_item_weights,
@@ -249,7 +242,6 @@ from .features import (
 from .files import (
     dataset_from_files as dataset_from_files,
     lists_of as lists_of,
-    logger as logger,
     read_amazon as read_amazon,
     read_movielens as read_movielens,
     read_recbole as read_recbole,
@@ -275,11 +267,8 @@ from .folders import (
 from .generation import (
     Answer as Answer,
     Assistant as Assistant,
-    GenerativeRecommender as GenerativeRecommender,
+    CLOSENESS as CLOSENESS,
     LIKENESS as LIKENESS,
-    LanguageModelRanker as LanguageModelRanker,
-    WORDS as WORDS,
-    logger as logger,
     reply_to as reply_to,
     shown_title as shown_title,
 )
@@ -291,7 +280,6 @@ from .language_models import (
     Reading as Reading,
     Vocabulary as Vocabulary,
     load_language_model as load_language_model,
-    logger as logger,
     model_source as model_source,
     sentence_transformers_options as sentence_transformers_options,
     stored_options as stored_options,
@@ -308,7 +296,7 @@ from .large_logs import (
     dataset_from_parquet as dataset_from_parquet,
 )
 from .leaks import (
-    MOST_USERS as MOST_USERS,
+    MOST_PROFILES as MOST_PROFILES,
     audit as audit,
     require_no_leak as require_no_leak,
 )
@@ -320,11 +308,11 @@ from .linear import (
     SLIT as SLIT,
     ScoresFromText as ScoresFromText,
     TextEASE as TextEASE,
+    batches_of_events as batches_of_events,
     best_fading as best_fading,
     blend as blend,
     closed_form_members as closed_form_members,
     largest_of_columns as largest_of_columns,
-    logger as logger,
     members_for as members_for,
     packed as packed,
     past_and_next as past_and_next,
@@ -340,7 +328,7 @@ from .live import (
     LiveRecommender as LiveRecommender,
     Request as Request,
     State as State,
-    WORDS as WORDS,
+    WORDS_IN_QUERY as WORDS_IN_QUERY,
     advanced as advanced,
     best_rows as best_rows,
     first_state as first_state,
@@ -472,8 +460,14 @@ from .privacy import (
     forget as forget,
     membership_inference as membership_inference,
     memory_features as memory_features,
-    scrub as scrub,
-    scrub_items as scrub_items,
+)
+from .private_training import (
+    CONSTANT as CONSTANT,
+    NextItemRidge as NextItemRidge,
+    Privacy as Privacy,
+    delta_of as delta_of,
+    next_item_sums as next_item_sums,
+    noise_for as noise_for,
 )
 from .queries import (
     CHINESE_WORDS as CHINESE_WORDS,
@@ -486,8 +480,8 @@ from .queries import (
     NOT_NEGATIONS as NOT_NEGATIONS,
     Phrase as Phrase,
     Query as Query,
-    language_of as language_of,
     phrases_of as phrases_of,
+    sentence_language as sentence_language,
     stem as stem,
     together as together,
     words_of as words_of,
@@ -500,7 +494,6 @@ from .recommenders import (
     event_cells as event_cells,
     event_days as event_days,
     history_indices as history_indices,
-    logger as logger,
     score_batches as score_batches,
     tie_order as tie_order,
     top_k as top_k,
@@ -511,13 +504,11 @@ from .reranking import (
     LanguageModelRanker as LanguageModelRanker,
     RankingPrompt as RankingPrompt,
     earned_weights as earned_weights,
-    logger as logger,
     tune_on_texts as tune_on_texts,
 )
 from .scale import (
     Growth as Growth,
     fit_together as fit_together,
-    logger as logger,
     mapped_vectors as mapped_vectors,
     plan as plan,
 )
@@ -531,7 +522,6 @@ from .semantic_ids import (
     distinct as distinct,
     generative_loss as generative_loss,
     id_tree as id_tree,
-    logger as logger,
 )
 from .sequential import (
     FEWEST_STEPS as FEWEST_STEPS,
@@ -542,7 +532,6 @@ from .sequential import (
     TrainingOptions as TrainingOptions,
     batch_loss as batch_loss,
     fitting_config as fitting_config,
-    logger as logger,
     mean_ndcg as mean_ndcg,
     new_run as new_run,
     seen_items as seen_items,
@@ -580,25 +569,23 @@ from .service import (
     SimilarCall as SimilarCall,
     Value as Value,
     Values as Values,
-    logger as logger,
     one_thread as one_thread,
     plain_filters as plain_filters,
 )
 from .serving import (
     Guard as Guard,
     HEADERS as HEADERS,
-    KINDS as KINDS,
     LOCAL as LOCAL,
     Limits as Limits,
     Measures as Measures,
     PAGE as PAGE,
+    TYPES as TYPES,
     answered as answered,
     bounded_protocol as bounded_protocol,
     create_app as create_app,
     demo_service as demo_service,
     error_answer as error_answer,
     limits_for as limits_for,
-    logger as logger,
     serve as serve,
 )
 from .simulation import (
@@ -643,11 +630,10 @@ from .store import (
     Store as Store,
 )
 from .tables import (
-    CHUNK as CHUNK,
+    BYTES_AT_ONCE as BYTES_AT_ONCE,
     SEPARATORS as SEPARATORS,
     TextFormat as TextFormat,
     is_encoded as is_encoded,
-    logger as logger,
     read_table as read_table,
     read_text as read_text,
     recognise_encoding as recognise_encoding,
@@ -703,7 +689,6 @@ from .tuning import (
     Tuning as Tuning,
     best_of as best_of,
     choose as choose,
-    logger as logger,
     plot_trials as plot_trials,
     tune as tune,
     tuned_baselines as tuned_baselines,
@@ -716,7 +701,6 @@ from .workers import (
     Workers as Workers,
     actor as actor,
     encode_in_parts as encode_in_parts,
-    logger as logger,
     recommend_in_parts as recommend_in_parts,
     start_ray as start_ray,
     work_on as work_on,

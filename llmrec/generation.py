@@ -19,7 +19,7 @@ from .causal import CausalLanguageModel
 from .checks import DataError, require_whole
 from .encoder import TextEncoder
 from .ensembles import needs_times
-from .queries import CatalogueIndex, Query, language_of
+from .queries import CatalogueIndex, Query, sentence_language
 from .recommenders import Recommender
 from .reranking import LanguageModelRanker
 from .semantic_ids import GenerativeRecommender
@@ -28,7 +28,7 @@ from .text import EncodingError
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'LIKENESS', 'WORDS', 'shown_title', 'reply_to', 'Answer', 'Assistant', 'LanguageModelRanker',
+__all__ = ['logger', 'LIKENESS', 'CLOSENESS', 'shown_title', 'reply_to', 'Answer', 'Assistant', 'LanguageModelRanker',
            'GenerativeRecommender']
 
 # %% ../nbs/31_generation.ipynb #0ad15679
@@ -72,7 +72,7 @@ class _KnowsCatalogue:
 
 # %% ../nbs/31_generation.ipynb #7b77d65f
 # what a cosine of 1 counts beside taste, whose scores have a spread of 1
-LIKENESS, WORDS = 15.0, 6.0
+LIKENESS, CLOSENESS = 15.0, 6.0
 _YEAR = r"\(?\b(?:18|19|20)\d\d\b\)?"
 
 
@@ -112,7 +112,7 @@ class _Finds(_KnowsCatalogue):
         words = " ".join([*(meaning.text for meaning in query.wanted), *query.unknown])
         if words and not self.encoder.reading([words]).is_foreign():
             near = self._text_vectors[allowed] @ self.encoder.encode([words])[0]
-            total = total + WORDS * near
+            total = total + CLOSENESS * near
         return total
 
 # %% ../nbs/31_generation.ipynb #8ef22ca2
@@ -278,7 +278,7 @@ class _Answers(_Ranks):
         seen = self.recommender._item_indices(history, whose="history")
         shown = earlier.shown if earlier else ()
         before = self.recommender._item_indices(list(shown))
-        index = self._chinese_index if language_of(str(sentence)) == "zh" else self.index
+        index = self._chinese_index if sentence_language(str(sentence)) == "zh" else self.index
         query = index.query(sentence, shown=before)
         query = query.after(earlier.query) if earlier else query
         mask = query.allowed(len(self.items))

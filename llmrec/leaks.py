@@ -19,7 +19,7 @@ from .data import Dataset
 from .splits import CONTEXT, PROTOCOLS, TEST, TRAIN, VALID, LeakError, Split
 
 # %% auto #0
-__all__ = ['MOST_USERS', 'audit', 'require_no_leak']
+__all__ = ['MOST_PROFILES', 'audit', 'require_no_leak']
 
 # %% ../nbs/19_leaks.ipynb #935f6a5c
 def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
@@ -189,15 +189,15 @@ def _profiles(name: str, table: pd.DataFrame) -> dict:
     return text.groupby(table["user_id"].to_numpy()).agg(" ".join).to_dict()
 
 
-MOST_USERS = 20_000  # whose profiles are searched for their own targets
+MOST_PROFILES = 20_000  # whose profiles are searched for their own targets
 
 
 def _sampled(split: Split) -> Split:
-    """The split of `MOST_USERS` users, where there are more: a share of them tells as much."""
+    """The split of `MOST_PROFILES` users, where there are more: a share of them tells as much."""
     users = split.test.interactions["user_id"].unique()
-    if len(users) <= MOST_USERS:
+    if len(users) <= MOST_PROFILES:
         return split
-    drawn = np.random.default_rng(0).choice(len(users), MOST_USERS, replace=False)
+    drawn = np.random.default_rng(0).choice(len(users), MOST_PROFILES, replace=False)
     chosen, parts = users[np.sort(drawn)], {}
     for name in (TRAIN, VALID, TEST, CONTEXT):
         part = getattr(split, name)

@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_columns', 'TextEASE', 'past_and_next', 'SLIT',
-           'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted',
-           'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members', 'ClosedForm', 'members_for', 'packed',
-           'unpacked']
+           'batches_of_events', 'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members',
+           'refitted', 'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members', 'ClosedForm', 'members_for',
+           'packed', 'unpacked']
 
 # %% ../nbs/23_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -163,7 +163,7 @@ class SLIT(ItemItem):
 EVENTS_AT_ONCE = 500_000
 
 
-def _batches_of_events(histories: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
+def batches_of_events(histories: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
     """Histories in parts of some `EVENTS_AT_ONCE`."""
     part = np.cumsum([len(history) for history in histories]) // EVENTS_AT_ONCE
     for _, some in itertools.groupby(zip(part, histories, strict=True), key=lambda pair: pair[0]):
@@ -181,7 +181,7 @@ def _fit_slit(model: SLIT, train: Dataset) -> SLIT:
         )
     histories, n_items = model._remember_few(train), len(train.items)
     gram, together = np.zeros((2, n_items, n_items), dtype=np.float32)
-    for some in _batches_of_events(histories):
+    for some in batches_of_events(histories):
         past, following = past_and_next(some, n_items, n_lags=model.n_lags)
         gram += (past.T @ past).toarray()
         together += (past.T @ following).toarray()

@@ -19,7 +19,7 @@ from .checks import DataError
 from .encoder import TextEncoder
 
 # %% auto #0
-__all__ = ['NEGATIONS', 'NOT_NEGATIONS', 'ENDS', 'CHINESE_WORDS', 'NEAR', 'Phrase', 'language_of', 'phrases_of', 'stem',
+__all__ = ['NEGATIONS', 'NOT_NEGATIONS', 'ENDS', 'CHINESE_WORDS', 'NEAR', 'Phrase', 'sentence_language', 'phrases_of', 'stem',
            'words_of', 'Meaning', 'together', 'Mark', 'Query', 'CatalogueIndex']
 
 # %% ../nbs/30_queries.ipynb #b02b0fc5
@@ -59,7 +59,7 @@ class Phrase(NamedTuple):
     is_wanted: bool
 
 # %% ../nbs/30_queries.ipynb #df878416
-def language_of(sentence: str) -> str:
+def sentence_language(sentence: str) -> str:
     """``"zh"`` where Chinese characters are more than a tenth of the letters, else ``"en"``."""
     letters = [one for one in sentence if one.isalpha()]
     n_chinese = sum("\u4e00" <= one <= "\u9fff" for one in letters)
@@ -70,7 +70,7 @@ def phrases_of(sentence: str) -> list[Phrase]:
     """The parts of a sentence, in order: what follows a negation is not wanted, up to the end of
     its clause.
     """
-    language = language_of(sentence)
+    language = sentence_language(sentence)
     ends, negations = ENDS[language], NEGATIONS[language]
     sentence = re.sub(NOT_NEGATIONS[language], " ", sentence, flags=re.IGNORECASE)
     found = []
@@ -369,7 +369,7 @@ class _ReadsChinese(_Meanings):
 
     def meanings(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
         """As for English."""
-        read = self._chinese_meanings if language_of(text) == "zh" else super().meanings
+        read = self._chinese_meanings if sentence_language(text) == "zh" else super().meanings
         return read(text)
 
     def _chinese_meanings(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
@@ -391,7 +391,7 @@ class _ReadsChinese(_Meanings):
 
     def _left_over(self, text: str) -> tuple[list[list[Meaning]], list[str]]:
         """What a piece means that is in no list."""
-        if language_of(text) != "zh":
+        if sentence_language(text) != "zh":
             return self.meanings(text)
         category = self.nearest_category(text) if len(text) > 1 else None
         if category is None:
@@ -612,7 +612,7 @@ class CatalogueIndex(_Marks):
         """
         if not isinstance(sentence, str) or not re.search(r"\w", sentence):
             raise ValueError(f"a sentence is expected, not {sentence!r}. Say what you look for.")
-        language = language_of(sentence)
+        language = sentence_language(sentence)
         is_more = bool(re.search(_MORE, sentence, re.IGNORECASE))
         text, marks = self.marked(re.sub(_MORE, " ", sentence, flags=re.IGNORECASE), shown)
         query = Query(sentence, language, is_more=is_more)

@@ -31,7 +31,7 @@ from .checks import DataError, first_bad, require_choice, require_columns
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'CHUNK', 'SEPARATORS', 'read_table', 'TextFormat', 'is_encoded', 'recognise_encoding', 'read_text']
+__all__ = ['logger', 'BYTES_AT_ONCE', 'SEPARATORS', 'read_table', 'TextFormat', 'is_encoded', 'recognise_encoding', 'read_text']
 
 # %% ../nbs/A8_tables.ipynb #29421413
 def read_table(
@@ -174,15 +174,15 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-CHUNK = 2**24
+BYTES_AT_ONCE = 2**24
 
 
 def is_encoded(content: bytes | memoryview, encoding: str) -> bool:
     """Whether all bytes are valid in an encoding."""
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        for start in range(0, len(content), CHUNK):
-            decoder.decode(content[start : start + CHUNK])
+        for start in range(0, len(content), BYTES_AT_ONCE):
+            decoder.decode(content[start : start + BYTES_AT_ONCE])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
@@ -201,7 +201,7 @@ def recognise_encoding(content: bytes | memoryview, name: str = "the file") -> s
         return "utf-16-le" if start[1::2].count(0) * 2 > nulls else "utf-16-be"
     if is_encoded(content, "utf-8"):
         return "utf-8"
-    guess = _guess_encoding(bytes(content[:CHUNK]))
+    guess = _guess_encoding(bytes(content[:BYTES_AT_ONCE]))
     if guess is None or not is_encoded(content, guess):
         raise DataError(
             f"{name}: not UTF-8, and no other encoding is certain. {_as_it_would_look(content)} "
@@ -237,7 +237,7 @@ _COMMON_KOREAN = frozenset(
 
 def _as_it_would_look(content) -> str:
     """The first words that are not ASCII, in each encoding in which they are possible."""
-    line = next(line for line in bytes(content[:CHUNK]).splitlines() if not line.isascii())
+    line = next(line for line in bytes(content[:BYTES_AT_ONCE]).splitlines() if not line.isascii())
     looks = []
     for encoding in ("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1251", "cp1252"):
         try:

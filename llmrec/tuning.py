@@ -84,8 +84,12 @@ def tune(
 
 # %% ../nbs/22_tuning.ipynb #b9cfe860
 def _study(name: str, start: Mapping | None, log: str | Path | None, seed: int):
-    import optuna  # takes a second to import, and few need it
-
+    try:
+        import optuna  # takes a second to import, and few need it
+    except ImportError as error:
+        raise ImportError(
+            "tune needs the library optuna. Install it: pip install llmrec[tune]."
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
@@ -120,7 +124,7 @@ def _made(recommender: Callable[..., Recommender], parameters: Mapping) -> Recom
 
 # %% ../nbs/22_tuning.ipynb #ed9db709
 def _search(study, work, space: Mapping, budget: int, progress: bool, n_workers, address) -> Tuning:
-    from llmrec.workers import Workers  # chapter 48, which builds on this one
+    from llmrec.workers import Workers  # chapter 49, which builds on this one
 
     done = sum(trial.state.is_finished() for trial in study.trials)
     bar = tqdm(total=budget, initial=done, desc="tune", unit="trial", disable=not progress)

@@ -23,7 +23,7 @@ from llmrec.compute import seeded
 from llmrec.ensembles import MemberScores
 from llmrec.generation import Assistant, GenerativeRecommender, LanguageModelRanker, shown_title
 from llmrec.models import TrainingConfig
-from llmrec.queries import CatalogueIndex, language_of, phrases_of
+from llmrec.queries import CatalogueIndex, phrases_of, sentence_language
 from llmrec.recommenders import Popular
 from llmrec.reranking import RankingPrompt, earned_weights, tune_on_texts
 from llmrec.semantic_ids import ResidualKMeans, distinct, id_tree
@@ -283,7 +283,7 @@ def test_what_a_negation_denies(sentence, parts):
     if sentence.startswith("anything"):
         parts = parts[1:]
     assert found == parts
-    assert language_of(sentence) == ("zh" if re.search("[\u4e00-\u9fff]", sentence) else "en")
+    assert sentence_language(sentence) == ("zh" if re.search("[\u4e00-\u9fff]", sentence) else "en")
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,8 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from build import parts
 from fold import fold
+
+from build import parts
 
 
 def natural(path: Path) -> list:
@@ -208,6 +209,11 @@ def test_the_notation_names_arguments_that_exist_in_chapters_that_use_the_symbol
         )
         for part in symbol.strip("$").split(", "):
             assert part.split("^+")[0].replace(" ", "") in formulas.replace(" ", ""), symbol
+
+
+def test_a_public_name_stands_for_one_thing():
+    names = re.findall(r" as (\w+),", (ROOT / "llmrec" / "__init__.pyi").read_text("utf-8"))
+    assert not {name for name in names if names.count(name) > 1}
 
 
 def test_importing_the_library_loads_no_torch_and_every_name_is_found():

@@ -51,6 +51,7 @@ from llmrec.personal_data import (
     scrub_items,
 )
 from llmrec.privacy import ShardedRecommender, forget, membership_inference
+from llmrec.private_training import NextItemRidge, Privacy, delta_of, next_item_sums, noise_for
 from llmrec.recommenders import Popular
 from llmrec.sequential import SequentialRecommender
 from llmrec.transfer import TransferRecommender
@@ -467,3 +468,72 @@ def test_the_context_of_a_long_history_stays(default, split):
     why = explain(default, long, item, n_events=10)
     assert len(why.events) == 10 and why.events["item_id"].tolist() == long[-10:]
     assert set(why.counterfactual.items["item_id"]) <= set(long[-10:])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_accountant_agrees_with_that_of_opacus():
+    from opacus.accountants.utils import get_noise_multiplier
+
+    for epsilon, delta in ((1.0, 1e-5), (8.0, 1e-5), (3.0, 1e-7)):
+        ours = noise_for(Privacy(epsilon, delta))
+        theirs = get_noise_multiplier(
+            target_epsilon=epsilon,
+            target_delta=delta,
+            sample_rate=1.0,
+            steps=1,
+            accountant="prv",
+            epsilon_tolerance=1e-3,
+        )
+        assert ours == pytest.approx(theirs, rel=0.01)
+        assert delta_of(ours, epsilon) == pytest.approx(delta, rel=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 11), max_size=40), min_size=1, max_size=5),
+    st.integers(1, 30),
+)
+def test_no_user_adds_more_than_was_accounted_for(histories, n_events):
+    vectors = np.random.default_rng(0).normal(size=(12, 3))
+    histories = [np.array(history, dtype=int) for history in histories]
+    sums = np.array([0.0]), np.array([0.0])
+    for history in histories:
+        one = next_item_sums([history], vectors, n_lags=4, n_events=n_events)
+        assert np.linalg.norm(one[0]) <= n_events**0.5 + 1e-6
+        assert np.linalg.norm(one[1]) <= 1 + 1e-6
+        sums = tuple(before + now for before, now in zip(sums, one, strict=True))
+    together = next_item_sums(histories, vectors, n_lags=4, n_events=n_events)
+    for all_at_once, added_up in zip(together, sums, strict=True):
+        np.testing.assert_allclose(all_at_once, added_up, atol=1e-5)
+
+
+def test_noise_is_drawn_anew_unless_a_seed_is_named(split, encoder):
+    def fitted(seed, privacy):
+        return NextItemRidge(encoder, n_components=8, seed=seed).fit(split.train, privacy=privacy)
+
+    loose, strict = Privacy(1e6), Privacy(0.5)
+    exact = fitted(None, None)
+    assert exact.noise_ == 0
+    torch.testing.assert_close(
+        torch.from_numpy(fitted(1, loose).weights_),
+        torch.from_numpy(exact.weights_),
+        atol=0.1,
+        rtol=0.5,
+    )
+    np.testing.assert_array_equal(fitted(1, strict).weights_, fitted(1, strict).weights_)
+    drawn = [fitted(None, strict) for _ in range(2)]
+    assert not np.array_equal(drawn[0].weights_, drawn[1].weights_)
+    assert not np.array_equal(drawn[0].popularity_, split.train.item_counts())
+
+
+def test_a_private_model_recommends_without_a_history_what_is_popular(split, encoder):
+    model = NextItemRidge(encoder, n_components=16).fit(split.train)
+    lists = model.recommend({"nobody": []}, k=10)
+    often = pd.Series(split.train.item_counts(), index=split.train.items["item_id"])
+    assert often.rank(pct=True)[lists["item_id"]].mean() > 0.9
+
+
+@pytest.mark.parametrize("wrong", [{"epsilon": 0}, {"epsilon": float("nan")}, {"delta": 1.0}])
+def test_a_promise_that_is_none_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Privacy(**wrong)
