@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TOKENIZERS_PARALLELISM := false
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: case-study demo test book docs lab benchmark lint clean
+.PHONY: case-study demo test book docs wheel lab benchmark lint clean
 
 $(VENV)/.ready: requirements.lock settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}. Use make PYTHON=python3.11")'
@@ -40,6 +40,9 @@ book: $(VENV)/.ready
 docs: $(VENV)/.ready
 	$(BIN)/python docs/build.py
 
+wheel: $(VENV)/.ready
+	$(BIN)/python tests/try_wheel.py
+
 lab: $(VENV)/.ready
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs/index.ipynb
 
@@ -55,6 +58,7 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/repeats.py
 	$(BIN)/python benchmarks/doors.py
+	$(BIN)/python benchmarks/private.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/serving.py
 

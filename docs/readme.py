@@ -62,12 +62,16 @@ CHINESE = ROOT / "README.zh-CN.md"
 
 
 def chinese_readme() -> str:
-    """The Chinese README with the table of results that the English one shows."""
+    """The Chinese README with the tables of results that the English one shows."""
     text, english = CHINESE.read_text(encoding="utf-8"), readme()
-    pattern = r"(```python\nresults[^`]*```)\n\n((?: {4}[^\n]*\n)+)"
-    code, table = re.search(pattern, english).groups()
-    both = f"<!-- results -->\n{code}\n\n{table.rstrip()}\n<!-- /results -->"
-    return re.sub("<!-- results -->.*<!-- /results -->", lambda _: both, text, flags=re.S)
+    for name in ("results", "of_sets"):
+        pattern = rf"(```python\n{name}[^`]*```)\n\n((?: {{4}}[^\n]*\n)+)"
+        code, table = re.search(pattern, english).groups()
+        both = f"<!-- {name} -->\n{code}\n\n{table.rstrip()}\n<!-- /{name} -->"
+        text = re.sub(
+            f"<!-- {name} -->.*<!-- /{name} -->", lambda _, new=both: new, text, flags=re.S
+        )
+    return text
 
 
 if __name__ == "__main__":
