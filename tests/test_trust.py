@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec import Dataset, Ensemble
+from llmrec.attacks import attack, frequent_words, hidden, stuffed
 from llmrec.baselines import EASE, ContentKNN, ItemKNN, RidgeFromText
 from llmrec.checks import DataError
 from llmrec.effects import (
@@ -54,6 +55,7 @@ from llmrec.privacy import ShardedRecommender, forget, membership_inference
 from llmrec.private_training import NextItemRidge, Privacy, delta_of, next_item_sums, noise_for
 from llmrec.recommenders import Popular
 from llmrec.sequential import SequentialRecommender
+from llmrec.text import honest_text
 from llmrec.transfer import TransferRecommender
 
 SMALL = TrainingConfig(dim=8, hidden=16, epochs=3, n_components=16, content_dim=8)
@@ -537,3 +539,30 @@ def test_a_private_model_recommends_without_a_history_what_is_popular(split, enc
 def test_a_promise_that_is_none_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Privacy(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("Alien (1979), Horror", ["Drama"]), ("异形", ["剧情"]), ("", ["a", "b"])]
+)
+def test_a_stuffed_text_holds_both_and_a_hidden_one_is_undone_by_honest_text(text, words):
+    assert stuffed(text, words).split() == text.split() + words
+    assert honest_text(hidden(text)) == honest_text(text)
+
+
+def test_frequent_words_count_texts_and_not_repetitions():
+    assert frequent_words(["a a a a b", "b c", "b c"], n=2) == ["b", "c"]
+
+
+def test_who_reads_texts_can_be_moved_by_them_and_who_does_not_cannot(fitted_systems, split):
+    own = dict(list(split.histories().items())[:20])
+    rare = split.train.items["item_id"][np.argsort(split.train.item_counts())[:5]].tolist()
+    copied = split.train.items["text"][int(np.argmax(split.train.item_counts()))]
+    for name, reads in (("content", True), ("EASE", False)):
+        found = attack(fitted_systems[name], own, rare, lambda text: copied)
+        assert list(found["item_id"]) == rare and (found[["rank", "rank_after"]] >= 1).all(
+            axis=None
+        )
+        assert found[["shown", "shown_after"]].stack().between(0, 1).all()
+        assert (found["rank"] != found["rank_after"]).any() == reads
+    with pytest.raises(DataError, match="item_ids"):
+        attack(fitted_systems["EASE"], own, [], str)
