@@ -12,7 +12,6 @@ import ast
 import contextlib
 import difflib
 import io
-import itertools
 import json
 import os
 import random
@@ -70,22 +69,26 @@ def is_another(changed: str, original: str) -> bool:
 
 def mutants(module: str, n_mutants: int) -> dict[str, str]:
     """Names of mutants and their code, drawn from all."""
+    from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
     code = (HERE.parent / "llmrec" / f"{module}.py").read_text(encoding="utf-8")
-    original, found = without_annotations(code), {}
+    nodes, places = list(ast_nodes(get_ast(code))), []
     for name in operator_names():
         with contextlib.suppress(TypeError):  # operators that want to be told a variable
             operator = get_operator(name)()
-            for occurrence in itertools.count():
-                changed = mutate_code(code, operator, occurrence)
-                if changed is None:
-                    break
-                if is_another(changed, original):
-                    found[f"{name.removeprefix('core/')} {occurrence}"] = changed
-    drawn = random.Random(0).sample(sorted(found), min(n_mutants, len(found)))
-    return {name: found[name] for name in drawn}
+            n_places = sum(len(list(operator.mutation_positions(node))) for node in nodes)
+            places += [(name, operator, occurrence) for occurrence in range(n_places)]
+    random.Random(0).shuffle(places)
+    original, found = without_annotations(code), {}
+    for name, operator, occurrence in places:
+        changed = mutate_code(code, operator, occurrence)
+        if changed is not None and is_another(changed, original):
+            found[f"{name.removeprefix('core/')} {occurrence}"] = changed
+        if len(found) == n_mutants:
+            break
+    return found
 
 
 def judge(module: str, code: str, folder: Path) -> str:

@@ -111,8 +111,6 @@ def prepare(path: Path) -> None:
         for output in cell.get("outputs", []):
             if "text/html" in output.get("data", {}):
                 output.data["text/html"] = without_row_numbers(output.data["text/html"])
-            if text := output.get("data", {}).get("text/markdown"):  # its links are not followed
-                output.data["text/markdown"] = re.sub(r"\]\((\w+)\.ipynb", r"](\1.html", text)
     nbformat.write(notebook, SOURCE / path.name)
 
 

@@ -21,6 +21,7 @@ html_theme_options = {
     "navbar_persistent": [],
 }
 nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # tables and links of outputs, too
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_fence_as_directive = ["mermaid"]
 html_math_renderer = "mathml"
