@@ -15,7 +15,7 @@ from llmrec.assets import AssetError, fetch_asset
 from llmrec.checks import DataError
 from llmrec.datasets import normalise_title, plot_activity
 from llmrec.files import read_amazon, read_movielens, read_recbole, read_table
-from llmrec.splits import PROTOCOLS, LeakError
+from llmrec.splits import PROTOCOLS, LeakError, sample_task_users
 
 BAD_LOGS = {
     "missing column": (
@@ -471,3 +471,24 @@ def test_splits_never_leak(rows, protocol, seed):
 
 def test_asset_error_is_a_file_error():
     assert issubclass(AssetError, FileNotFoundError) and issubclass(LeakError, ValueError)
+
+
+def test_of_a_withheld_user_the_last_event_is_asked_for_and_the_first_ones_are_known(films):
+    split = films.split("cold_users", n_context=3)
+    parts = {name: getattr(split, name).histories() for name in ("test", "valid", "context")}
+    whole = films.histories()
+    for part in ("test", "valid"):
+        assert len(parts[part]) > 10
+        for user, asked in parts[part].items():
+            assert len(asked) == 1
+            assert parts["context"].get(user, []) == whole[user][:3][: len(whole[user]) - 1]
+    assert not (set(parts["test"]) | set(parts["valid"])) & set(split.train.histories())
+
+
+@pytest.mark.parametrize("most", [1, 5, 39, 40, 41, 1_000])
+def test_a_sample_of_users_has_the_size_that_was_asked_for(films, most):
+    task = films.sample_users(40).split("leave_one_out").task("valid")
+    some = sample_task_users(task, most)
+    assert len(some.targets) == min(most, len(task.targets)) == len(some.histories)
+    assert all(some.targets[user] == task.targets[user] for user in some.targets)
+    assert list(some.targets) == [user for user in task.targets if user in some.targets]

@@ -625,3 +625,27 @@ def test_a_catalogue_too_large_for_pairs_is_named_and_the_rest_goes_on(
         set(left) == {"popular", "recently popular", "content kNN, raw", "content kNN, fading"}
         and "left out" in caplog.text
     )
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_diversity_is_one_minus_the_mean_cosine_of_all_pairs(length):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(9, 4))
+    chosen = {user: random.permutation(9)[:length] for user in "ab"}
+    rows = [(u, rank, item) for u, own in chosen.items() for rank, item in enumerate(own, 1)]
+    table = pd.DataFrame(rows, columns=["user_id", "rank", "item_id"])
+    found = diversity(ranked_lists(table, {u: [0] for u in chosen}, k=5, items=range(9)), vectors)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for value, own in zip(found, chosen.values(), strict=True):
+        pairs = [unit[one] @ unit[other] for at, one in enumerate(own) for other in own[:at]]
+        expected = 1 - np.mean(pairs) if pairs else np.nan
+        np.testing.assert_allclose(value, expected, atol=1e-9)
+
+
+def test_a_list_that_is_too_long_counts_as_far_as_it_is_asked_for():
+    table = pd.DataFrame({"user_id": "u", "rank": range(1, 8), "item_id": list("abcdefg")})
+    long = ranked_lists(table, {"u": ["c", "f"]}, k=3, items=list("abcdefg"))
+    short = ranked_lists(table[:3], {"u": ["c", "f"]}, k=3, items=list("abcdefg"))
+    np.testing.assert_array_equal(long.positions, short.positions)
+    np.testing.assert_array_equal(long.hits, [[False, False, True]])
+    assert long.n_targets.tolist() == short.n_targets.tolist() == [2]
