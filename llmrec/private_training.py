@@ -176,7 +176,10 @@ def _fit_ridge(model: NextItemRidge, train: Dataset, privacy: Privacy | None) ->
         require_whole(name, getattr(model, name))
     model._remember(train)
     if train.order == "unknown":
-        raise DataError("NextItemRidge learns what comes next: the log needs times, or an order.")
+        raise DataError(
+            "NextItemRidge learns what comes next, and the order of these events is not known. "
+            "Say order='file' if the rows are in order."
+        )
     texts = item_views(model.encoder, model.items_).encode(model.items_)
     units = UnitViews(model.n_components).fit(texts).transform(texts).numpy()
     model.vectors_ = np.hstack([np.full((len(units), 1), CONSTANT, dtype=np.float32), units])

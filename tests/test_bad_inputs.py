@@ -32,6 +32,7 @@ from llmrec.leaks import audit
 from llmrec.losses import info_nce
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
+from llmrec.private_training import NextItemRidge, Privacy
 from llmrec.recommenders import Popular, RecentlyPopular
 from llmrec.text import clean_text, preprocess
 from llmrec.tuning import tune
@@ -676,6 +677,29 @@ FITTING = {
         }.items()
         for value in values
     },
+    **{
+        f"fit in private {name}={value!r}": (
+            lambda w, name=name, value=value: NextItemRidge(w.encoder, **{name: value}).fit(
+                w.split.train
+            ),
+            f"{name}={re.escape(repr(value))}: a ",
+        )
+        for name, values in {
+            "n_components": [0, 1.5],
+            "regularisation": [0.0, float("nan")],
+            "n_lags": [0, "3"],
+            "n_events": [0, -1],
+        }.items()
+        for value in values
+    },
+    "fit in private a set": (
+        lambda w: NextItemRidge(w.encoder).fit(
+            Dataset.from_frames(w.log.drop(columns="timestamp"), w.items, order="unknown")
+        ),
+        "learns what comes next",
+    ),
+    "fit in private epsilon='8'": (lambda w: Privacy("8"), "epsilon='8': a number above 0"),
+    "fit in private delta=1": (lambda w: Privacy(delta=1), "delta=1: a number above 0"),
     "fit config dim=15": (
         lambda w: recommender(w.encoder, dim=15, n_heads=2, history="transformer"),
         "dim=15 cannot be divided among n_heads=2",

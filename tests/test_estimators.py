@@ -22,6 +22,7 @@ from llmrec import (
     FeatureExtractor,
     ItemColumns,
     ItemKNN,
+    NextItemRidge,
     Popular,
     RecentlyPopular,
     RidgeFromText,
@@ -60,13 +61,14 @@ def recommenders(encoder) -> list:
         ALS(n_factors=8, iterations=2),
         ContentKNN(encoder),
         RidgeFromText(encoder, n_factors=8),
+        NextItemRidge(encoder, n_components=8),
         Ensemble([Popular(), EASE()], standardise=True),
         SequentialRecommender(config=TINY, progress=False),
         TransferRecommender(encoder, closed_form=False, config=TINY, progress=False),
     ]
 
 
-N_RECOMMENDERS = 10
+N_RECOMMENDERS = 11
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,7 @@ def test_whitening_passes_every_check_of_scikit_learn_but_one():
         ItemKNN(),
         EASE(),
         ALS(),
+        NextItemRidge(),
         ItemColumns(),
         FeatureExtractor(),
         TransferRecommender(progress=False),
