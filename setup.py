@@ -8,7 +8,19 @@ from setuptools import find_packages, setup
 config = ConfigParser(delimiters=["="])
 config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
-names = ["dev", "baselines", "excel", "words", "tune", "lora", "serve", "onnx", "ray", "lab", "docs"]
+names = [
+    "dev",
+    "baselines",
+    "excel",
+    "tune",
+    "words",
+    "lora",
+    "serve",
+    "onnx",
+    "ray",
+    "lab",
+    "docs",
+]
 extras = {name: settings[f"{name}_requirements"].split() for name in names}
 
 setup(

@@ -15,7 +15,7 @@ from llmrec.assets import AssetError, fetch_asset
 from llmrec.checks import DataError
 from llmrec.datasets import normalise_title, plot_activity
 from llmrec.files import read_amazon, read_movielens, read_recbole, read_table
-from llmrec.splits import PROTOCOLS, LeakError, sample_task_users
+from llmrec.splits import PROTOCOLS, LeakError, sample_task_users, split_reviews
 
 BAD_LOGS = {
     "missing column": (
@@ -492,3 +492,25 @@ def test_a_sample_of_users_has_the_size_that_was_asked_for(films, most):
     assert len(some.targets) == min(most, len(task.targets)) == len(some.histories)
     assert all(some.targets[user] == task.targets[user] for user in some.targets)
     assert list(some.targets) == [user for user in task.targets if user in some.targets]
+
+
+def test_a_task_knows_times_exactly_where_the_log_has_them(films):
+    some = films.sample_users(20)
+    timed = some.split("leave_one_out").task("test")
+    assert timed.times is not None and set(timed.times) == set(timed.targets)
+    in_order = some.interactions.drop(columns="timestamp")
+    filed = Dataset.from_frames(in_order, some.items, order="file").split("leave_one_out")
+    assert filed.task("test").times is None
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 1, -1])
+def test_a_seed_that_no_generator_takes_is_refused(films, seed):
+    with pytest.raises(ValueError, match="seed"):
+        films.split("random", seed=seed)
+
+
+def test_a_fifth_of_the_reviews_is_held_out_in_runs():
+    learned, held = split_reviews()
+    assert len(held) / (len(learned) + len(held)) == pytest.approx(0.2, abs=0.01)
+    both = pd.concat([learned, held])
+    assert len(both) == len(load_dataset("chinese-reviews", progress=False))

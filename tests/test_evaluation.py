@@ -27,7 +27,7 @@ from llmrec.evaluation import (
     user_groups,
 )
 from llmrec.leaks import audit, require_no_leak
-from llmrec.metrics import ACCURACY, auc, diversity, ranked_lists, wilson_interval
+from llmrec.metrics import ACCURACY, auc, diversity, ranked_lists, serendipity, wilson_interval
 from llmrec.recommenders import Popular
 from llmrec.splits import LeakError
 from llmrec.tuning import choose, tune, tuned_baselines
@@ -649,3 +649,23 @@ def test_a_list_that_is_too_long_counts_as_far_as_it_is_asked_for():
     np.testing.assert_array_equal(long.positions, short.positions)
     np.testing.assert_array_equal(long.hits, [[False, False, True]])
     assert long.n_targets.tolist() == short.n_targets.tolist() == [2]
+
+
+@pytest.mark.parametrize("twice", list("abc"))
+def test_an_item_that_stands_twice_in_a_list_is_named(twice):
+    table = pd.DataFrame({"user_id": "u", "rank": [1, 2, 3], "item_id": [twice, "d", twice]})
+    with pytest.raises(DataError, match=f"item '{twice}' twice for user 'u'"):
+        ranked_lists(table, {"u": ["d"]}, k=3, items=list("abcd"))
+
+
+def test_serendipity_is_by_how_much_a_hit_stands_above_its_popularity():
+    log = pd.DataFrame(
+        {"user_id": [1, 2, 3, 1, 2, 1], "item_id": list("aaabbc"), "timestamp": range(6)}
+    )
+    catalogue = pd.DataFrame({"item_id": list("abcd"), "text": list("abcd")})
+    table = pd.DataFrame({"user_id": "u", "rank": [1, 2, 3], "item_id": list("cda")})
+    lists = ranked_lists(table, {"u": ["c", "a", "d"]}, k=3, items=list("abcd"))
+    # of 4 items: ranks 1, 2, 3 are worth 1, 3/4, 2/4; a, b, c are popular by 1, 3/4, 2/4; d by 0
+    expected = np.mean([1 - 2 / 4, 3 / 4 - 0, max(0, 2 / 4 - 1)])
+    found = serendipity(lists, Dataset.from_frames(log, catalogue))
+    np.testing.assert_allclose(found, [expected])

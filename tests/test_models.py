@@ -11,7 +11,7 @@ import torch
 from llmrec import Dataset, TextEncoder, TransferRecommender
 from llmrec.ensembles import Ensemble
 from llmrec.evaluation import evaluate
-from llmrec.losses import full_softmax, sampled_softmax
+from llmrec.losses import bpr, full_softmax, gbce, sampled_softmax
 from llmrec.models import Dropout, ItemTower, SequentialModel, TrainingConfig
 from llmrec.recommenders import Popular
 from llmrec.sequential import (
@@ -505,3 +505,37 @@ def test_a_log_without_order_is_read_as_a_set(films, encoder, caplog):
 def test_a_short_log_is_passed_more_often(n_users, epochs):
     config = with_enough_steps(TrainingConfig(), n_users)
     assert config.epochs == epochs and abs(config.patience - epochs / 4) < 1
+
+
+@pytest.mark.parametrize("wrong", [-2, 7, 100])
+def test_a_target_outside_the_catalogue_is_refused(wrong):
+    users, items = torch.ones(3, 4), torch.ones(7, 4)
+    with pytest.raises(ValueError, match="outside the catalogue of 7 items"):
+        full_softmax(users, items, torch.tensor([0, wrong, -1]))
+
+
+@pytest.mark.parametrize("negatives", [(2, 4), (4, 4), (3,), (1, 3)])
+def test_scores_of_pairs_that_do_not_fit_are_refused(negatives):
+    with pytest.raises(ValueError, match="do not fit"):
+        gbce(torch.zeros(3), torch.zeros(negatives), n_items=10)
+    if negatives != (3,):
+        with pytest.raises(ValueError, match="unlike shape"):
+            bpr(torch.zeros(3), torch.zeros(negatives))
+
+
+def test_what_is_excluded_and_what_is_the_target_are_both_left_out_of_the_negatives():
+    torch.manual_seed(0)
+    users, true, negative = torch.randn(2, 3), torch.randn(2, 3), torch.randn(4, 3)
+    targets, negatives = torch.tensor([5, 9]), torch.tensor([5, 1, 2, 3])
+    excluded = torch.tensor([[False, True, False, False], [False, False, True, True]])
+    log_q = torch.full((4,), 0.1).log()
+    found = sampled_softmax(
+        users, true, negative, targets=targets, negatives=negatives, log_q=log_q, excluded=excluded
+    )
+    rest = users @ negative.T - log_q - torch.tensor(4.0).log()
+    kept = [[2, 3], [0, 1]]  # without the target's own place, and without what is excluded
+    losses = []
+    for row, columns in enumerate(kept):
+        own = users[row] @ true[row]
+        losses.append(torch.logsumexp(torch.cat([own[None], rest[row, columns]]), 0) - own)
+    torch.testing.assert_close(found, torch.stack(losses).mean())
