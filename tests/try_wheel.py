@@ -6,12 +6,14 @@ or others. Those that are not named are only asked whether all requirements have
 """
 
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKED = ("settings.ini", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
 OTHERS = ("3.12", "3.13")
 CONSTRAINT = ("-c", str(ROOT / "requirements.lock"))
 # big, and only needed for what is asked for by an extra or by those who work on the book
@@ -46,7 +48,11 @@ def main(interpreters: list[str]) -> None:
     """Stop at the first thing that does not work."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory() as folder:
-        build = ["wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, str(ROOT)]
+        source = Path(folder) / "source"  # a build leaves folders behind
+        shutil.copytree(ROOT / "llmrec", source / "llmrec")
+        for name in PACKED:
+            shutil.copy(ROOT / name, source)
+        build = ["wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
         subprocess.run([*pip, *build], check=True)
         wheel = next(Path(folder).glob("llmrec-*.whl"))
         for interpreter in interpreters or [sys.executable]:
