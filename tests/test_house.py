@@ -16,9 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from fold import fold
-
 from build import parts
+from fold import fold
 
 
 def natural(path: Path) -> list:
