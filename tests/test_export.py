@@ -36,11 +36,7 @@ def test_a_runtime_gives_the_lists_of_the_model(model, tmp_path):
     assert catalogue["item_id"].iloc[np.argsort(-scores)[:10]].tolist() == lists["item_id"].tolist()
 
 
-def test_a_graph_that_differs_is_not_written_and_a_name_that_is_taken_is_refused(model, tmp_path):
+def test_a_graph_that_differs_is_not_written(model, tmp_path):
     with pytest.raises(DataError, match="not written"):
         export_onnx(model, tmp_path / "exact", tolerance=-1.0)
-    assert not (tmp_path / "exact").exists()
-    (tmp_path / "taken" / "mine").mkdir(parents=True)
-    with pytest.raises(FileExistsError):
-        export_onnx(model, tmp_path / "taken")
-    assert [one.name for one in (tmp_path / "taken").iterdir()] == ["mine"]
+    assert not any(tmp_path.iterdir())
