@@ -34,6 +34,11 @@ MODULES = {  # chapter, and the tests that call the module
 }
 
 
+def code_of(module: str) -> str:
+    """A module as it is."""
+    return (HERE.parent / "llmrec" / f"{module}.py").read_text(encoding="utf-8")
+
+
 def run_chapter(module: str) -> None:
     """The cells of a chapter that are not exported, in the module that the others went to."""
     path = Path("nbs") / f"{MODULES[module][0]}.ipynb"
@@ -73,7 +78,7 @@ def mutants(module: str, n_mutants: int) -> dict[str, str]:
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
-    code = (HERE.parent / "llmrec" / f"{module}.py").read_text(encoding="utf-8")
+    code = code_of(module)
     nodes, places = list(ast_nodes(get_ast(code))), []
     for name in operator_names():
         with contextlib.suppress(TypeError):  # operators that want to be told a variable
@@ -110,13 +115,14 @@ def judge(module: str, code: str, folder: Path) -> str:
 
 def change(module: str, code: str) -> str:
     """The lines that a mutant changes."""
-    before = (HERE.parent / "llmrec" / f"{module}.py").read_text(encoding="utf-8").splitlines()
-    lines = difflib.unified_diff(before, code.splitlines(), n=0, lineterm="")
+    lines = difflib.unified_diff(code_of(module).splitlines(), code.splitlines(), n=0, lineterm="")
     return "\n".join(line for line in lines if line[0] in "+-" and line[:3] not in ("+++", "---"))
 
 
 def main(n_mutants: int) -> None:
     """Judge the mutants of every module that are not judged yet."""
+    from run import save  # which imports much, and a chapter is run without it
+
     path = HERE / NAME
     rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
     done = {(row["module"], row["mutant"]) for row in rows}
@@ -135,12 +141,11 @@ def main(n_mutants: int) -> None:
                 source = HERE.parent / part
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / part)
             for module, name, code in plan[worker::WORKERS]:
-                original = (HERE.parent / "llmrec" / f"{module}.py").read_text(encoding="utf-8")
                 fate = judge(module, code, folder)
-                (folder / "llmrec" / f"{module}.py").write_text(original, encoding="utf-8")
+                (folder / "llmrec" / f"{module}.py").write_text(code_of(module), encoding="utf-8")
                 what = {"module": module, "mutant": name, "change": change(module, code)}
                 rows.append(what | {"fate": fate})
-                pd.DataFrame(rows).to_parquet(path)
+                save(pd.DataFrame(rows), NAME)
                 print(module, name, fate, flush=True)
 
     with ThreadPoolExecutor(WORKERS) as pool:
