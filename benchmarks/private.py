@@ -1,6 +1,6 @@
 """What a promise to every user costs: NDCG@10 under differential privacy, three logs.
 
-Systems: popularity, the ridge of chapter 38 with noise on its sums, and DP-SGD (Abadi et al.,
+Systems: popularity, the ridge of chapter 39 with noise on its sums, and DP-SGD (Abadi et al.,
 2016): the same profiles, a bilinear softmax over all items, the gradient of each user cut to a
 length, noise in every step, accounted for by opacus. The settings of both were chosen on
 validation: those of the ridge on all three logs, among six, those of DP-SGD on the small one,

@@ -146,8 +146,10 @@ from .effects import (
     contributions as contributions,
     effects_by_member as effects_by_member,
     event_effects as event_effects,
+    event_weights as event_weights,
     exact_effects as exact_effects,
     leave_one_out_effects as leave_one_out_effects,
+    scaled_scorers as scaled_scorers,
     shapley_effects as shapley_effects,
     shares_of_chance as shares_of_chance,
 )
@@ -205,11 +207,6 @@ from .explanation import (
     POPULAR as POPULAR,
     counterfactual as counterfactual,
     explain as explain,
-    with_rows as with_rows,
-    with_variants as with_variants,
-    without_span as without_span,
-    word_effects as word_effects,
-    word_spans as word_spans,
     words_to_add as words_to_add,
 )
 from .export import (
@@ -323,6 +320,7 @@ from .linear import (
     tuned_text_ease as tuned_text_ease,
     unpacked as unpacked,
     with_members as with_members,
+    without_fading as without_fading,
 )
 from .live import (
     LiveRecommender as LiveRecommender,
@@ -696,6 +694,21 @@ from .tuning import (
 from .whitening import (
     AT_ONCE as AT_ONCE,
     Whitening as Whitening,
+)
+from .words import (
+    MarginOfText as MarginOfText,
+    N_POINTS as N_POINTS,
+    TextLines as TextLines,
+    VectorsOf as VectorsOf,
+    WORD_METHODS as WORD_METHODS,
+    gradient_effects as gradient_effects,
+    margin_of_text as margin_of_text,
+    occlusion_effects as occlusion_effects,
+    with_rows as with_rows,
+    with_variants as with_variants,
+    without_span as without_span,
+    word_effects as word_effects,
+    word_spans as word_spans,
 )
 from .workers import (
     Workers as Workers,

@@ -15,6 +15,7 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 import torch
+from torch.nn import functional as F
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
@@ -157,15 +158,18 @@ class UnitViews(BaseEstimator):
 
     def transform(self, vectors: np.ndarray | Sequence[np.ndarray]) -> torch.Tensor:
         """Vectors ``[n_texts, sum of the numbers]``."""
-        several, units = _as_views(vectors), []
-        for number, one in enumerate(several):
-            white = self.whitenings_[number].transform(one) if self.whitenings_ else one
-            for part in self.parts_:
-                some = torch.from_numpy(np.ascontiguousarray(white[:, part]))
-                units.append(torch.nn.functional.normalize(some, dim=1))
-        return torch.cat(units, dim=1) / len(units) ** 0.5
+        several = _as_views(vectors)
+        if self.whitenings_:
+            pairs = zip(self.whitenings_, several, strict=True)
+            several = [whitening.transform(one) for whitening, one in pairs]
+        return self.units([torch.from_numpy(np.ascontiguousarray(one)) for one in several])
 
+    def units(self, several: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The same of vectors that are whitened already, and differentiable."""
+        parts = [F.normalize(one[:, part], dim=1) for one in several for part in self.parts_]
+        return torch.cat(parts, dim=1) / len(parts) ** 0.5
 
+# %% ../nbs/21_baselines.ipynb #ee7fa59f
 def _as_views(vectors: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     return [vectors] if isinstance(vectors, np.ndarray) else vectors
 

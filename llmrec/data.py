@@ -254,7 +254,7 @@ class _FromLargeFiles(_FromFiles):
         """A log that need not fit into memory, from a Parquet file or a folder of them: a
         `DatasetOnDisk`. For the options see `dataset_from_parquet`.
         """
-        from llmrec.large_logs import dataset_from_parquet  # chapter 48, which builds on this one
+        from llmrec.large_logs import dataset_from_parquet  # chapter 49, which builds on this one
 
         return dataset_from_parquet(interactions, items, **options)
 

@@ -15,14 +15,14 @@ import torch
 from .baselines import ContentKNN, FadingRecommender, ItemItem, history_weights
 from .checks import DataError, require_choice, require_whole
 from .ensembles import Ensemble, needs_times
-from .linear import ClosedForm
+from .linear import ClosedForm, ScoresFromText, without_fading
 from .recommenders import Recommender, event_days, score_batches
 from .sequential import SequentialRecommender
 from .transfer import TransferRecommender
 
 # %% auto #0
-__all__ = ['N_STEPS', 'METHODS', 'Margins', 'leave_one_out_effects', 'shapley_effects', 'contributions', 'exact_effects',
-           'effects_by_member', 'shares_of_chance', 'event_effects']
+__all__ = ['N_STEPS', 'METHODS', 'Margins', 'leave_one_out_effects', 'shapley_effects', 'event_weights', 'contributions',
+           'scaled_scorers', 'exact_effects', 'effects_by_member', 'shares_of_chance', 'event_effects']
 
 # %% ../nbs/32_effects.ipynb #b95dc25e
 class _Asked:
@@ -196,7 +196,7 @@ def _newest_of_each(history: np.ndarray) -> np.ndarray:
     return newest
 
 
-def _event_weights(model: FadingRecommender, history: np.ndarray, days) -> np.ndarray:
+def event_weights(model: FadingRecommender, history: np.ndarray, days) -> np.ndarray:
     """What each event counts in a model that adds up events, ``[n_events]``."""
     how = {"fading": model.fading, "half_life": model.half_life}
     when = None if days is None or not needs_times(model) else [days]
@@ -218,16 +218,24 @@ def contributions(model: Recommender, history: np.ndarray, item: int, days=None)
 @contributions.register
 def _(model: ItemItem, history: np.ndarray, item: int, days=None) -> np.ndarray:
     rows = model.weights_[history]
-    return _event_weights(model, history, days) * (rows[:, item] - rows.mean(1))
+    return event_weights(model, history, days) * (rows[:, item] - rows.mean(1))
 
 
 @contributions.register
 def _(model: ContentKNN, history: np.ndarray, item: int, days=None) -> np.ndarray:
     out = np.zeros(max(0, len(history) - model.n_last))  # what is too old to be read
     last, days = history[-model.n_last :], None if days is None else days[-model.n_last :]
-    weights, vectors = _event_weights(model, last, days), model.vectors_.numpy()
+    weights, vectors = event_weights(model, last, days), model.vectors_.numpy()
     cosines = vectors[last] @ (vectors[item] - vectors.mean(0))
     return np.concatenate([out, weights * cosines / max(1.0, weights.sum())])
+
+# %% ../nbs/32_effects.ipynb #d1a9d179
+@contributions.register
+def _(model: ScoresFromText, history: np.ndarray, item: int, days=None) -> np.ndarray:
+    if not model.popularity_.any():  # nothing has events: the text alone decides
+        return contributions(without_fading(model.content), history, item, days)
+    vectors = model.content.vectors_.numpy()
+    return _newest_of_each(history) * (model.users_[history] @ (vectors[item] - vectors.mean(0)))
 
 # %% ../nbs/32_effects.ipynb #1e375583
 N_STEPS = 32  # pieces of the way from nothing to the history
@@ -249,18 +257,27 @@ def _(model: SequentialRecommender, history: np.ndarray, item: int, days=None) -
     return np.concatenate([out, by_event.detach().cpu().numpy()])
 
 # %% ../nbs/32_effects.ipynb #f9e4cf8a
+def scaled_scorers(
+    ensemble: Ensemble, history: np.ndarray, item: int, days=None
+) -> Iterator[tuple[Recommender, float]]:
+    """The models that score an item in an ensemble after a history, each with the factor by which
+    its score enters the sum: its weight, divided by the spread of its scores.
+    """
+    for model, weight in ensemble.scorers_of(item):
+        if weight:
+            when = [[days]] if needs_times(model) else []
+            spread = float(model.score([history], *when).std(correction=0))
+            yield model, weight / (max(spread, 1e-6) if ensemble.standardise_ else 1.0)
+
+
 @contributions.register
 def _(model: Ensemble, history: np.ndarray, item: int, days=None) -> np.ndarray:
     total = np.zeros(len(history))
-    for member, weight in zip(model.members, model.weights_, strict=True):
-        if weight:
-            when = [[days]] if needs_times(member) else []
-            spread = float(member.score([history], *when).std(correction=0))
-            spread = max(spread, 1e-6) if model.standardise_ else 1.0
-            total += weight / spread * contributions(member, history, item, days)
+    for one, factor in scaled_scorers(model, history, item, days):
+        total += factor * contributions(one, history, item, days)
     return total
 
-
+# %% ../nbs/32_effects.ipynb #3f666f2d
 @contributions.register
 def _(model: ClosedForm, history: np.ndarray, item: int, days=None) -> np.ndarray:
     return contributions(model.ensemble_, history, item, days)

@@ -92,6 +92,14 @@ class _WithMembers(Recommender):
         is_new = self.popularity_ == 0 if self._for_new else self.popularity_ < 0
         return torch.from_numpy(is_new)
 
+    def scorers_of(self, item: int) -> list[tuple[Recommender, float]]:
+        """What scores an item of that index, each with its weight: the members, or `new_items`
+        where no member knows the item.
+        """
+        if self._is_new[item]:
+            return list(zip(self._for_new, self.new_weights_, strict=False))  # the last: the level
+        return list(zip(self.members, self.weights_, strict=True))
+
 # %% ../nbs/18_ensembles.ipynb #995b83a5
 class _InParts(_WithMembers):
     """What each member adds."""

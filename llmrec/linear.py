@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_columns', 'TextEASE', 'past_and_next', 'SLIT',
-           'batches_of_events', 'best_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content', 'closed_form_members',
-           'refitted', 'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members', 'ClosedForm', 'members_for',
-           'packed', 'unpacked']
+           'batches_of_events', 'best_fading', 'without_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content',
+           'closed_form_members', 'refitted', 'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members',
+           'ClosedForm', 'members_for', 'packed', 'unpacked']
 
 # %% ../nbs/23_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -197,11 +197,11 @@ def best_fading(
     """Of fitted models with any fading of `FADING_GRID` the one with the highest NDCG@10 in a
     validation task; a log without order does not fade.
     """
-    ways = (model.fadings() if is_ordered else [_flat(model)] for model in fitted)
+    ways = (model.fadings() if is_ordered else [without_fading(model)] for model in fitted)
     return best_of(itertools.chain.from_iterable(ways), task)
 
 
-def _flat(model: FadingRecommender) -> FadingRecommender:
+def without_fading(model: FadingRecommender) -> FadingRecommender:
     """The fitted model with all events of a history alike."""
     return copy.copy(model).set_params(fading=None)
 
@@ -214,7 +214,7 @@ def tuned_text_ease(content: ContentKNN, train: Dataset, task: RankingTask | Non
     new = TextEASE(content.encoder, n_components=content.n_components)
     if task is None:
         new = new.fit(train, content=content)
-        return new if is_ordered else _flat(new)
+        return new if is_ordered else without_fading(new)
     best = best_fading([new.fit(train, content=content)], task, is_ordered=is_ordered)
     for changes in ({"regularisation": (300.0, 3_000.0)}, {"text_weight": (0.0, 0.1)}):
         best = _best_setting(best, changes, train, task, content=content)
@@ -352,7 +352,7 @@ class ScoresFromText(_Carried):
         """Users and items in the space of the texts; all events of a history count alike."""
         self._require_fitted()
         if not self.popularity_.any():
-            return _flat(self.content).factors(histories)
+            return without_fading(self.content).factors(histories)
         profiles = history_matrix(histories, len(self.items_))
         return torch.from_numpy(np.asarray(profiles @ self.users_)), self.content.vectors_
 
@@ -361,7 +361,7 @@ def scores_of_new_items(members: Sequence[FadingRecommender]) -> list[Recommende
     """What scores the items without events beside fitted members, the last of them `ContentKNN`:
     the text alone, and what `TextEASE` makes of it.
     """
-    content = _flat(members[-1])
+    content = without_fading(members[-1])
     matrices = [member for member in members if isinstance(member, TextEASE)]
     return [content, *(ScoresFromText(matrix, content).join() for matrix in matrices)]
 

@@ -124,7 +124,7 @@ def _made(recommender: Callable[..., Recommender], parameters: Mapping) -> Recom
 
 # %% ../nbs/22_tuning.ipynb #ed9db709
 def _search(study, work, space: Mapping, budget: int, progress: bool, n_workers, address) -> Tuning:
-    from llmrec.workers import Workers  # chapter 49, which builds on this one
+    from llmrec.workers import Workers  # chapter 50, which builds on this one
 
     done = sum(trial.state.is_finished() for trial in study.trials)
     bar = tqdm(total=budget, initial=done, desc="tune", unit="trial", disable=not progress)

@@ -24,7 +24,6 @@ from starlette.testclient import TestClient
 from llmrec import Dataset, Ensemble
 from llmrec.baselines import EASE, ContentKNN, ItemKNN, RidgeFromText
 from llmrec.checks import DataError
-from llmrec.explanation import with_rows
 from llmrec.linear import ClosedForm
 from llmrec.live import LiveRecommender, Request, fits
 from llmrec.neighbours import VectorIndex, exact_neighbours, recall_of
@@ -39,6 +38,7 @@ from llmrec.service import (
 )
 from llmrec.serving import Limits, create_app, limits_for
 from llmrec.store import Store
+from llmrec.words import with_rows
 
 ROBOTS = {"item_id": 9_001, "text": "Robots in Love (1998), Sci-Fi Comedy"}
 
