@@ -1,14 +1,18 @@
 """Hostile files: do they end in one of the declared errors, in bounded memory?
 
-Parts: ``folders`` (a saved model whose files are damaged, cut, replaced, nested or linked) and
-``tables`` (CSV, JSON and Parquet of random and of damaged bytes, as logs and catalogues). Each part
-tries 5,000 inputs drawn with a seed and writes counts of what happened to ``fuzz.parquet``: ``part,
-mutation, outcome, n``. An outcome that is no answer and no declared error is a crash: it is
-printed, counted, and the exit code is 1. Memory beyond 6 GB ends the process.
+Parts: ``folders`` (a saved model whose files are damaged, cut, replaced, nested or linked),
+``tables`` (CSV, JSON and Parquet of random and of damaged bytes, as logs and catalogues) and
+``outputs`` (texts that hold HTML, formulas and control characters, on the page of the case study
+and in a table that the command line writes: the page must hold them as texts and no element of
+theirs, the file must read back as it was). Each part tries 5,000 inputs drawn with a seed and
+writes counts of what happened to ``fuzz.parquet``: ``part, mutation, outcome, n``. An outcome that
+is no answer and no declared error is a crash: it is printed, counted, and the exit code is 1.
+Memory beyond 6 GB ends the process.
 """
 
 import collections
 import contextlib
+import csv
 import io
 import json
 import logging
@@ -17,6 +21,7 @@ import resource
 import shutil
 import sys
 import tempfile
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +29,8 @@ import pandas as pd
 from run import HERE, chosen_parts, save
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
+from llmrec.case_study import person_section
+from llmrec.cli import write_table
 from llmrec.models import TrainingConfig
 
 NAME, N_INPUTS, SEED, MOST_MEMORY = "fuzz.parquet", 5_000, 0, 6 * 2**30
@@ -163,7 +170,84 @@ def fuzz_tables(random) -> list:
     return outcomes
 
 
-PARTS = {"folders": fuzz_folders, "tables": fuzz_tables}
+FRAGMENTS = (
+    *("<script>alert(1)</script>", "</td></table>", "<img src=x onerror=alert(1)>", "<!--", "-->"),
+    *("&lt;b&gt;", "&", "'", '"', "]]>", "</style>", "<svg/onload=x>", "javascript:x", "soap", " "),
+    *(
+        '=HYPERLINK("x")',
+        "=1+1",
+        "+cmd|x",
+        "-2",
+        "@SUM(1)",
+        ",",
+        ";",
+        "\n",
+        "\r",
+        "\t",
+        "\x00",
+        "é",
+    ),
+    *("\u202e", "\u200b", "🙂", "汉"),
+)
+
+
+def hostile_text(random) -> str:
+    """Some fragments, end to end."""
+    return "".join(random.choice(FRAGMENTS, random.integers(1, 6)))
+
+
+class Elements(HTMLParser):
+    """The elements of a page with the names of their attributes, and all of its text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.elements, self.text = [], ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        """Note an element."""
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Note a text."""
+        self.text += data
+
+
+def person(texts: list[str]) -> dict:
+    """One user of the case study, with these five texts."""
+    user, known, taken, listed, reason = texts
+    lists = {"ours": [(listed, True)], "popular": [(known, False)]}
+    return {"user": user, "history": [known], "next": [taken], "lists": lists, "reasons": [reason]}
+
+
+def fuzz_outputs(random) -> list:
+    """Hostile texts are shown on a page, and written to a table."""
+    outcomes, expected = [], Elements(person_section(person(["soap"] * 5))).elements
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "table.csv"
+        for number in range(N_INPUTS):
+            texts = [hostile_text(random) for _ in range(5)]
+
+            def show(texts=texts):
+                page = Elements(person_section(person(texts)))
+                if page.elements != expected or any(text not in page.text for text in texts):
+                    raise RuntimeError("a text is not shown as a text")
+
+            def write(texts=texts):
+                table = pd.DataFrame({"item_id": texts, "text": texts[::-1]})
+                write_table(table, file)
+                with file.open(encoding="utf-8", newline="") as lines:
+                    read = list(csv.reader(lines))[1:]
+                if read != table.to_numpy().tolist():
+                    raise RuntimeError("a table does not read back as it was")
+
+            name, action = ("page", show) if number % 2 else ("csv", write)
+            outcomes.append((name, *outcome_of(action), repr(texts)))
+    return outcomes
+
+
+PARTS = {"folders": fuzz_folders, "tables": fuzz_tables, "outputs": fuzz_outputs}
 
 
 def main() -> int:

@@ -48,6 +48,7 @@ from .case_study import (
     format_table as format_table,
     new_products as new_products,
     opened_department as opened_department,
+    person_section as person_section,
     reasons_for as reasons_for,
     run_case_study as run_case_study,
     score_lists as score_lists,
@@ -95,13 +96,17 @@ from .classification import (
 )
 from .cli import (
     main as main,
+    write_table as write_table,
 )
 from .compute import (
+    COUNTERS as COUNTERS,
     Cost as Cost,
     architecture_of as architecture_of,
     content_digest as content_digest,
     default_device as default_device,
     device_named as device_named,
+    energy as energy,
+    joules_between as joules_between,
     seeded as seeded,
     uses_bfloat16 as uses_bfloat16,
 )
@@ -498,6 +503,7 @@ from .recommenders import (
     top_k_of_products as top_k_of_products,
 )
 from .reranking import (
+    AmongCandidates as AmongCandidates,
     HOW as HOW,
     LanguageModelRanker as LanguageModelRanker,
     RankingPrompt as RankingPrompt,

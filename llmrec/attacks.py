@@ -58,6 +58,32 @@ def _ranks_of(
         parts.append(1 + n_known - torch.searchsorted(order, theirs.contiguous(), right=True))
     return torch.cat(parts).numpy()
 
+# %% ../nbs/38_attacks.ipynb #f4293c4e
+def _ranks_of_both(recommender, histories: Mapping, ids: list, changed: list) -> tuple:
+    """The ranks of items and of their variants, ``[n_users, n_items]`` both."""
+    model = with_variants(recommender, ids, changed)
+    rows, n_known = recommender._item_indices(ids), len(recommender.items_)
+    before = _ranks_of(model, histories, rows, n_known)
+    after = _ranks_of(model, histories, n_known + np.arange(len(ids)), n_known)
+    # the item itself stands there, too, and is no rival of its variant
+    return before, np.maximum(1, after - (before < after))
+
+
+def _ranks_among_candidates(ranker, histories: Mapping, ids: list, changed: list) -> tuple:
+    """The same among the candidates of each user."""
+    rows, n_known, found = ranker._item_indices(ids), len(ranker.items_), []
+    days = np.zeros if ranker.needs_times else lambda n: None  # all events of one day
+    for history in history_indices(ranker, histories):
+        own = ranker.for_history(history, days(len(history)))
+        others = np.setdiff1d(own.chosen, rows)
+        own = ranker.for_history(history, days(len(history)), also=rows)
+        when = [[days(len(history))]] if ranker.needs_times else []
+        scores = with_variants(own, ids, changed).score([history], *when)[0]
+        asked = torch.stack([scores[rows], scores[n_known:]])
+        found.append(1 + (scores[others] > asked[:, :, None]).sum(2))
+    before, after = torch.stack(found, dim=1).numpy()
+    return before, after
+
 # %% ../nbs/38_attacks.ipynb #576a22d2
 def attack(
     recommender: Recommender,
@@ -70,18 +96,15 @@ def attack(
     """What another text does to the rank of items, one at a time: a row for each of `item_ids` with
     the median ``rank`` over the users of `histories`, the median ``rank_after`` its text went
     through `change`, and the shares of users in whose first `k` it stands, ``shown`` and
-    ``shown_after``.
+    ``shown_after``. For a second stage these are ranks among the candidates of the first, once the
+    item is one of them.
     """
     if not len(item_ids):
         raise DataError("item_ids: at least one item is needed.")
     texts, ids = recommender.items_.set_index("item_id")["text"], list(item_ids)
     changed = [change(texts[one]) for one in ids]
-    model = with_variants(recommender, ids, changed)
-    rows, n_known = recommender._item_indices(ids), len(recommender.items_)
-    before = _ranks_of(model, histories, rows, n_known)
-    after = _ranks_of(model, histories, n_known + np.arange(len(ids)), n_known)
-    # the item itself stands there, too, and is no rival of its variant
-    after = np.maximum(1, after - (before < after))
+    ranks = _ranks_among_candidates if hasattr(recommender, "first_stage") else _ranks_of_both
+    before, after = ranks(recommender, histories, ids, changed)
     return pd.DataFrame(
         {
             "item_id": ids,

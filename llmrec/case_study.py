@@ -40,7 +40,7 @@ from .tuning import choose, tuned_baselines
 # %% auto #0
 __all__ = ['OURS', 'OURS_LINEAR', 'build_systems', 'Study', 'study_dataset', 'standing', 'what_to_ship', 'cost_row',
            'format_table', 'reasons_for', 'example_users', 'score_lists', 'new_products', 'opened_department',
-           'write_page', 'run_case_study']
+           'write_page', 'person_section', 'run_case_study']
 
 # %% ../nbs/41_case_study.ipynb #4abe2eb9
 OURS, OURS_LINEAR = "llmrec (ours)", "closed form (ours)"
@@ -470,11 +470,12 @@ def _study_section(study: Study) -> str:
             for title, table in study.more.items()
         )
         + "<h3>Five users</h3><p><small>Bold: what the user really took next.</small></p>"
-        + "".join(map(_person, study.examples))
+        + "".join(map(person_section, study.examples))
     )
 
 
-def _person(person: Mapping) -> str:
+def person_section(person: Mapping) -> str:
+    """One of the examples as HTML; whatever a text holds, it shows as text."""
     columns = "".join(f"<th>{html.escape(name)}</th>" for name in person["lists"])
     lists = [
         "".join(f"<li{' class=hit' if hit else ''}>{html.escape(text)}</li>" for text, hit in items)

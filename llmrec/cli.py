@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from llmrec.data import Dataset
 
 # %% auto #0
-__all__ = ['logger', 'main']
+__all__ = ['logger', 'main', 'write_table']
 
 # %% ../nbs/A4_cli.ipynb #cc289774
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -280,7 +280,7 @@ def _run_recommend(options: argparse.Namespace) -> None:
     recommender, histories, times = _model_and_histories(options)
     seen = not options.include_seen
     lists = recommender.recommend(histories, k=options.k, exclude_seen=seen, times=times)
-    _write_table(lists, options.out)
+    write_table(lists, options.out)
 
 # %% ../nbs/A4_cli.ipynb #27236991
 def _run_explain(options: argparse.Namespace) -> None:
@@ -301,7 +301,7 @@ def _run_explain(options: argparse.Namespace) -> None:
         print(_visible(why.sentence(options.lang)))
         reasons.append(why.events.assign(item=item, rank=why.rank))
     if options.out is not None:
-        _write_table(pd.concat(reasons, ignore_index=True), options.out)
+        write_table(pd.concat(reasons, ignore_index=True), options.out)
 
 
 def _one_of(written: str, known: Sequence, what: str, where: str):
@@ -378,10 +378,10 @@ def _run_evaluate(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         seed=options.seed,
     )
-    _write_table(study.table.rename_axis("system").reset_index(), options.out)
+    write_table(study.table.rename_axis("system").reset_index(), options.out)
 
 
-def _write_table(table: pd.DataFrame, path: Path | None) -> None:
+def write_table(table: pd.DataFrame, path: Path | None) -> None:
     """To the screen, or whole to a CSV file."""
     from llmrec import atomic_file
 

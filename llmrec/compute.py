@@ -12,13 +12,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 
 # %% auto #0
-__all__ = ['seeded', 'default_device', 'device_named', 'uses_bfloat16', 'content_digest', 'architecture_of', 'Cost']
+__all__ = ['COUNTERS', 'seeded', 'default_device', 'device_named', 'uses_bfloat16', 'content_digest', 'architecture_of', 'energy',
+           'joules_between', 'Cost']
 
 # %% ../nbs/A2_compute.ipynb #62c588dd
 @contextlib.contextmanager
@@ -104,21 +106,50 @@ def architecture_of(model) -> dict:
     passing = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures")
     return {key: value for key, value in model.config.to_diff_dict().items() if key not in passing}
 
+# %% ../nbs/A2_compute.ipynb #55dc5b12
+COUNTERS = Path("/sys/class/powercap")  # of the energy of processors, see the RAPL driver of Linux
+
+
+def energy() -> dict[str, tuple[int, int]]:
+    """What the counter of each processor says, and at what it starts anew, microjoules."""
+    found = {}
+    for zone in COUNTERS.glob("*-rapl:?"):
+        with contextlib.suppress(OSError, ValueError):  # no counter, or no permission to read it
+            said, last = (
+                int((zone / name).read_text()) for name in ("energy_uj", "max_energy_range_uj")
+            )
+            found[zone.name] = said, last
+    return found
+
+
+def joules_between(before: dict, after: dict) -> float:
+    """What was taken between two readings of `energy`, joules; NaN without counters. A counter
+    that has started anew more than once, after about an hour, says too little.
+    """
+    spent = [
+        (after[name][0] - said) % (last + 1)
+        for name, (said, last) in before.items()
+        if name in after
+    ]
+    return sum(spent) / 1e6 if spent else float("nan")
+
 # %% ../nbs/A2_compute.ipynb #e39cdddc
 @dataclass
 class Cost:
-    """Price of what happens inside ``with Cost() as cost``: `seconds`, and `peak_mb`, by how much
-    memory grew at its peak (the GPU's if that grew at all).
+    """Price of what happens inside ``with Cost() as cost``: `seconds`; `peak_mb`, by how much
+    memory grew at its peak (the GPU's if that grew at all); `joules` of the processor, of all that
+    runs on it, NaN where it has no counters that can be read.
     """
 
     n_trained: int = 0
     seconds: float = 0.0
     peak_mb: float = 0.0
+    joules: float = float("nan")
 
     def __enter__(self) -> Cost:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()  # the peak starts anew from what is held now
-        self._started, self._before = time.perf_counter(), _memory()
+        self._started, self._before, self._energy = time.perf_counter(), _memory(), energy()
         self._done = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -128,6 +159,7 @@ class Cost:
         self._done.set()
         self._watcher.join()
         self.seconds = time.perf_counter() - self._started
+        self.joules = joules_between(self._energy, energy())
         del self._watcher, self._done  # a finished measurement can be copied and pickled
 
     def _watch(self) -> None:

@@ -45,11 +45,12 @@ class _Asked:
                 "there is no history, so no event can be a reason: a user without events is "
                 "answered by popularity. Pass at least one item."
             )
-        self.recommender, self.asked = recommender, (list(history), times)
+        self.asked = list(history), times
         indices = recommender._item_indices(list(history), whose="history")
         self.item = int(recommender._item_indices([item_id], whose="item_id")[0])
         last = len(indices) if n_events is None else require_whole("n_events", n_events)
         first, days = max(0, len(indices) - last), _days_of(recommender, history, times)
+        self.recommender = recommender.for_history(indices, days)
         self.context, self.history = indices[:first], indices[first:]
         self.context_days = None if days is None else days[:first]
         self.days = None if days is None else days[first:]
@@ -69,7 +70,13 @@ class _Scored(_Asked):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        scores = self.scores([self.history], [self.days])
+        asked = self.recommender.candidates
+        self.columns = slice(None) if asked is None else asked  # what an item stands out from
+        if asked is not None and self.item not in asked:
+            raise DataError(
+                "the item is not among the candidates of the second stage. Explain the first stage."
+            )
+        scores = self.compared(self.scores([self.history], [self.days]))
         if not torch.isfinite(scores).all():
             raise DataError(
                 f"{type(self.recommender).__name__} ranks only some items, so nothing stands out "
@@ -84,6 +91,14 @@ class _Scored(_Asked):
             if self.days is not None:
                 days = [np.concatenate([self.context_days, own]) for own in days]
         return histories, None if self.days is None else days
+
+    def compared(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores of the items that are compared, ``[n_histories, n_compared]``."""
+        return scores[:, self.columns]
+
+    def stands_out(self, scores: torch.Tensor) -> np.ndarray:
+        """How far the item is above the mean, ``[n_histories]``, in standard deviations."""
+        return (scores[:, self.item] - self.compared(scores).mean(1)).numpy() / self.spread
 
     def scores(self, histories: Sequence[np.ndarray], days: Sequence | None) -> torch.Tensor:
         """Scores ``[n_histories, n_items]`` after the context and these histories."""
@@ -107,7 +122,9 @@ class _Measured(_Scored):
         """Margins ``[n_histories]``; 0 after an empty history."""
         margins = np.zeros(len(histories))
         for some, scores in self._batches(histories, days):
-            margins[some] = (scores[:, self.item] - scores.mean(1)).numpy() / self.spread
+            margins[some] = (
+                scores[:, self.item] - self.compared(scores).mean(1)
+            ).numpy() / self.spread
         return margins
 
     def standing(
@@ -122,7 +139,9 @@ class _Measured(_Scored):
         others = np.delete(popularity, out)
         ranks = np.full(len(histories), 1 + (others > popularity[self.item]).sum())
         for some, scores in self._batches(histories, days):
-            margins[some] = (scores[:, self.item] - scores.mean(1)).numpy() / self.spread
+            margins[some] = (
+                scores[:, self.item] - self.compared(scores).mean(1)
+            ).numpy() / self.spread
             scores[:, out] = -torch.inf
             ranks[some] = 1 + (scores > scores[:, [self.item]]).sum(1).numpy()
         return margins, ranks

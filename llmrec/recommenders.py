@@ -215,6 +215,16 @@ class _Scoring(_WithCatalogue):
         users, items = self.factors(histories, *([] if times is None else [times]))
         return users @ items.T
 
+    candidates = None  # the items that are scored, as indices; None: all
+
+    def for_history(
+        self, history: np.ndarray, days: np.ndarray | None = None, also: Sequence[int] = ()
+    ) -> Recommender:
+        """What scores parts of one history: the model itself. A second stage fixes the candidates
+        that it has for the whole history, and the items `also`, all given as indices.
+        """
+        return self
+
 # %% ../nbs/15_recommenders.ipynb #2ad504ac
 class Recommender(_Scoring):
     """Base of everything that recommends; after `fit`, `items_` is the catalogue and

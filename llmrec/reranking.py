@@ -39,7 +39,7 @@ from .transfer import add_lora, merge_lora
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'HOW', 'RankingPrompt', 'tune_on_texts', 'earned_weights', 'LanguageModelRanker']
+__all__ = ['logger', 'HOW', 'RankingPrompt', 'tune_on_texts', 'earned_weights', 'AmongCandidates', 'LanguageModelRanker']
 
 # %% ../nbs/28_reranking.ipynb #e51fe22e
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RankingPrompt:
 class _Reads(Recommender):
     """How histories and items become tokens."""
 
-    def _read_catalogue(self) -> None:
+    def read_catalogue(self) -> None:
         """Token ids of every item, and what stands around them."""
         prompt = self.prompt or RankingPrompt()
         texts = fill_template(prompt.item, self.items_)
@@ -116,14 +116,16 @@ class _Compares(_Reads):
         """Log-likelihood of every item after the head alone, float32 ``[n_items]``; computed
         once.
         """
-        if not hasattr(self, "_alone"):
-            parts = np.array_split(np.arange(len(self._items)), -(-len(self._items) // 40))
+        known = self.__dict__.get("_alone", np.zeros(0, dtype=np.float32))
+        rest = np.arange(len(known), len(self._items))
+        if len(rest):
+            parts = np.array_split(rest, -(-len(rest) // 40))
             found = self._asked(
                 [np.array([], dtype=int)] * len(parts),
                 parts,
                 lambda item: [*self._items[item], *self._line],
             )
-            self._alone = np.concatenate([one.total for one in found])
+            self._alone = np.concatenate([known, *(one.total for one in found)])
         return self._alone
 
 # %% ../nbs/28_reranking.ipynb #b1a8cd3b
@@ -291,9 +293,12 @@ def earned_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], p
     return (learn_weights(told, seed=seed)[0] if is_earned else alone), verdict
 
 
-def _standardised(scores: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and variance 1, float32 ``[n_candidates, n_scores]``."""
-    return (scores - scores.mean(0)) / np.maximum(1e-6, scores.std(0))
+def _standardised(scores: np.ndarray, n_compared: int | None = None) -> np.ndarray:
+    """Columns with mean 0 and variance 1 over the first `n_compared` rows or all, float32
+    ``[n_candidates, n_scores]``.
+    """
+    compared = scores[:n_compared]
+    return (scores - compared.mean(0)) / np.maximum(1e-6, compared.std(0))
 
 # %% ../nbs/28_reranking.ipynb #74015743
 class _AsksBoth(_Asks):
@@ -316,7 +321,8 @@ class _AsksBoth(_Asks):
             said = self.language_scores(known, items)
         n_tokens = self.model_.n_tokens_read - before
         per = 1_000 / max(1, len(groups))
-        self.cost_ = pd.Series({"seconds": cost.seconds * per, "tokens": n_tokens * per}).round(1)
+        spent = {"seconds": cost.seconds, "tokens": n_tokens, "joules": cost.joules}
+        self.cost_ = (pd.Series(spent) * per).round(1)
         return [
             (rows.index, _standardised(np.column_stack([rows["score"], scores])))
             for (_, rows), scores in zip(groups, said, strict=True)
@@ -363,8 +369,55 @@ def _in_turn(first: pd.DataFrame):
     place = {user: number for number, user in enumerate(first["user_id"].unique())}
     return lambda column: column.map(place) if column.name == "user_id" else column
 
+# %% ../nbs/28_reranking.ipynb #119c76f8
+class AmongCandidates(Recommender):
+    """A fitted second stage with fixed candidates, item indices: all others score minus infinity.
+    Items `beside` them are scored, too, and move no other score.
+    """
+
+    def __init__(self, ranker: LanguageModelRanker, candidates: np.ndarray, beside: Sequence = ()):
+        self.ranker, self.chosen = ranker, candidates
+        self.beside = np.asarray(beside, dtype=int)
+        self.items_, self.popularity_ = ranker.items_, ranker.popularity_
+        self.needs_times = ranker.needs_times
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """All that are scored."""
+        return np.concatenate([self.chosen, self.beside])
+
+    def score(
+        self, histories: Sequence[np.ndarray], times: Sequence[np.ndarray] | None = None
+    ) -> torch.Tensor:
+        """The blend of both stages ``[n_users, n_items]``."""
+        asked, weights = self.candidates, self.ranker.weights_
+        when = [times] if self.ranker.needs_times else []
+        first = self.ranker.first_stage.score(histories, *when)[:, asked].cpu().numpy()
+        said = [np.zeros((len(asked), len(weights) - 1))] * len(histories)
+        if weights[1:].any():
+            said = self.ranker.language_scores(histories, [asked] * len(histories))
+        scores = torch.full((len(histories), len(self.items_)), -torch.inf)
+        for row, (one, other) in enumerate(zip(first, said, strict=True)):
+            blend = _standardised(np.column_stack([one, other]), len(self.chosen)) @ weights
+            scores[row, asked] = torch.from_numpy(blend).float()
+        return scores
+
+# %% ../nbs/28_reranking.ipynb #4dfec535
+class _HoldsCandidates(_Reranks):
+    """What answers for parts of one history."""
+
+    def for_history(
+        self, history: np.ndarray, days: np.ndarray | None = None, also: Sequence[int] = ()
+    ) -> AmongCandidates:
+        """See `Recommender.for_history`."""
+        self._require_fitted()
+        scores = self.first_stage.score([history], *([[days]] if self.needs_times else []))[0]
+        scores[history] = -torch.inf
+        first = scores.topk(min(self.n_candidates, len(scores))).indices.cpu().numpy()
+        return AmongCandidates(self, np.union1d(first, np.asarray(also, dtype=int)))
+
 # %% ../nbs/28_reranking.ipynb #5ae5d75f
-class _Fits(_Reranks):
+class _Fits(_HoldsCandidates):
     """How it learns."""
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> LanguageModelRanker:
@@ -375,7 +428,7 @@ class _Fits(_Reranks):
 
 # %% ../nbs/28_reranking.ipynb #6b4050fe
 class LanguageModelRanker(_Fits):
-    """A language model as second stage over any recommender; `rank` and `learning_rate` are LoRA's.
+    """A language model as second stage; `rank` and `learning_rate` are LoRA's.
 
     Parameters
     ----------
@@ -391,7 +444,7 @@ class LanguageModelRanker(_Fits):
         Of more users, so many are drawn for tuning, and for the weights.
 
     Attributes: `weights_`; `verdict_`, see `earned_weights`; `tuning_`; `cost_` of a thousand
-    lists; `n_dropped_`, items of histories for which the window had no room.
+    lists, see `Cost`; `n_dropped_`, items of histories for which the window had no room.
     """
 
     def __init__(
@@ -432,7 +485,7 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
         given = CausalLanguageModel.from_pretrained(*([given] if given else []))
     ranker.model_ = copy.copy(given)
     ranker.__dict__.pop("_alone", None)
-    ranker._read_catalogue()
+    ranker.read_catalogue()
     task = validation_task(train, valid)
     if len(task.targets) > ranker.n_users:
         task = sample_task_users(task, ranker.n_users, seed=int(ranker.seed))

@@ -23,6 +23,7 @@ from .ensembles import Ensemble, needs_times
 from .features import ItemViews, item_views
 from .linear import ClosedForm, ScoresFromText, without_fading
 from .recommenders import Popular, Recommender
+from .reranking import AmongCandidates, LanguageModelRanker
 from .sequential import SequentialRecommender
 from .text import chinese_words_and_tags, language_of
 from .transfer import TransferRecommender, with_id_rows
@@ -118,6 +119,22 @@ def _(model: ScoresFromText, rows: _Rows) -> Recommender:
 @_extended.register
 def _(model: RidgeFromText, rows: _Rows) -> Recommender:
     return model.with_items(rows.items)
+
+
+@_extended.register
+def _(model: LanguageModelRanker, rows: _Rows) -> Recommender:
+    other = rows.over(model)
+    other.first_stage = _extended(model.first_stage, rows)
+    other.read_catalogue()
+    return other
+
+
+@_extended.register
+def _(model: AmongCandidates, rows: _Rows) -> Recommender:
+    new = np.arange(rows.n_known, len(rows.items))
+    return AmongCandidates(
+        _extended(model.ranker, rows), model.chosen, np.concatenate([model.beside, new])
+    )
 
 # %% ../nbs/33_words.ipynb #d507c8bf
 @torch.inference_mode()
@@ -240,6 +257,7 @@ def occlusion_effects(
 
     Source: Zeiler and Fergus, 2014, for words in the place of patches of a picture.
     """
+    recommender = Margins(recommender, history, item_id, times=times).recommender
     items = recommender.items_.set_index("item_id")["text"]
     asked = list(dict.fromkeys([item_id, *of]))
     recommender._item_indices(asked)
@@ -259,8 +277,9 @@ def _losses(margins: Margins, originals: np.ndarray) -> np.ndarray:
     """
     history = margins.history
     variants = len(margins.recommender.items_) - len(originals) + np.arange(len(originals))
-    scores = margins.scores([history], [margins.days])[0]
-    changed = ((scores[variants] - scores.mean()) / margins.spread).numpy().astype(float)
+    scores = margins.scores([history], [margins.days])
+    mean = margins.compared(scores).mean()
+    changed = ((scores[0, variants] - mean) / margins.spread).numpy().astype(float)
     events = np.flatnonzero(originals != margins.item)
     replaced = [np.where(history == originals[row], variants[row], history) for row in events]
     changed[events] = margins.of(replaced, [margins.days] * len(events))

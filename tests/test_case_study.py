@@ -3,9 +3,12 @@ fitted before it opened; new products are new.
 """
 
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmrec import TextEncoder, TransferRecommender, case_study, load_dataset
 
@@ -67,3 +70,37 @@ def test_new_products_were_never_sold_before(encoder, purchases, monkeypatch):
     )
     with pytest.raises(ValueError, match="Pass a larger number of days"):
         case_study.new_products(recommender, split, products, days=-1)
+
+
+class Elements(HTMLParser):
+    """The elements of a page with the names of their attributes, and all of its text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.elements, self.text = [], ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, [name for name, _ in attrs]))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+HTML = st.sampled_from(
+    ["<script>", "</td>", "<img src=x onerror=y>", "<!--", "&lt;", "'", '"', "]]>"]
+)
+
+
+@given(st.lists(st.lists(HTML | st.text(max_size=9)).map("".join), min_size=5, max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_text_holds_it_shows_as_a_text(texts):
+    def page(texts):
+        user, known, taken, listed, reason = texts
+        lists = {"ours": [(listed, True)], "popular": [(known, False)]}
+        one = {"user": user, "history": [known], "next": [taken], "lists": lists}
+        return Elements(case_study.person_section(one | {"reasons": [reason]}))
+
+    assert page(texts).elements == page(["soap"] * 5).elements
+    assert all(text in page(texts).text for text in texts)

@@ -1,15 +1,21 @@
 """The command line on files, as a user would run it."""
 
+import csv
 import io
+import logging
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llmrec import TransferRecommender
-from llmrec.cli import main
+from llmrec.cli import main, write_table
 
 
 @pytest.fixture(scope="module")
@@ -335,3 +341,22 @@ def test_personal_data_is_taken_out_before_training(files, tmp_path, capsys):
     saved = TransferRecommender.from_pretrained(tmp_path / "clean")
     assert "someone" not in saved.items_["text"].iloc[0]
     assert "[email]" in saved.items_["text"].iloc[0]
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_a_table_reads_back_cell_by_cell_and_formulas_are_told(texts):
+    told = io.StringIO()
+    handler = logging.StreamHandler(told)
+    logging.getLogger("llmrec").addHandler(handler)
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            file = Path(place) / "table.csv"
+            write_table(pd.DataFrame({"item_id": texts, "text": texts[::-1]}), file)
+            with file.open(encoding="utf-8", newline="") as lines:
+                read = list(csv.reader(lines))
+    finally:
+        logging.getLogger("llmrec").removeHandler(handler)
+    assert read == [["item_id", "text"], *map(list, zip(texts, texts[::-1], strict=True))]
+    begins = [text for text in texts if text[:1] == "=" or re.match(r"[+@-]\D", text)]
+    assert ("formulas" in told.getvalue()) == bool(begins)

@@ -33,6 +33,7 @@ from llmrec import (
     Whitening,
     load_dataset,
 )
+from llmrec import compute
 
 TINY = TrainingConfig(epochs=1, dim=8, hidden=16, n_components=16, profile_dim=0, content_dim=0)
 
@@ -163,3 +164,23 @@ def test_tables_come_out_where_they_are_asked_for(films):
     items = films.items.head(200)
     columns = ItemColumns(["year"]).set_output(transform="pandas").fit(items)
     assert list(columns.transform(items).columns) == ["year"]
+
+
+def test_joules_are_read_where_a_processor_counts_them_and_counters_may_start_anew(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(compute, "COUNTERS", tmp_path)
+    with compute.Cost() as cost:
+        pass
+    assert np.isnan(cost.joules)
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "max_energy_range_uj").write_text("9999999")
+    (tmp_path / "intel-rapl:0:0").mkdir()  # a part of it, which would count twice
+    for before, after, joules in ((1_000_000, 3_500_000, 2.5), (9_000_000, 1_000_000, 2.0)):
+        (zone / "energy_uj").write_text(str(before))
+        with compute.Cost() as cost:
+            (zone / "energy_uj").write_text(str(after))
+        assert cost.joules == joules
+    (zone / "energy_uj").write_text("no number")
+    assert compute.energy() == {}
