@@ -25,7 +25,7 @@ demo: $(VENV)/.ready
 
 test: lint
 	$(BIN)/python tests/check_notebooks.py
-	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(JOBS) --do_print
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers $(JOBS) --do_print --skip_file_re '^([_.]|index)'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder tests
 
 lint: $(VENV)/.ready

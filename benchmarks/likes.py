@@ -153,7 +153,7 @@ def tuned(n: int, seed: int) -> np.ndarray:
         for question, is_liked in zip(prompts(some), some["is_liked"], strict=True)
     ]
     held = n // 4
-    how = {"epochs": 2.0, "learning_rate": 3e-4, "n_checks": 4, "seed": seed}
+    how = {"epochs": 2.0 if n < 100 else 1.0, "learning_rate": 3e-4, "n_checks": 4, "seed": seed}
     table = tune_on_texts(model.model, pairs[held:], pairs[:held], progress=False, **how)
     print(table.round(3).to_string(), flush=True)
     return asked(model)

@@ -31,9 +31,9 @@ from llmrec import (
     TransferClassifier,
     TransferRecommender,
     Whitening,
+    compute,
     load_dataset,
 )
-from llmrec import compute
 
 TINY = TrainingConfig(epochs=1, dim=8, hidden=16, n_components=16, profile_dim=0, content_dim=0)
 
