@@ -175,6 +175,7 @@ from .ensembles import (
     N_DRAWN as N_DRAWN,
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
+    earned_weights as earned_weights,
     learn_weights as learn_weights,
     member_scores as member_scores,
     needs_times as needs_times,
@@ -507,7 +508,6 @@ from .reranking import (
     HOW as HOW,
     LanguageModelRanker as LanguageModelRanker,
     RankingPrompt as RankingPrompt,
-    earned_weights as earned_weights,
     tune_on_texts as tune_on_texts,
 )
 from .scale import (

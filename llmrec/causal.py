@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +18,11 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM
 
+from .assets import staged
 from .checks import DataError, require_number, require_whole
 from .compute import device_named, seeded, uses_bfloat16
 from .data import require_dataset
-from .language_models import load_language_model
+from .language_models import load_language_model, write_encoder
 from .metrics import bootstrap_interval, wilson_interval
 from .splits import Split
 from .text import EncodingError
@@ -129,6 +131,11 @@ class _CausalModel:
         `EncodingError` where there is no such model.
         """
         return cls(*load_language_model(name, AutoModelForCausalLM), name=name, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model and tokenizer into a new `folder`, whole or not at all."""
+        with staged(Path(folder)) as staging:
+            write_encoder(staging, self.model, self.tokenizer, {})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, window={self.window}, {self.precision})"

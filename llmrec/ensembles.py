@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'VOTE', 'NEW_VOTES', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'softmax_weights',
-           'cross_fitted_ndcg', 'learn_weights', 'new_item_weights', 'new_votes', 'Ensemble']
+           'cross_fitted_ndcg', 'learn_weights', 'earned_weights', 'new_item_weights', 'new_votes', 'Ensemble']
 
 # %% ../nbs/18_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -365,6 +365,24 @@ def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd
 # %% ../nbs/18_ensembles.ipynb #be17de1c
 def _only(told: MemberScores, members: Sequence[int]) -> MemberScores:
     return told._replace(scores=told.scores[:, :, members].contiguous())
+
+# %% ../nbs/18_ensembles.ipynb #9abe2b7b
+def earned_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.Series]:
+    """Weights of a first stage and of what is to stand beside it, and the verdict: cross-fitted
+    ``first_stage, blend, gain, standard_error`` of NDCG@10 among the candidates. What does not gain
+    more than its standard error weighs 0.
+    """
+    n_members = told.scores.shape[2]
+    alone = [1.0, *[0.0] * (n_members - 1)]
+    if len(told.scores) < 10:
+        return alone, pd.Series({"gain": np.nan, "standard_error": np.nan})
+    first = cross_fitted_ndcg(told._replace(scores=told.scores[:, :, :1]), seed=seed)
+    blend = cross_fitted_ndcg(told, seed=seed)
+    error = (blend - first).std(ddof=1) / len(first) ** 0.5
+    verdict = {"first_stage": first.mean(), "blend": blend.mean(), "gain": (blend - first).mean()}
+    verdict = pd.Series(verdict | {"standard_error": error})
+    is_earned = verdict["gain"] > error
+    return (learn_weights(told, seed=seed)[0] if is_earned else alone), verdict
 
 # %% ../nbs/18_ensembles.ipynb #5f1558df
 def new_item_weights(

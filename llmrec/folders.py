@@ -42,10 +42,11 @@ def write_model(
     *,
     items: pd.DataFrame | None = None,
     encoders: Sequence = (),
+    parts: Mapping[str, object] | None = None,
     card: str = "",
 ) -> None:
     """Write a model into a new folder, whole or not at all; also those of its `encoders` that
-    have no public name.
+    have no public name, and other models that are `parts` of it, by the name of their folder.
     """
     if folder.exists():
         raise ModelError(f"{folder} exists already and is left as it is. Choose a new folder.")
@@ -53,6 +54,8 @@ def write_model(
         for number, one in enumerate(encoders):
             if one.source is None:
                 one.save_pretrained(staging / encoder_folder(number))
+        for name, part in (parts or {}).items():
+            part.save_pretrained(staging / name)
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         save_file(weights, staging / WEIGHTS)
         if items is not None:

@@ -9,15 +9,22 @@ import copy
 import logging
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+# %% auto #0
+__all__ = ['logger', 'HOW', 'RankingPrompt', 'tune_on_texts', 'AmongCandidates', 'LanguageModelRanker']
+
+# %% ../nbs/28_reranking.ipynb #c251b358
+from .assets import ASSETS
 from llmrec.causal import (
     CausalLanguageModel,
     Likelihoods,
@@ -28,18 +35,24 @@ from llmrec.causal import (
 from .checks import DataError, require_choice, require_number, require_whole
 from .compute import Cost, seeded
 from .data import Dataset
-from .ensembles import MemberScores, cross_fitted_ndcg, learn_weights, needs_times
+from .ensembles import MemberScores, earned_weights, needs_times
 from .features import fill_template
+from llmrec.folders import (
+    WEIGHTS,
+    ModelError,
+    as_model_error,
+    model_card,
+    read_items,
+    read_settings,
+    write_model,
+)
 from .recommenders import Recommender, as_histories
 from .sequential import validation_task
 from .splits import RankingTask, sample_task_users
 from .training import warmup_then_linear
-from .transfer import add_lora, merge_lora
+from .transfer import TransferRecommender, add_lora, merge_lora
 
 logger = logging.getLogger(__name__)
-
-# %% auto #0
-__all__ = ['logger', 'HOW', 'RankingPrompt', 'tune_on_texts', 'earned_weights', 'AmongCandidates', 'LanguageModelRanker']
 
 # %% ../nbs/28_reranking.ipynb #e51fe22e
 @dataclass(frozen=True)
@@ -275,24 +288,6 @@ def _mean_loss(model: nn.Module, trees: list) -> float:
     return total / max(1, n_tokens)
 
 # %% ../nbs/28_reranking.ipynb #91b5cd3c
-def earned_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.Series]:
-    """Weights of a first stage and of what is to stand beside it, and the verdict: cross-fitted
-    ``first_stage, blend, gain, standard_error`` of NDCG@10 among the candidates. What does not gain
-    more than its standard error weighs 0.
-    """
-    n_members = told.scores.shape[2]
-    alone = [1.0, *[0.0] * (n_members - 1)]
-    if len(told.scores) < 10:
-        return alone, pd.Series({"gain": np.nan, "standard_error": np.nan})
-    first = cross_fitted_ndcg(told._replace(scores=told.scores[:, :, :1]), seed=seed)
-    blend = cross_fitted_ndcg(told, seed=seed)
-    error = (blend - first).std(ddof=1) / len(first) ** 0.5
-    verdict = {"first_stage": first.mean(), "blend": blend.mean(), "gain": (blend - first).mean()}
-    verdict = pd.Series(verdict | {"standard_error": error})
-    is_earned = verdict["gain"] > error
-    return (learn_weights(told, seed=seed)[0] if is_earned else alone), verdict
-
-
 def _standardised(scores: np.ndarray, n_compared: int | None = None) -> np.ndarray:
     """Columns with mean 0 and variance 1 over the first `n_compared` rows or all, float32
     ``[n_candidates, n_scores]``.
@@ -426,6 +421,21 @@ class _Fits(_HoldsCandidates):
         """
         return _fit(self, train, valid)
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights and settings into a new `folder`, whole or not at all, with the language
+        model if it was tuned or has no public name, and the first stage if it can be saved.
+        """
+        _save(self, Path(folder))
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, first_stage: Recommender | None = None, progress: bool = True
+    ) -> LanguageModelRanker:
+        """Load what `save_pretrained` has written; a first stage that cannot be saved is passed,
+        fitted. Raises `ModelError` for a folder that holds no such model.
+        """
+        return _load(Path(folder), first_stage, progress)
+
 # %% ../nbs/28_reranking.ipynb #6b4050fe
 class LanguageModelRanker(_Fits):
     """A language model as second stage; `rank` and `learning_rate` are LoRA's.
@@ -469,12 +479,16 @@ class LanguageModelRanker(_Fits):
         self.seed, self.progress = seed, progress
 
 # %% ../nbs/28_reranking.ipynb #b6349089
-def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
+def _check_options(ranker: LanguageModelRanker) -> None:
     require_choice("how", ranker.how, HOW)
     require_number("epochs", ranker.epochs, at_least=0)
     require_whole("n_candidates", ranker.n_candidates, at_least=2)
     require_whole("n_last", ranker.n_last)
     require_whole("n_users", ranker.n_users)
+
+
+def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
+    _check_options(ranker)
     if not hasattr(ranker.first_stage, "items_"):
         ranker.first_stage.fit(train, valid)
     ranker._remember(train)
@@ -484,7 +498,8 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
     if given is None or isinstance(given, str):
         given = CausalLanguageModel.from_pretrained(*([given] if given else []))
     ranker.model_ = copy.copy(given)
-    ranker.__dict__.pop("_alone", None)
+    for name in ("_alone", "tuning_"):  # of another fit
+        ranker.__dict__.pop(name, None)
     ranker.read_catalogue()
     task = validation_task(train, valid)
     if len(task.targets) > ranker.n_users:
@@ -565,3 +580,60 @@ def _told(ranker: LanguageModelRanker, task: RankingTask) -> MemberScores:
         targets[row, places] = torch.tensor(flags.loc[rows].to_numpy())
         log_counts[row, places] = 0.0
     return MemberScores(scores, log_counts, targets, torch.zeros(targets.shape).long())
+
+# %% ../nbs/28_reranking.ipynb #0922a740
+_KIND, _FORMAT = "llmrec.LanguageModelRanker", 1
+_COLUMNS = "item_id", "text", "prompt"
+_OPTIONS = ("how", "n_candidates", "n_last", "epochs", "n_users", "rank", "learning_rate", "seed")
+
+
+def _save(ranker: LanguageModelRanker, folder: Path) -> None:
+    ranker._require_fitted()
+    prompt, first, model = ranker.prompt or RankingPrompt(), ranker.first_stage, ranker.model_
+    parts = {"first_stage": first} if isinstance(first, TransferRecommender) else {}
+    if hasattr(ranker, "tuning_") or model.name not in ASSETS:
+        parts["language_model"] = model
+    settings = {"kind": _KIND, "format": _FORMAT, "n_items": len(ranker.items_)}
+    settings |= {"options": {name: getattr(ranker, name) for name in _OPTIONS}}
+    settings |= {"prompt": asdict(prompt), "language_model": model.name, "parts": list(parts)}
+    settings["verdict"] = {name: float(one) for name, one in ranker.verdict_.dropna().items()}
+    items = ranker.items_[["item_id", "text"]].assign(
+        popularity=ranker.popularity_, prompt=fill_template(prompt.item, ranker.items_)
+    )
+    facts = {"kind": "second stage (llmrec.LanguageModelRanker)", "language model": model.name}
+    facts |= {"first stage": type(first).__name__, "weights": ranker.weights_.round(3).tolist()}
+    load = "from llmrec import LanguageModelRanker\n\n"
+    load += f'LanguageModelRanker.from_pretrained("{folder.name}"'
+    load += ")" if "first_stage" in parts else ", first_stage=...)"
+    weights = {"weights": torch.from_numpy(ranker.weights_)}
+    card = model_card(folder.name, facts, load)
+    write_model(folder, settings, weights, items=items, parts=parts, card=card)
+
+# %% ../nbs/28_reranking.ipynb #cf2271b2
+def _load(folder: Path, first: Recommender | None, progress: bool) -> LanguageModelRanker:
+    settings = read_settings(folder, _KIND, (_FORMAT,), has_items=True)
+    with as_model_error(folder):
+        items = read_items(folder, settings["n_items"], [*_COLUMNS, "popularity"])
+        if first is None and "first_stage" not in settings["parts"]:
+            raise ModelError(f"{folder}: its first stage was not saved. Pass first_stage=, fitted.")
+        first = first or TransferRecommender.from_pretrained(folder / "first_stage", progress=False)
+        prompt = replace(RankingPrompt(**settings["prompt"]), item="{prompt}")
+        options = {name: settings["options"][name] for name in _OPTIONS}
+        ranker = LanguageModelRanker(first_stage=first, prompt=prompt, progress=progress, **options)
+        _check_options(ranker)
+        name, is_own = settings["language_model"], "language_model" in settings["parts"]
+        place = str(folder / "language_model") if is_own else name
+        ranker.model_ = CausalLanguageModel.from_pretrained(place)
+        ranker.model_.name = name
+        ranker.weights_ = load_file(folder / WEIGHTS)["weights"].double().numpy()
+        if ranker.weights_.shape not in ((1,), (3 if ranker.how == "likelihood" else 2,)):
+            raise ModelError(f"{folder}: {ranker.weights_.shape} weights. Save the model again.")
+        ranker.verdict_ = pd.Series(settings["verdict"], dtype=float)
+        ranker.popularity_ = items.pop("popularity").to_numpy()
+        ranker.items_ = items
+        if not first.items_["item_id"].equals(items["item_id"]):
+            raise ModelError(f"{folder}: the first stage knows another catalogue. Fit it as then.")
+        if is_own:  # it is not that of the name any more
+            ranker.tuning_ = pd.DataFrame()
+        ranker.read_catalogue()
+    return ranker

@@ -4,6 +4,7 @@ the assistant. The language model is a small one of chance, since what is tested
 
 import copy
 import functools
+import json
 import re
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llmrec import Dataset, Ensemble
+from llmrec import Dataset, Ensemble, TransferRecommender
 from llmrec.attacks import attack
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.causal import CausalLanguageModel, PrefixTree, batches_of_trees, contamination, tree_of
@@ -23,6 +24,7 @@ from llmrec.checks import DataError
 from llmrec.compute import seeded
 from llmrec.effects import Margins, leave_one_out_effects
 from llmrec.ensembles import MemberScores
+from llmrec.folders import ModelError, settings_checksum
 from llmrec.generation import Assistant, GenerativeRecommender, LanguageModelRanker, shown_title
 from llmrec.models import TrainingConfig
 from llmrec.queries import CatalogueIndex, phrases_of, sentence_language
@@ -398,3 +400,36 @@ def test_a_second_stage_is_explained_among_its_candidates(few, encoder, speaker)
     with pytest.raises(DataError, match="not among the candidates"):
         out = ~ranker.items_["item_id"].isin([*listed, *history])
         Margins(ranker, history, ranker.items_["item_id"][out].iloc[0])
+
+
+@pytest.mark.parametrize("how", ["likelihood", "yes_no"])
+def test_a_saved_ranker_answers_as_before(few, encoder, speaker, tmp_path, how):
+    config = {"config": SMALL, "closed_form": False, "progress": False}
+    network = TransferRecommender(encoder, **config).fit(few.train, few.valid)
+    prompt = RankingPrompt(item="{title}", max_tokens=6)
+    options = {"how": how, "prompt": prompt, "n_candidates": 5, "n_last": 3, "progress": False}
+    histories = dict(list(few.histories().items())[:4])
+    for first, extra in ((network, {}), (kNN := ContentKNN(encoder), {"first_stage": kNN})):
+        ranker = LanguageModelRanker(speaker, first_stage=first, **options)
+        ranker.fit(few.train, few.valid)
+        ranker.weights_ = np.array([0.2, 0.5, 0.3])[: 3 if how == "likelihood" else 2]
+        folder = tmp_path / type(first).__name__
+        ranker.save_pretrained(folder)
+        again = LanguageModelRanker.from_pretrained(folder, **extra, progress=False)
+        before, after = (one.recommend(histories, k=7) for one in (ranker, again))
+        pd.testing.assert_frame_equal(before, after, rtol=1e-4, atol=1e-4)
+        again.save_pretrained(tmp_path / f"{folder.name} again")
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        assert type(first).__name__ in card and "from_pretrained" in card
+    with pytest.raises(ModelError, match="first_stage="):
+        LanguageModelRanker.from_pretrained(folder)
+    with pytest.raises(ModelError, match="another catalogue"):
+        other = Popular().fit(one_item())
+        LanguageModelRanker.from_pretrained(folder, first_stage=other)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for wrong in ({"options": {}}, {"n_items": 3}, {"parts": 7}, {"prompt": {"head": 1}}):
+        changed = {**settings, **wrong}
+        changed["checksum"] = settings_checksum(changed)
+        (folder / "config.json").write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(ModelError):
+            LanguageModelRanker.from_pretrained(folder, first_stage=kNN)
