@@ -59,6 +59,7 @@ benchmark: $(VENV)/.ready
 	$(BIN)/python benchmarks/repeats.py
 	$(BIN)/python benchmarks/doors.py
 	$(BIN)/python benchmarks/private.py
+	$(BIN)/python benchmarks/likes.py --seeds 3
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/serving.py
 

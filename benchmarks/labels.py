@@ -5,9 +5,9 @@ Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``frozen`` (mult
 is), ``tuned`` (the same, fine-tuned, 200 labels), ``few`` (own model and from scratch, up to 1,000
 labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200 labels),
 ``5000``, ``all``, ``ends`` (of long reviews, all labels) and ``tuned-all``. Each result is a row of
-``labels.parquet``, written at once; what is there is left out, so that a second call goes on. Of
-seed 0 with all labels it also writes what two systems think of every held-out review, in order,
-``labels_reviews.parquet``.
+``labels.parquet``, written at once; what is there is left out, so that a second call goes on.
+Settings that were chosen stand in ``labels_choices.json``. Of seed 0 with all labels it also writes
+what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
 """
 
 import functools
@@ -16,7 +16,7 @@ import json
 import jieba
 import numpy as np
 import pandas as pd
-from run import HERE, RUNS, chosen_parts, save
+from run import HERE, chosen_parts, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -25,7 +25,7 @@ from snownlp import normal, seg
 from snownlp.classification.bayes import Bayes
 from transformers import AutoTokenizer
 
-from llmrec import TextEncoder, TransferClassifier
+from llmrec import TextEncoder, TransferClassifier, atomic_file
 from llmrec.masking import new_model
 from llmrec.pretraining import review_model, split_reviews
 
@@ -36,6 +36,7 @@ PROMPT = {"pooling": "mask", "template": "非常[MASK]！{}"}
 PROMPTS = (PROMPT["template"], "真的很[MASK]。{}", "总体来说很[MASK]。{}", "我觉得很[MASK]。{}")
 RATES = 3e-5, 1e-4, 3e-4
 E5_RATES = 2e-5, 5e-5  # of a model that was trained on more than reviews
+CHOICES = HERE / "labels_choices.json"
 LEARNED_FROM, TEST = split_reviews()
 
 
@@ -64,6 +65,23 @@ def frozen(n: int, seed: int) -> np.ndarray:
     return praise(classifier.fit(some["text"].tolist(), some["label"].to_numpy()), TEST["text"])
 
 
+def best_of(name: str, settings: list[dict], n: int, fit) -> dict:
+    """The settings that are best with `n` labels, judged on a thousand other reviews of the part
+    that is learned from. They stand beside the results, so that a choice is made once.
+    """
+    made = json.loads(CHOICES.read_text(encoding="utf-8")) if CHOICES.exists() else {}
+    if name not in made:
+        some = labelled(n, 99)
+        others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
+        found = (fit(some, 99, **one).predict(others["text"].tolist()) for one in settings)
+        right = [float((labels == others["label"]).mean()) for labels in found]
+        print(name, right, flush=True)
+        made[name] = {"settings": settings[int(np.argmax(right))], "accuracy": right}
+        with atomic_file(CHOICES) as temporary:
+            temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
+    return made[name]["settings"]
+
+
 def tuned_e5(some: pd.DataFrame, seed: int, rate: float) -> TransferClassifier:
     """E5, fine-tuned in full on labelled reviews."""
     classifier = TransferClassifier(
@@ -77,21 +95,7 @@ def tuned(n: int, seed: int) -> np.ndarray:
     """The same after fine-tuning, at the rate that is best with 200 labels on a thousand other
     reviews of the part that is learned from.
     """
-    path = RUNS / "labels-chosen-e5.json"
-    if not path.exists():
-        some = labelled(200, 99)
-        others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
-        right = [
-            float(
-                (
-                    tuned_e5(some, 99, rate).predict(others["text"].tolist()) == others["label"]
-                ).mean()
-            )
-            for rate in E5_RATES
-        ]
-        print(path.stem, right, flush=True)
-        path.write_text(json.dumps([E5_RATES[int(np.argmax(right))], right]))
-    rate = json.loads(path.read_text())[0]
+    rate = best_of("E5", [{"rate": rate} for rate in E5_RATES], 200, tuned_e5)["rate"]
     return praise(tuned_e5(labelled(n, seed), seed, rate), TEST["text"])
 
 
@@ -180,24 +184,8 @@ def chosen(n: int, is_pretrained: bool) -> dict:
         n, settings = 200, [{"rate": rate, **prompt} for prompt in ({}, PROMPT) for rate in RATES]
     else:
         n, settings = 5_000, [chosen(200, is_pretrained) | {"rate": rate} for rate in RATES]
-    path = RUNS / f"labels-chosen-{'pretrained' if is_pretrained else 'scratch'}-{n}.json"
-    if not path.exists():
-        some = labelled(n, 99)
-        others = LEARNED_FROM.drop(some.index).sample(1_000, random_state=99)
-        right = [
-            float(
-                (
-                    fine_tuned(100 * is_pretrained, some, 99, **options).predict(
-                        others["text"].tolist()
-                    )
-                    == others["label"]
-                ).mean()
-            )
-            for options in settings
-        ]
-        print(path.stem, right, flush=True)
-        path.write_text(json.dumps([settings[int(np.argmax(right))], right]))
-    return json.loads(path.read_text())[0]
+    name = f"{'pretrained' if is_pretrained else 'scratch'}, {n}"
+    return best_of(name, settings, n, functools.partial(fine_tuned, 100 * is_pretrained))
 
 
 @functools.lru_cache(maxsize=1)

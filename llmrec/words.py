@@ -315,9 +315,12 @@ def _(model: Recommender, history: np.ndarray, item: int, read: int, days=None) 
 # %% ../nbs/33_words.ipynb #a7d44b49
 def _units(content: ContentKNN, vectors_of: VectorsOf) -> torch.Tensor:
     """`UnitViews.transform`, differentiable."""
-    views, parts = _unit_views(content), vectors_of(item_views(content.encoder, content.items_))
-    white = [_whitened(one, part) for one, part in zip(views.whitenings_, parts, strict=True)]
-    return views.units(white if views.whitenings_ else parts)
+    views = _unit_views(content)
+    parts = [part.cpu() for part in vectors_of(item_views(content.encoder, content.items_))]
+    if views.whitenings_:
+        pairs = zip(views.whitenings_, parts, strict=True)
+        parts = [_whitened(whitening, part) for whitening, part in pairs]
+    return views.units(parts)
 
 
 def _whitened(whitening, vectors: torch.Tensor) -> torch.Tensor:
@@ -339,7 +342,7 @@ def _(model: ContentKNN, history: np.ndarray, item: int, read: int, days=None) -
     direction = model.vectors_[item] - model.vectors_.mean(0)
     return lambda vectors_of: share * _units(model, vectors_of) @ direction
 
-
+# %% ../nbs/33_words.ipynb #9dd80657
 @margin_of_text.register
 def _(model: ScoresFromText, history: np.ndarray, item: int, read: int, days=None):
     if not model.popularity_.any():  # nothing has events: the text alone decides
@@ -374,11 +377,11 @@ def _text_through_network(
         rows = torch.full((len(white),), read, device=white.device)
         new_inputs, new_outputs = network.items(torch.cat([white, beside], dim=1), rows)
         if read == item:
-            return new_outputs @ user
+            return (new_outputs @ user).cpu()
         steps = torch.where((last == read)[:, None], new_inputs[:, None], inputs[last])
         places = torch.arange(steps.shape[0] * len(last), device=last.device)
         users = network.user_embeddings(steps.flatten(0, 1), places.view(-1, len(last)))
-        return users[:, -1] @ direction
+        return (users[:, -1] @ direction).cpu()
 
     return margin
 

@@ -269,6 +269,12 @@ def test_gradients_of_words_lead_from_padding_to_the_text(fitted_systems, histor
         assert gained == pytest.approx(last - first, rel=0.05, abs=0.01), read
 
 
+def test_gradients_go_through_vectors_that_nobody_whitened(split, encoder, history):
+    model = ContentKNN(encoder, n_components=None).fit(split.train)
+    table = word_effects(model, history, first_of(model, history), method="gradients")
+    assert table["effect"].abs().max() > 1e-3
+
+
 def test_both_ways_to_the_words_agree_and_say_nothing_of_who_does_not_read(
     fitted_systems, default, history
 ):
