@@ -10,13 +10,17 @@ but texts.
 Parts: ``vectors`` (no training; logistic regression on MiniLM and E5), ``untuned`` (SmolLM2 as it
 is), ``tuned-16``, ``tuned-64`` and ``tuned-256`` (LoRA). Each result is a row ``system, n_examples,
 seed, auc, seconds`` of ``likes.parquet``, written at once; what is there is left out, so that a
-second call goes on. Beside them stand the share of the last ten that a person liked, without any
-example, and what all earlier ratings say, which no system with few examples knows.
+second call goes on. Of seed 0 with 256 examples, ``likes_chances.parquet`` holds what was said of
+each question as a chance of *yes*: as it is, and calibrated by logistic regression on a hundred
+questions of the part that is left out. Beside them stand the share of the last ten that a person
+liked, without any example, and what all earlier ratings say, which no system with few examples
+knows.
 """
 
 import copy
 import functools
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,12 +42,22 @@ PARTS = ("vectors", "untuned", *(f"tuned-{n}" for n in SIZES))
 QUESTION = "Liked by one person: {liked}.\nNot liked: {others}.\nWill this person like {film}?"
 
 
-@functools.cache
-def examples() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The films, all ratings in order of time, the pool of examples and the test, with ``place`` in
-    the ratings, ``item`` (a row of the films), ``before`` (places of ten earlier ratings) and
-    ``is_liked``.
+class Examples(NamedTuple):
+    """The `films`, all ratings in order of time, and questions: a `pool` of examples, the `test`,
+    and a hundred `between` them. A question has its ``place`` in the ratings, an ``item`` (a row of
+    the films), ``before`` (places of ten earlier ratings) and ``is_liked``.
     """
+
+    films: pd.DataFrame
+    log: pd.DataFrame
+    pool: pd.DataFrame
+    test: pd.DataFrame
+    between: pd.DataFrame
+
+
+@functools.cache
+def examples() -> Examples:
+    """All of it."""
     films = load_dataset("movielens-100k")
     log = films.interactions.sort_values("timestamp", kind="stable").reset_index(drop=True)
     log["item"] = pd.Index(films.items["item_id"]).get_indexer(log["item_id"])
@@ -56,24 +70,26 @@ def examples() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         for user, count in zip(asked["user_id"], nth[asked.index], strict=True)
     ]
     n = len(asked)
-    return films.items, log, asked.iloc[: int(0.8 * n)], asked.iloc[int(0.9 * n) :: 3]
+    between = asked.iloc[int(0.8 * n) : int(0.9 * n)].sample(100, random_state=0)
+    pool, test = asked.iloc[: int(0.8 * n)], asked.iloc[int(0.9 * n) :: 3]
+    return Examples(films.items, log, pool, test, between)
 
 
 def auc(scores: np.ndarray) -> float:
     """Area under the curve on the test."""
-    return float(roc_auc_score(examples()[3]["is_liked"], scores))
+    return float(roc_auc_score(examples().test["is_liked"], scores))
 
 
 def drawn(n: int, seed: int) -> pd.DataFrame:
     """So many examples."""
-    return examples()[2].sample(n, random_state=seed)
+    return examples().pool.sample(n, random_state=seed)
 
 
 @functools.cache
 def vectors_of(name: str) -> np.ndarray:
     """Whitened vectors of the films, of unit length."""
     encoder = TextEncoder.from_pretrained(name)
-    vectors = Whitening(64).fit_transform(encoder.encode(examples()[0]["text"].tolist()))
+    vectors = Whitening(64).fit_transform(encoder.encode(examples().films["text"].tolist()))
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -81,7 +97,7 @@ def features(rows: pd.DataFrame, vectors: np.ndarray) -> np.ndarray:
     """What is known of each question, ``[n, 4 + dim]``: the share that was liked, means of the
     cosines with what was liked and was not, their difference; and the vector of the film.
     """
-    log, found = examples()[1], []
+    log, found = examples().log, []
     for item, before in zip(rows["item"], rows["before"], strict=True):
         history, is_liked = log["item"].to_numpy()[before], log["is_liked"].to_numpy()[before]
         cosines = vectors[history] @ vectors[item]
@@ -105,7 +121,7 @@ def by_vectors(name: str, n: int, seed: int) -> np.ndarray:
     }
     search = GridSearchCV(pipeline, grid, cv=3, scoring="neg_log_loss")
     search.fit(features(some, vectors), some["is_liked"])
-    return search.predict_proba(features(examples()[3], vectors))[:, 1]
+    return search.predict_proba(features(examples().test, vectors))[:, 1]
 
 
 def first_columns(table: np.ndarray, n: int | None) -> np.ndarray:
@@ -121,7 +137,7 @@ def speaker() -> CausalLanguageModel:
 
 def prompts(rows: pd.DataFrame) -> list[list[int]]:
     """The questions as token ids."""
-    items, log, *_ = examples()
+    items, log = examples().films, examples().log
     titles, texts = items["title"].to_numpy(), items["text"].to_numpy()
     model, found = speaker(), []
     for item, before in zip(rows["item"], rows["before"], strict=True):
@@ -135,10 +151,10 @@ def prompts(rows: pd.DataFrame) -> list[list[int]]:
     return [[*model.start, *tokens] for tokens in found]
 
 
-def asked(model: CausalLanguageModel) -> np.ndarray:
-    """How much more likely *yes* is than *no*, for each question of the test."""
+def asked(model: CausalLanguageModel, rows: pd.DataFrame) -> np.ndarray:
+    """How much more likely *yes* is than *no*, for each question."""
     answers = [model.tokens(" yes"), model.tokens(" no")]
-    questions = prompts(examples()[3])
+    questions = prompts(rows)
     found = model.log_likelihoods(questions, [answers] * len(questions))
     return np.array([one.total[0] - one.total[1] for one in found])
 
@@ -156,18 +172,29 @@ def tuned(n: int, seed: int) -> np.ndarray:
     how = {"epochs": 2.0 if n < 100 else 1.0, "learning_rate": 3e-4, "n_checks": 4, "seed": seed}
     table = tune_on_texts(model.model, pairs[held:], pairs[:held], progress=False, **how)
     print(table.round(3).to_string(), flush=True)
-    return asked(model)
+    scores = asked(model, examples().test)
+    if (n, seed) == (256, 0):
+        between = examples().between
+        scale = LogisticRegression().fit(asked(model, between)[:, None], between["is_liked"])
+        chances = {
+            "is_liked": examples().test["is_liked"].to_numpy(),
+            "language model": 1 / (1 + np.exp(-scores)),
+            "language model, calibrated": scale.predict_proba(scores[:, None])[:, 1],
+            "logistic regression": by_vectors("all-MiniLM-L6-v2", n, seed),
+        }
+        save(pd.DataFrame(chances), "likes_chances.parquet")
+    return scores
 
 
 def share_liked() -> np.ndarray:
     """How many of their last ten films a person liked; it looks at no film."""
-    _, log, _, test = examples()
+    log, test = examples().log, examples().test
     return np.array([log["is_liked"].to_numpy()[before].mean() for before in test["before"]])
 
 
 def all_earlier_ratings() -> np.ndarray:
     """Mean bit of the film before the test, shrunk, and of the user's ten films."""
-    _, log, _, test = examples()
+    log, test = examples().log, examples().test
     past = log.loc[: test["place"].iloc[0] - 1].groupby("item")["is_liked"]
     mean = log["is_liked"].mean()
     film = ((past.sum() + 5 * mean) / (past.count() + 5)).reindex(test["item"]).fillna(mean)
@@ -185,7 +212,7 @@ def plans(part: str, seeds: int):
                     what = functools.partial(by_vectors, name, n, seed)
                     yield f"logistic regression, {name}", n, seed, what
     elif part == "untuned":
-        yield "SmolLM2, untuned", 0, 0, lambda: asked(speaker())
+        yield "SmolLM2, untuned", 0, 0, lambda: asked(speaker(), examples().test)
     else:
         n = int(part.removeprefix("tuned-"))
         for seed in range(seeds):
