@@ -49,8 +49,8 @@ SYNONYMS = {
 }
 
 
-def fitted(encoder: TextEncoder, split, config, seed: int) -> TransferRecommender:
-    model = TransferRecommender(encoder, config=config, seed=seed, progress=False)
+def fitted(encoder: TextEncoder, split, config, seed: int, **options) -> TransferRecommender:
+    model = TransferRecommender(encoder, config=config, seed=seed, progress=False, **options)
     return model.fit(split.train, split.valid)
 
 
@@ -146,9 +146,7 @@ def asked_of(model, split) -> tuple[dict, pd.DataFrame, dict]:
 
 def measured_words(encoder: TextEncoder, split, config) -> pd.DataFrame:
     """Rows of the measure "words"."""
-    model = TransferRecommender(
-        encoder, config=config, closed_form=False, seed=SEED, progress=False
-    ).fit(split.train, split.valid)
+    model = fitted(encoder, split, config, SEED, closed_form=False)
     chance = with_random_weights(model, seed=SEED)
     histories, _, items = asked_of(model, split)
     rows = [

@@ -195,9 +195,9 @@ def share_liked() -> np.ndarray:
 def all_earlier_ratings() -> np.ndarray:
     """Mean bit of the film before the test, shrunk, and of the user's ten films."""
     log, test = examples().log, examples().test
-    past = log.loc[: test["place"].iloc[0] - 1].groupby("item")["is_liked"]
-    mean = log["is_liked"].mean()
-    film = ((past.sum() + 5 * mean) / (past.count() + 5)).reindex(test["item"]).fillna(mean)
+    past = log.loc[: test["place"].iloc[0] - 1]
+    mean, films = past["is_liked"].mean(), past.groupby("item")["is_liked"]
+    film = ((films.sum() + 5 * mean) / (films.count() + 5)).reindex(test["item"]).fillna(mean)
     return film.to_numpy() + share_liked()
 
 

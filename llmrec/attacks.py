@@ -74,9 +74,8 @@ def _ranks_among_candidates(ranker, histories: Mapping, ids: list, changed: list
     rows, n_known, found = ranker._item_indices(ids), len(ranker.items_), []
     days = np.zeros if ranker.needs_times else lambda n: None  # all events of one day
     for history in history_indices(ranker, histories):
-        own = ranker.for_history(history, days(len(history)))
-        others = np.setdiff1d(own.chosen, rows)
         own = ranker.for_history(history, days(len(history)), also=rows)
+        others = np.setdiff1d(own.chosen, rows)
         when = [[days(len(history))]] if ranker.needs_times else []
         scores = with_variants(own, ids, changed).score([history], *when)[0]
         asked = torch.stack([scores[rows], scores[n_known:]])

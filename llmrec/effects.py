@@ -122,9 +122,7 @@ class _Measured(_Scored):
         """Margins ``[n_histories]``; 0 after an empty history."""
         margins = np.zeros(len(histories))
         for some, scores in self._batches(histories, days):
-            margins[some] = (
-                scores[:, self.item] - self.compared(scores).mean(1)
-            ).numpy() / self.spread
+            margins[some] = self.stands_out(scores)
         return margins
 
     def standing(
@@ -139,9 +137,7 @@ class _Measured(_Scored):
         others = np.delete(popularity, out)
         ranks = np.full(len(histories), 1 + (others > popularity[self.item]).sum())
         for some, scores in self._batches(histories, days):
-            margins[some] = (
-                scores[:, self.item] - self.compared(scores).mean(1)
-            ).numpy() / self.spread
+            margins[some] = self.stands_out(scores)
             scores[:, out] = -torch.inf
             ranks[some] = 1 + (scores > scores[:, [self.item]]).sum(1).numpy()
         return margins, ranks

@@ -46,7 +46,7 @@ from llmrec.folders import (
     read_settings,
     write_model,
 )
-from .recommenders import Recommender, as_histories
+from .recommenders import Recommender, as_histories, tie_order, top_k
 from .sequential import validation_task
 from .splits import RankingTask, sample_task_users
 from .training import warmup_then_linear
@@ -406,10 +406,11 @@ class _HoldsCandidates(_Reranks):
     ) -> AmongCandidates:
         """See `Recommender.for_history`."""
         self._require_fitted()
-        scores = self.first_stage.score([history], *([[days]] if self.needs_times else []))[0]
-        scores[history] = -torch.inf
-        first = scores.topk(min(self.n_candidates, len(scores))).indices.cpu().numpy()
-        return AmongCandidates(self, np.union1d(first, np.asarray(also, dtype=int)))
+        scores = self.first_stage.score([history], *([[days]] if self.needs_times else [])).cpu()
+        scores[0, history] = -torch.inf
+        in_turn = tie_order(self.items_["item_id"].to_numpy())
+        _, first = top_k(scores, min(self.n_candidates, len(self.items_)), in_turn)
+        return AmongCandidates(self, np.union1d(first[0], np.asarray(also, dtype=int)))
 
 # %% ../nbs/28_reranking.ipynb #5ae5d75f
 class _Fits(_HoldsCandidates):
@@ -583,7 +584,6 @@ def _told(ranker: LanguageModelRanker, task: RankingTask) -> MemberScores:
 
 # %% ../nbs/28_reranking.ipynb #0922a740
 _KIND, _FORMAT = "llmrec.LanguageModelRanker", 1
-_COLUMNS = "item_id", "text", "prompt"
 _OPTIONS = ("how", "n_candidates", "n_last", "epochs", "n_users", "rank", "learning_rate", "seed")
 
 
@@ -613,10 +613,11 @@ def _save(ranker: LanguageModelRanker, folder: Path) -> None:
 def _load(folder: Path, first: Recommender | None, progress: bool) -> LanguageModelRanker:
     settings = read_settings(folder, _KIND, (_FORMAT,), has_items=True)
     with as_model_error(folder):
-        items = read_items(folder, settings["n_items"], [*_COLUMNS, "popularity"])
-        if first is None and "first_stage" not in settings["parts"]:
-            raise ModelError(f"{folder}: its first stage was not saved. Pass first_stage=, fitted.")
-        first = first or TransferRecommender.from_pretrained(folder / "first_stage", progress=False)
+        items = read_items(folder, settings["n_items"], ["item_id", "text", "prompt", "popularity"])
+        if first is None:
+            if "first_stage" not in settings["parts"]:
+                raise ModelError(f"{folder}: no first stage was saved. Pass first_stage=, fitted.")
+            first = TransferRecommender.from_pretrained(folder / "first_stage", progress=False)
         prompt = replace(RankingPrompt(**settings["prompt"]), item="{prompt}")
         options = {name: settings["options"][name] for name in _OPTIONS}
         ranker = LanguageModelRanker(first_stage=first, prompt=prompt, progress=progress, **options)

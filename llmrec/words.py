@@ -471,12 +471,10 @@ class TextLines:
         if margin is not None:
             with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
                 total = margin(self).sum()
-            points = [line.points for line in self.lines.values()]
-            gradients = torch.autograd.grad(total, points)
-            for (text, _), line, found in zip(
-                self.lines, self.lines.values(), gradients, strict=True
-            ):
-                tables.append(_by_word(text, line.ends, (found.mean(0) * line.way).sum(-1)))
+            lines = list(self.lines.values())
+            gradients = torch.autograd.grad(total, [line.points for line in lines])
+            for line, found in zip(lines, gradients, strict=True):
+                tables.append(_by_word(line.text, line.ends, (found.mean(0) * line.way).sum(-1)))
         item_id, text = self.item[["item_id", "text"]].iloc[0]
         blank = torch.zeros(0)
         table = pd.concat(tables or [_by_word(text, blank, blank)])

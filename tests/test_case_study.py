@@ -2,8 +2,9 @@
 fitted before it opened; new products are new.
 """
 
+import sys
 from dataclasses import replace
-from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrec import TextEncoder, TransferRecommender, case_study, load_dataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+from fuzz import Elements, person
 
 
 @pytest.fixture(scope="module")
@@ -72,22 +76,6 @@ def test_new_products_were_never_sold_before(encoder, purchases, monkeypatch):
         case_study.new_products(recommender, split, products, days=-1)
 
 
-class Elements(HTMLParser):
-    """The elements of a page with the names of their attributes, and all of its text."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.elements, self.text = [], ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, [name for name, _ in attrs]))
-
-    def handle_data(self, data):
-        self.text += data
-
-
 HTML = st.sampled_from(
     ["<script>", "</td>", "<img src=x onerror=y>", "<!--", "&lt;", "'", '"', "]]>"]
 )
@@ -97,10 +85,7 @@ HTML = st.sampled_from(
 @settings(max_examples=200, deadline=None)
 def test_whatever_a_text_holds_it_shows_as_a_text(texts):
     def page(texts):
-        user, known, taken, listed, reason = texts
-        lists = {"ours": [(listed, True)], "popular": [(known, False)]}
-        one = {"user": user, "history": [known], "next": [taken], "lists": lists}
-        return Elements(case_study.person_section(one | {"reasons": [reason]}))
+        return Elements(case_study.person_section(person(texts)))
 
     assert page(texts).elements == page(["soap"] * 5).elements
     assert all(text in page(texts).text for text in texts)
