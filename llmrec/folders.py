@@ -24,7 +24,7 @@ from .assets import file_sha256, staged
 
 # %% auto #0
 __all__ = ['SETTINGS', 'WEIGHTS', 'ITEMS', 'CARD', 'ModelError', 'write_model', 'encoder_folder', 'settings_checksum',
-           'model_card', 'read_settings', 'as_model_error', 'weight_shapes', 'require_shapes', 'n_numbers',
+           'model_card', 'read_settings', 'as_model_error', 'weight_shapes', 'require_shapes', 'below', 'n_numbers',
            'read_items']
 
 # %% ../nbs/A9_folders.ipynb #e6725b21
@@ -170,7 +170,7 @@ def require_shapes(
     """Raise `ModelError` unless the tensors of a name that begins with `prefix` are the expected
     ones.
     """
-    found = {name.removeprefix(prefix): x for name, x in found.items() if name.startswith(prefix)}
+    found = below(prefix, found)
     wrong = [name for name in found | dict(expected) if found.get(name) != expected.get(name)]
     if wrong:
         name = wrong[0]
@@ -178,6 +178,11 @@ def require_shapes(
             f"{folder}: the settings do not fit the weights: {prefix}{name} has the shape "
             f"{found.get(name)} where they say {expected.get(name)}. Save the model again."
         )
+
+
+def below(prefix: str, named: Mapping[str, object]) -> dict:
+    """What has a name that begins with `prefix`, by the rest of the name."""
+    return {name.removeprefix(prefix): x for name, x in named.items() if name.startswith(prefix)}
 
 
 def n_numbers(shapes: Mapping[str, tuple[int, ...]]) -> int:

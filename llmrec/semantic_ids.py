@@ -6,38 +6,52 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors.torch import load_file
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .checks import DataError, require_number, require_whole
+from .checks import require_whole
 from .compute import device_named, seeded
-from .data import Dataset
+from .data import Dataset, clean_items
 from .encoder import TextEncoder
-from .features import ItemViews, item_views
+from .features import ItemViews, find_views, item_views, view_settings
+from llmrec.folders import (
+    WEIGHTS,
+    ModelError,
+    as_model_error,
+    below,
+    model_card,
+    read_items,
+    read_settings,
+    weight_shapes,
+    write_model,
+)
 from .losses import IGNORED, full_softmax
 from .models import SequentialModel, TrainingConfig, pad_histories
 from .recommenders import Recommender
 from llmrec.sequential import (
     fitting_config,
     mean_ndcg,
-    new_run,
     seen_items,
-    training_batch,
+    train,
     training_sequences,
     validation_task,
 )
 from .splits import RankingTask
-from .training import Run, best_epoch, random_batches
+from .training import best_epoch
+from .transfer import checked_config
 from .whitening import Whitening
 
 logger = logging.getLogger(__name__)
@@ -184,12 +198,13 @@ class GenerativeNetwork(nn.Module):
 def generative_loss(
     network: GenerativeNetwork,
     text_vectors: torch.Tensor,
-    codes: torch.Tensor,
     inputs: torch.Tensor,
     targets: torch.Tensor,
+    *,
+    codes: torch.Tensor,
 ) -> torch.Tensor:
-    """Mean loss of both heads over all positions, nats; items that were seen before are neither
-    candidates nor targets.
+    """Mean loss of both heads over all positions, nats, for ids `codes` ``[n_items, n_levels]``;
+    items that were seen before are neither candidates nor targets.
     """
     seen = seen_items(inputs)
     targets = targets.masked_fill((seen == targets[..., None]).any(2), IGNORED)
@@ -321,12 +336,13 @@ class _AnswersWithIds(_Generates):
     """How it learns, answers and moves."""
 
     def fit(
-        self, train: Dataset, valid: Dataset | None = None, *, epochs: int | None = None
+        self, train: Dataset, valid=None, *, epochs: int | None = None, checkpoint=None
     ) -> GenerativeRecommender:
         """Learn ids from the texts, and the network from `train`; stop early on `valid`. Without
-        it, all `epochs` are run. Returns self.
+        it, all `epochs` are run. `checkpoint` names a file from which an interrupted fit goes on.
+        Returns self.
         """
-        return _fit(self, train, valid, epochs)
+        return _fit(self, train, valid, epochs, checkpoint)
 
     def recommend(self, histories, k: int = 10, *, candidates=None, **options) -> pd.DataFrame:
         """As `Recommender.recommend`; of `candidates` alone the tree is made. A user gets fewer
@@ -349,8 +365,25 @@ class _AnswersWithIds(_Generates):
         other._use(self.network_)
         return other
 
+# %% ../nbs/29_semantic_ids.ipynb #0b1d7ce5
+class _SavesIds(_AnswersWithIds):
+    """How it is saved and loaded."""
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights, settings, catalogue and a model card into a new `folder`, whole or not at
+        all; also the encoder, unless it has a public name.
+        """
+        _save(self, Path(folder))
+
+    @staticmethod
+    def from_pretrained(
+        folder: str | Path, *, encoder: TextEncoder | None = None, device=None, progress=True
+    ) -> GenerativeRecommender:
+        """Load what `save_pretrained` wrote. Raises `ModelError`; a pickle is never read."""
+        return _load(Path(folder), encoder, device, progress)
+
 # %% ../nbs/29_semantic_ids.ipynb #ebef9282
-class GenerativeRecommender(_AnswersWithIds):
+class GenerativeRecommender(_SavesIds):
     """Writes the semantic id of the next item.
 
     Parameters
@@ -392,40 +425,48 @@ class GenerativeRecommender(_AnswersWithIds):
         self.config, self.seed, self.device, self.progress = config, seed, device, progress
 
 # %% ../nbs/29_semantic_ids.ipynb #899b1537
-def _fit(recommender: GenerativeRecommender, train: Dataset, valid, epochs: int | None):
+def _fit(recommender: GenerativeRecommender, dataset: Dataset, valid, epochs, checkpoint):
     one = recommender
     for name in ("n_levels", "id_components", "n_beams"):
         require_whole(name, getattr(one, name))
-    one._remember(train)
-    one.config_ = fitting_config(one.config, one.default_config, train)
+    one._remember(dataset)
+    one.config_ = fitting_config(one.config, one.default_config, dataset)
     one.device_ = device_named(one.device)
     one._learn_texts(one.items_)
-    with seeded(int(one.seed)):
-        sizes = {"n_levels": one.codes_.shape[1], "n_codes": one.ids_.n_codes}
-        network = GenerativeNetwork(one.text_vectors_.shape[1], one.config_, **sizes)
-    histories, timestamps = training_sequences(train, one._item_indices)
-    if not one.config_.shuffle_ties and train.order != "unknown":
-        timestamps = None
-    task, one.weight_ = validation_task(train, valid), 1.0
+    task, one.weight_ = validation_task(dataset, valid), 1.0
+    epochs = require_whole("epochs", one.config_.epochs if epochs is None else epochs)
+    network, records = _trained(one, dataset, task, epochs, checkpoint)
+    one._use(network)
+    if one.hybrid and task.targets:
+        one.weight_ = _best_weight(one, task)
+    one.history_, one.best_epoch_ = pd.DataFrame(records), best_epoch(records)
+    return one
+
+# %% ../nbs/29_semantic_ids.ipynb #67f4bf6d
+def _trained(one: GenerativeRecommender, dataset: Dataset, task: RankingTask, epochs, checkpoint):
+    """The network with the best validation, and a record of each epoch."""
+    histories, timestamps = training_sequences(dataset, one._item_indices)
+    is_unordered = dataset.order == "unknown"
 
     def validate(averaged: GenerativeNetwork) -> float:
         one._use(averaged)
         return mean_ndcg(one, task)
 
-    epochs = require_whole("epochs", one.config_.epochs if epochs is None else epochs)
-    run = new_run(network.to(one.device_), one.config_, epochs, len(histories))
-    with tqdm(total=epochs, desc="fit", unit="epoch", disable=not one.progress) as bar:
-        while len(run.records) < epochs and not run.has_stopped_improving:
-            loss = _train_epoch(run, one, histories, timestamps)
-            record = {"epoch": len(run.records) + 1, "loss": loss}
-            run.end_epoch(record, validate if task.targets else None)
-            bar.update()
-            bar.set_postfix({name: f"{x:.4f}" for name, x in list(run.records[-1].items())[1:]})
-    one._use(run.best_model())
-    if one.hybrid and task.targets:
-        one.weight_ = _best_weight(one, task)
-    one.history_, one.best_epoch_ = pd.DataFrame(run.records), best_epoch(run.records)
-    return one
+    codes = torch.from_numpy(one.codes_).to(one.device_)
+    return train(
+        _new_network(one).to(one.device_),
+        histories,
+        one.text_vectors_,
+        one.config_,
+        epochs=epochs,
+        timestamps=timestamps if one.config_.shuffle_ties or is_unordered else None,
+        seed=int(one.seed),
+        validate=validate if task.targets else None,
+        loss=functools.partial(generative_loss, codes=codes),
+        checkpoint=checkpoint,
+        validation_data=[*task[:4], one.items_["item_id"].tolist(), one.codes_],
+        progress=one.progress,
+    )
 
 # %% ../nbs/29_semantic_ids.ipynb #b7f8e2b5
 def _best_weight(one: GenerativeRecommender, task: RankingTask) -> float:
@@ -438,18 +479,82 @@ def _best_weight(one: GenerativeRecommender, task: RankingTask) -> float:
     return max((1.0, 0.5, 0.25, 0.0, 2.0), key=value)
 
 
-def _train_epoch(run: Run, one: GenerativeRecommender, histories, timestamps) -> float:
-    """One pass over all histories; returns the mean loss, nats."""
-    random, config, losses = np.random.default_rng([one.seed, len(run.records)]), one.config_, []
-    codes = torch.from_numpy(one.codes_).to(one.device_)
-    run.model.train()
-    with seeded(int(random.integers(2**31))):
-        for rows in random_batches(len(histories), config.batch_size, random):
-            chosen = [histories[row] for row in rows]
-            when = None if timestamps is None else [timestamps[row] for row in rows]
-            batch = training_batch(chosen, config.max_length, random, when)
-            inputs, targets = (part.to(one.device_) for part in batch)
-            loss = generative_loss(run.model, one.text_vectors_, codes, inputs, targets)
-            run.step(loss)
-            losses.append(loss.item())
-    return float(np.mean(losses))
+def _new_network(one: GenerativeRecommender) -> GenerativeNetwork:
+    """One that has learned nothing yet."""
+    sizes = {"n_levels": one.codes_.shape[1], "n_codes": one.ids_.n_codes}
+    with seeded(int(one.seed)):
+        return GenerativeNetwork(one.text_vectors_.shape[1], one.config_, **sizes)
+
+# %% ../nbs/29_semantic_ids.ipynb #e3957cd3
+_KIND, _FORMAT = "llmrec.GenerativeRecommender", 1
+_OPTIONS = ("n_levels", "n_codes", "id_components", "n_beams", "hybrid", "seed")
+
+
+def _save(one: GenerativeRecommender, folder: Path) -> None:
+    one._require_fitted()
+    weights = {f"network.{name}": tensor for name, tensor in one.network_.state_dict().items()}
+    weights |= {
+        "whitening.mean": torch.from_numpy(one.whitening_.mean_),
+        "whitening.projection": torch.from_numpy(one.whitening_.projection_),
+        "text_vectors": one.text_vectors_,
+        "centres": torch.from_numpy(one.ids_.centres_),
+        "codes": torch.from_numpy(one.codes_),
+    }
+    options = {name: getattr(one, name) for name in _OPTIONS} | {"n_codes": one.ids_.n_codes}
+    settings = {"kind": _KIND, "format": _FORMAT, **view_settings(one.views_)}
+    settings |= {"training": asdict(one.config_), "options": options, "weight": one.weight_}
+    facts = {
+        "kind": "semantic ids, one code after another (llmrec.GenerativeRecommender)",
+        "encoder": ", ".join(encoder.name for encoder in one.views_.encoders) + ", frozen",
+        "catalogue": f"{len(one.items_):,} items",
+        "ids": f"{one.codes_.shape[1]} levels of {one.ids_.n_codes} codes",
+        "weight of the ids": one.weight_ if one.hybrid else "alone",
+    }
+    load = "from llmrec import GenerativeRecommender\n\n"
+    card = model_card(
+        folder.name, facts, load + f'GenerativeRecommender.from_pretrained("{folder.name}")'
+    )
+    items = one.items_[["item_id", "text"]].assign(popularity=one.popularity_)
+    encoders = one.views_.encoders
+    write_model(folder, settings, weights, items=items, encoders=encoders, card=card)
+
+# %% ../nbs/29_semantic_ids.ipynb #6a2b7471
+def _load(folder: Path, encoder, device: str | None, progress: bool) -> GenerativeRecommender:
+    settings = read_settings(folder, _KIND, (_FORMAT,), has_items=True)
+    with as_model_error(folder):
+        options = {name: settings["options"][name] for name in _OPTIONS}
+        n_levels, n_codes = options["n_levels"] + 1, options["n_codes"]
+
+        def make(text_dim: int, n_items: int, config: TrainingConfig) -> GenerativeNetwork:
+            return GenerativeNetwork(text_dim, config, n_levels=n_levels, n_codes=n_codes)
+
+        config = checked_config(folder, settings, make, sizes=(n_levels, n_codes))
+        shapes = weight_shapes(folder)
+        (n_items, text_dim), ids = shapes["text_vectors"], shapes["codes"]
+        width = min(options["id_components"], text_dim)
+        if (ids, shapes["centres"]) != ((n_items, n_levels), (n_levels - 1, n_codes, width)):
+            raise ModelError(f"{folder}: the ids do not fit the settings. Save the model again.")
+        items = read_items(folder, n_items, ["item_id", "text", "popularity"])
+        views = find_views(folder, settings, encoder, device)
+        encoder = views.encoders if len(views.encoders) > 1 else views.encoders[0]
+        how = {"config": config, "device": device, "progress": progress}
+        one = GenerativeRecommender(encoder, **options, **how)
+        one.views_, one.config_, one.device_ = views, config, device_named(device)
+        one.popularity_ = items.pop("popularity").to_numpy().astype(int)
+        one.items_, one.weight_ = clean_items(items), float(settings["weight"])
+        _put_weights(one, load_file(folder / WEIGHTS), make(text_dim, n_items, config))
+    return one
+
+
+def _put_weights(one: GenerativeRecommender, weights: dict, network: GenerativeNetwork) -> None:
+    """Everything that was learned."""
+    whitening = {name: tensor.numpy() for name, tensor in below("whitening.", weights).items()}
+    one.whitening_ = Whitening.learned(**whitening)
+    one.ids_ = ResidualKMeans(one.n_levels, one.n_codes, seed=one.seed)
+    one.ids_.centres_, one.codes_ = weights["centres"].numpy(), weights["codes"].numpy()
+    if one.codes_.min() < 0 or one.codes_.max() >= one.n_codes:
+        raise ValueError(f"an id has a code that is none of {one.n_codes}")
+    one.text_vectors_ = weights["text_vectors"].to(one.device_)
+    one._over(np.arange(len(one.items_)))
+    network.load_state_dict(below("network.", weights))
+    one._use(network.to(one.device_))

@@ -5,6 +5,7 @@
 # %% ../nbs/17_sequential.ipynb #7e634e15
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -216,13 +217,14 @@ def _train_epoch(run, histories, text_vectors, config, seed: int, epoch: int, op
     run.model.train()
     device, timestamps = text_vectors.device, options.timestamps
     how = {"exclude_history": config.exclude_history, "sampler": options.sampler}
-    how["bfloat16"] = uses_bfloat16(config.precision, device)
+    how |= {"bfloat16": uses_bfloat16(config.precision, device), "random": random}
+    loss_of = options.loss or functools.partial(batch_loss, **how)
     for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
         chosen = [histories[row] for row in rows]
         when = None if timestamps is None else [timestamps[row] for row in rows]
         batch = training_batch(chosen, config.max_length, random, when)
         inputs, targets = (part.to(device) for part in own_share(batch))
-        loss = batch_loss(run.model, text_vectors, inputs, targets, random=random, **how)
+        loss = loss_of(run.model, text_vectors, inputs, targets)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} in epoch {epoch}, batch {number}. Lower "
@@ -246,11 +248,14 @@ class TrainingOptions:
         For catalogues that are too large to be scored whole.
     fine_tuning : FineTuning, optional
         What learns, how fast and from when; left out, everything does, alike.
+    loss : callable, optional
+        Mean loss, nats, of model, text vectors, inputs and targets; left out, `batch_loss`.
     """
 
     timestamps: Sequence[np.ndarray] | None = None
     sampler: NegativeSampler | None = None
     fine_tuning: FineTuning | None = None
+    loss: Callable[..., torch.Tensor] | None = None
     start: dict = field(default_factory=dict)  # the weights that a pull holds on to
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import nn
 
 # %% auto #0
 __all__ = ['STRATEGIES', 'HEAD', 'TransferRecommender', 'with_id_rows', 'layers_of', 'fine_tuning_for', 'add_lora', 'merge_lora',
-           'reshape_layers', 'head_of']
+           'reshape_layers', 'head_of', 'checked_config']
 
 # %% ../nbs/24_transfer.ipynb #d9aeebb3
 from .compute import Cost, device_named, seeded
@@ -31,6 +31,7 @@ from llmrec.folders import (
     ModelError,
     WEIGHTS,
     as_model_error,
+    below,
     model_card,
     n_numbers,
     read_items,
@@ -541,27 +542,32 @@ def _load(
 ) -> TransferRecommender:
     settings = read_settings(folder, _KIND, _READABLE, has_items=True)
     with as_model_error(folder):
-        config = _checked_config(folder, settings)
+        config = checked_config(folder, settings)
+        if settings["text_dim"] != weight_shapes(folder)["text_vectors"][1]:
+            raise ModelError(f"{folder}: text_dim is not that of the weights. Save it again.")
+        if not isinstance(settings["metadata"], dict):
+            raise ModelError(f"{folder}: metadata is no mapping. Save the model again.")
         views = find_views(folder, settings, encoder, device)
         return _rebuild(folder, settings, config, views, device, progress)
 
 # %% ../nbs/24_transfer.ipynb #0bdbddd5
-def _checked_config(folder: Path, settings: dict) -> TrainingConfig:
-    """The configuration, once every tensor is known to have the shape that it asks for; nothing
-    has been allocated before.
+def checked_config(
+    folder: Path, settings: Mapping, make: Callable = SequentialModel, sizes: Sequence[int] = ()
+) -> TrainingConfig:
+    """The configuration, once every tensor is known to have the shape that a network would have
+    which `make` builds from width of text, number of items and configuration. Nothing has been
+    allocated before, and neither the configuration's sizes nor other `sizes` exceed the weights.
     """
     shapes, config = weight_shapes(folder), TrainingConfig(**settings["training"])
     n_items, text_dim = shapes["text_vectors"]
-    sizes = (config.dim, config.hidden, config.content_dim, config.profile_dim, text_dim)
-    if max(sizes) > n_numbers(shapes) or config.n_layers > len(shapes):
+    named = (config.dim, config.hidden, config.content_dim, config.profile_dim, text_dim)
+    if max(*named, *sizes) > n_numbers(shapes) or config.n_layers > len(shapes):
         raise ModelError(
             f"{folder}: the settings ask for a network that is larger than its weights. Save the "
             "model again."
         )
-    if settings["text_dim"] != text_dim or not isinstance(settings["metadata"], dict):
-        raise ModelError(f"{folder}: the settings do not fit the weights. Save the model again.")
     with torch.device("meta"):
-        network = SequentialModel(text_dim, n_items, config)
+        network = make(text_dim, n_items, config)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     require_shapes(folder, shapes, expected, prefix="network.")
     return config
@@ -576,16 +582,13 @@ def _rebuild(folder: Path, settings: dict, config, views: ItemViews, device, pro
     loaded = TransferRecommender(encoder, **options)
     loaded.views_, loaded.config_ = views, config
     loaded.device_ = device_named(device)
-    loaded.columns_, loaded.whitening_ = ItemColumns(loaded.metadata), Whitening()
-    loaded.columns_.learned_, whitening = metadata, loaded.whitening_
-    whitening.mean_ = weights["whitening.mean"].numpy()
-    whitening.projection_ = weights["whitening.projection"].numpy()
-    whitening.n_features_in_, whitening.n_components = whitening.projection_.shape
+    loaded.columns_ = ItemColumns(loaded.metadata)
+    loaded.columns_.learned_ = metadata
+    whitening = {name: tensor.numpy() for name, tensor in below("whitening.", weights).items()}
+    loaded.whitening_ = Whitening.learned(**whitening)
     loaded.text_vectors_ = weights["text_vectors"].to(loaded.device_)
     network = SequentialModel(settings["text_dim"], len(items), config).to(loaded.device_)
-    prefix = "network."
-    state = {name: tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    network.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in state.items()})
+    network.load_state_dict(below("network.", weights))
     loaded._use(network)
     loaded.popularity_ = items["popularity"].to_numpy().astype(int)
     loaded.items_ = clean_items(items[["item_id", "text"]])

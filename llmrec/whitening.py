@@ -87,6 +87,13 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         vectors = validate_data(self, vectors, dtype=np.float64, reset=False)
         return ((vectors - self.mean_) @ self.projection_).astype(np.float32)
 
+    @classmethod
+    def learned(cls, mean: np.ndarray, projection: np.ndarray) -> Whitening:
+        """One that was fitted before, from its `mean_` and `projection_`."""
+        one = cls(projection.shape[1])
+        one.mean_, one.projection_, one.n_features_in_ = mean, projection, len(projection)
+        return one
+
     @property
     def _n_features_out(self) -> int:
         return self.projection_.shape[1]

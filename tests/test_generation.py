@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmrec import Dataset, Ensemble, TransferRecommender
+from llmrec.assets import file_sha256
 from llmrec.attacks import attack
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.causal import CausalLanguageModel, PrefixTree, batches_of_trees, contamination, tree_of
@@ -24,7 +27,7 @@ from llmrec.checks import DataError
 from llmrec.compute import seeded
 from llmrec.effects import Margins, leave_one_out_effects
 from llmrec.ensembles import MemberScores
-from llmrec.folders import ModelError, settings_checksum
+from llmrec.folders import SETTINGS, WEIGHTS, ModelError, settings_checksum
 from llmrec.generation import Assistant, GenerativeRecommender, LanguageModelRanker, shown_title
 from llmrec.models import TrainingConfig
 from llmrec.queries import CatalogueIndex, phrases_of, sentence_language
@@ -264,6 +267,81 @@ def test_a_generative_recommender_over_equal_texts(encoder):
     model = GenerativeRecommender(encoder, config=SMALL, progress=False)
     model.fit(Dataset.from_frames(log, items))
     assert model.recommend({"u": ["a"]})["item_id"].tolist() == ["b"]
+
+
+def test_a_saved_generator_answers_as_before(few, encoder, tmp_path):
+    model = GenerativeRecommender(encoder, config=SMALL, progress=False, n_beams=20)
+    model.fit(few.train, few.valid).save_pretrained(tmp_path / "ids")
+    load = functools.partial(GenerativeRecommender.from_pretrained, encoder=encoder, progress=False)
+    loaded, histories = load(tmp_path / "ids"), few.histories("test")
+    assert loaded.weight_ == model.weight_ and (loaded.codes_ == model.codes_).all()
+    pd.testing.assert_frame_equal(loaded.recommend(histories), model.recommend(histories))
+    new = pd.DataFrame({"item_id": [-1, -2], "text": ["Alien Nation (1988), Sci-Fi", "soap"]})
+    larger = [one.with_items(pd.concat([few.train.items, new])) for one in (model, loaded)]
+    assert (larger[0].codes_ == larger[1].codes_).all()
+    card = (tmp_path / "ids" / "README.md").read_text(encoding="utf-8")
+    assert "GenerativeRecommender.from_pretrained" in card
+    with pytest.raises(ModelError, match="exists already"):
+        loaded.save_pretrained(tmp_path / "ids")
+
+
+HOSTILE_IDS = {
+    "a level more": lambda s, w: s["options"].update(n_levels=4),
+    "ten million levels": lambda s, w: s["options"].update(n_levels=10**7),
+    "a billion codes": lambda s, w: s["options"].update(n_codes=10**9),
+    "levels of words": lambda s, w: s["options"].update(n_levels="three"),
+    "no options": lambda s, w: s.pop("options"),
+    "a wide network": lambda s, w: s["training"].update(dim=10**9),
+    "a code that is none": lambda s, w: w["codes"].fill_(10**6),
+    "a code below zero": lambda s, w: w["codes"].fill_(-1),
+    "ids of fewer items": lambda s, w: w.update(codes=w["codes"][:3].clone()),
+    "no centres": lambda s, w: w.pop("centres"),
+    "no mean": lambda s, w: w.pop("whitening.mean"),
+    "a weight of words": lambda s, w: s.update(weight="much"),
+    "another encoder": lambda s, w: s.update(encoder_fingerprint="0"),
+}
+
+
+@pytest.fixture(scope="module")
+def saved_ids(few, encoder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ids") / "model"
+    model = GenerativeRecommender(encoder, config=SMALL, progress=False)
+    model.fit(few.train).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("case", HOSTILE_IDS)
+def test_a_strangers_generator_does_no_harm(case, saved_ids, encoder, tmp_path):
+    folder = tmp_path / "hostile"
+    shutil.copytree(saved_ids, folder)
+    noted = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    weights = load_file(folder / WEIGHTS)
+    HOSTILE_IDS[case](noted, weights)
+    save_file(weights, folder / WEIGHTS)
+    noted["sha256"] = {name: file_sha256(folder / name) for name in noted["sha256"]}
+    noted["checksum"] = settings_checksum(noted)
+    (folder / SETTINGS).write_text(json.dumps(noted), encoding="utf-8")
+    with pytest.raises(ModelError):
+        GenerativeRecommender.from_pretrained(folder, encoder=encoder)
+
+
+def test_a_killed_generator_goes_on_with_the_same_weights(few, encoder, tmp_path, monkeypatch):
+    def fit(**options):
+        model = GenerativeRecommender(encoder, config=SMALL, progress=False)
+        return model.fit(few.train, few.valid, **options)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    whole, place = fit(), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("llmrec.training.Run.best_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(checkpoint=place)
+    assert place.exists()
+    again = fit(checkpoint=place)
+    one, other = (model.network_.state_dict() for model in (whole, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.fixture(scope="module")

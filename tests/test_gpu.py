@@ -2,18 +2,26 @@
 encoder with random weights and a synthetic catalogue.
 """
 
+import copy
+import string
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmrec import Dataset, TextEncoder, TransferRecommender
+from llmrec.causal import CausalLanguageModel
 from llmrec.classification import TransferClassifier
+from llmrec.compute import seeded
+from llmrec.generation import GenerativeRecommender, LanguageModelRanker
 from llmrec.masking import new_model, train_tokenizer
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import MaskedLanguageModelTrainer, PretrainingConfig
+from llmrec.recommenders import Popular
+from llmrec.reranking import RankingPrompt
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -108,6 +116,44 @@ def test_adapt(strategy, split):
         assert moved.cost_.seconds > 0 and (device == "cpu" or moved.cost_.peak_mb > 0)
         lists.append(moved.recommend(split.histories("test"), k=5)["item_id"])
     assert (lists[0] == lists[1]).mean() > 0.75  # training adds up what rounding began
+
+
+@pytest.mark.parametrize("hybrid", [True, False])
+def test_generated_ids(hybrid, split, tmp_path):
+    """What was learned on a GPU is written alike by a processor."""
+    gpu = GenerativeRecommender(
+        encoder_on("cuda"), config=CONFIG, hybrid=hybrid, device="cuda", progress=False
+    ).fit(split.train, split.valid, epochs=4)
+    gpu.save_pretrained(tmp_path / "ids")
+    cpu = GenerativeRecommender.from_pretrained(tmp_path / "ids", device="cpu", progress=False)
+    one, other = (model.recommend(split.histories("test"), k=5) for model in (gpu, cpu))
+    assert (one["item_id"] == other["item_id"]).mean() > 0.99
+    assert np.allclose(one["score"], other["score"], atol=0.02)
+
+
+@pytest.mark.parametrize("how", ["likelihood", "yes_no", "listwise"])
+def test_a_second_stage(how, split):
+    """A causal model of chance says the same of candidates on both."""
+    prompt = RankingPrompt()
+    spoken = [prompt.head, prompt.question, prompt.listing, *string.ascii_uppercase]
+    tokenizer = train_tokenizer([*WORDS, *spoken, *spoken], vocabulary_size=60)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(tokenizer), num_hidden_layers=3, **sizes)
+    with seeded(0):
+        network = LlamaForCausalLM(config)
+    first = Popular().fit(split.train)
+    histories = [np.array([1, 2, 3]), np.array([7])]
+    candidates = [np.arange(10), np.arange(20, 30)]
+    found = []
+    for device in ("cpu", "cuda"):
+        speaker = CausalLanguageModel(
+            copy.deepcopy(network), tokenizer, precision="float32", device=device
+        )
+        ranker = LanguageModelRanker(speaker, first_stage=first, how=how, epochs=0, progress=False)
+        ranker.fit(split.train)
+        found.append(ranker.language_scores(histories, candidates))
+    for one, other in zip(*found, strict=True):
+        assert np.allclose(one, other, atol=1e-3)
 
 
 def test_a_killed_fit_goes_on_with_the_same_bits(split, tmp_path):
