@@ -32,8 +32,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from llmrec import TextEncoder, load_dataset
-from llmrec.causal import CausalLanguageModel
-from llmrec.reranking import tune_on_texts
+from llmrec.causal import CausalLanguageModel, tune_on_texts
 from llmrec.whitening import Whitening
 
 NAME, N_LAST, N_BEFORE = "likes.parquet", 10_000, 10

@@ -67,6 +67,7 @@ from .causal import (
     contamination as contamination,
     tree_hidden_states as tree_hidden_states,
     tree_of as tree_of,
+    tune_on_texts as tune_on_texts,
 )
 from .checks import (
     DataError as DataError,
@@ -508,8 +509,8 @@ from .reranking import (
     AmongCandidates as AmongCandidates,
     HOW as HOW,
     LanguageModelRanker as LanguageModelRanker,
+    N_CHECKED as N_CHECKED,
     RankingPrompt as RankingPrompt,
-    tune_on_texts as tune_on_texts,
 )
 from .scale import (
     Growth as Growth,

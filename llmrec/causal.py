@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM
@@ -26,12 +27,14 @@ from .language_models import load_language_model, write_encoder
 from .metrics import bootstrap_interval, wilson_interval
 from .splits import Split
 from .text import EncodingError
+from .training import warmup_then_linear
+from .transfer import add_lora, merge_lora
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'Tree', 'tree_of', 'tree_hidden_states', 'branch_logits', 'Likelihoods', 'batches_of_trees', 'PrefixTree',
-           'CausalLanguageModel', 'contamination']
+           'CausalLanguageModel', 'tune_on_texts', 'contamination']
 
 # %% ../nbs/27_causal.ipynb #30c3b27f
 class Tree(NamedTuple):
@@ -357,6 +360,93 @@ def _pick(logits: torch.Tensor, allowed: list[int] | None, temperature: float, r
     if temperature == 0:
         return int(logits.argmax())
     return int(torch.multinomial((logits / temperature).softmax(0), 1, generator=random))
+
+# %% ../nbs/27_causal.ipynb #8bc6e604
+def tune_on_texts(
+    model: nn.Module,
+    texts: Sequence[tuple[Sequence[int], Sequence[int]]],
+    held_out: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    epochs: float = 1.0,
+    rank: int = 16,
+    learning_rate: float = 1e-3,
+    batch_tokens: int = 1_024,
+    n_checks: int = 3,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Teach a causal model to write second parts after first parts, both token ids, in place.
+    Of the weights at the start and at `n_checks` checks, those are kept that make the `held_out`
+    texts most likely. Returns a table ``step, loss, held_out_loss``, nats a token.
+    """
+    trees = [tree_of(first, [second]) for first, second in texts]
+    checked = [tree_of(first, [second]) for first, second in held_out]
+    batches = _epochs_of(trees, epochs, batch_tokens, np.random.default_rng(seed))
+    learned = _put_lora(model, rank, seed)
+    optimizer = torch.optim.AdamW(learned.values(), lr=learning_rate)
+    checks = set(np.linspace(0, len(batches), n_checks + 1).round().astype(int).tolist())
+    records, losses, best = [], [], {}
+    for step, rows in enumerate(tqdm([*batches, []], desc="tune", disable=not progress)):
+        if step in checks:
+            held = _mean_loss(model, checked)
+            if all(held < record["held_out_loss"] for record in records):
+                best = {name: value.detach().clone() for name, value in learned.items()}
+            loss = np.mean(losses) if losses else np.nan
+            records.append({"step": step, "loss": loss, "held_out_loss": held})
+            losses = []
+        if rows:
+            rate = learning_rate * warmup_then_linear(step, len(batches), 0.05)
+            losses.append(_step(model, optimizer, rate, [trees[row] for row in rows]))
+    with torch.no_grad():
+        for name, value in learned.items():
+            value.copy_(best[name])
+    merge_lora(model)
+    return pd.DataFrame(records)
+
+# %% ../nbs/27_causal.ipynb #031e174f
+def _epochs_of(trees: list, epochs: float, batch_tokens: int, random) -> list[list[int]]:
+    """Batches of rows in random order, as many as make so many passes."""
+    batches = batches_of_trees(trees, batch_tokens)
+    n_steps = max(1, round(epochs * len(batches)))
+    order = np.concatenate([random.permutation(len(batches)) for _ in range(int(epochs) + 1)])
+    return [batches[place] for place in order[:n_steps]]
+
+
+def _put_lora(model: nn.Module, rank: int, seed: int) -> dict[str, nn.Parameter]:
+    """Corrections beside the matrices of the upper two thirds of the layers; they alone learn."""
+    layers = list(model.get_decoder().layers)
+    lower = [id(layer) for layer in layers[: len(layers) // 3]]
+    names = dict(model.named_modules())
+    kept = [f"{name}." for name, module in names.items() if id(module) in lower]
+    head = [name for name, module in names.items() if module is model.get_output_embeddings()]
+    add_lora(model, [*kept, *head], rank=rank, seed=seed)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    return {name: one for name, one in model.named_parameters() if one.requires_grad}
+
+
+def _step(model: nn.Module, optimizer, rate: float, trees: list) -> float:
+    """One gradient step; the loss before it, nats a token."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = F.cross_entropy(*branch_logits(model, trees))
+    optimizer.zero_grad()
+    loss.backward()
+    for group in optimizer.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+    optimizer.step()
+    return loss.item()
+
+# %% ../nbs/27_causal.ipynb #e2dc02cb
+@torch.inference_mode()
+def _mean_loss(model: nn.Module, trees: list) -> float:
+    """Mean loss of texts, nats a token."""
+    total = n_tokens = 0
+    for rows in batches_of_trees(trees, 1_024):
+        logits, tokens = branch_logits(model, [trees[row] for row in rows])
+        total += F.cross_entropy(logits, tokens, reduction="sum").item()
+        n_tokens += len(tokens)
+    return total / max(1, n_tokens)
 
 # %% ../nbs/27_causal.ipynb #79ce05c1
 def contamination(

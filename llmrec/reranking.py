@@ -16,24 +16,19 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
-from torch import nn
-from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 # %% auto #0
-__all__ = ['logger', 'HOW', 'RankingPrompt', 'tune_on_texts', 'AmongCandidates', 'LanguageModelRanker']
+__all__ = ['logger', 'HOW', 'N_CHECKED', 'RankingPrompt', 'AmongCandidates', 'LanguageModelRanker']
 
 # %% ../nbs/28_reranking.ipynb #c251b358
 from .assets import ASSETS
 from llmrec.causal import (
     CausalLanguageModel,
     Likelihoods,
-    batches_of_trees,
-    branch_logits,
-    tree_of,
+    tune_on_texts,
 )
 from .checks import DataError, require_choice, require_number, require_whole
-from .compute import Cost, seeded
+from .compute import Cost
 from .data import Dataset
 from .ensembles import MemberScores, earned_weights, needs_times
 from .features import fill_template
@@ -48,9 +43,8 @@ from llmrec.folders import (
 )
 from .recommenders import Recommender, as_histories, tie_order, top_k
 from .sequential import validation_task
-from .splits import RankingTask, sample_task_users
-from .training import warmup_then_linear
-from .transfer import TransferRecommender, add_lora, merge_lora
+from .splits import RankingTask, new_items, sample_task_users
+from .transfer import TransferRecommender
 
 logger = logging.getLogger(__name__)
 
@@ -174,118 +168,55 @@ class _Asks(_Judges):
     def _yes_no(self, histories, candidates) -> list[np.ndarray]:
         """How much more likely *yes* is than *no*, nats; what stands before both cancels out."""
         before, after = self._question
-        yes, no = (
-            self._asked(
-                histories,
-                candidates,
-                lambda item, word=word: [*before, *self._items[item], *after, *word],
-            )
-            for word in (self.model_.tokens(" yes"), self.model_.tokens(" no"))
+        answers = [self.model_.tokens(word) for word in (" yes", " no")]
+        pairs = [[(item, answer) for answer in answers for item in items] for items in candidates]
+        found = self._asked(
+            histories,
+            pairs,
+            lambda pair: [*before, *self._items[pair[0]], *after, *pair[1]],
         )
-        return [(one.total - other.total)[:, None] for one, other in zip(yes, no, strict=True)]
+        return [np.subtract(*np.split(one.total, 2))[:, None] for one in found]
 
     def _letters(self, histories, candidates) -> list[np.ndarray]:
         """Log-probability of the letter of each candidate, nats; at most 26 candidates."""
-        letters = [self.model_.tokens(f" {letter}")[-1:] for letter in string.ascii_uppercase]
         prefixes, branches = [], []
         for history, items in zip(histories, candidates, strict=True):
-            if len(items) > len(letters):
-                raise DataError(f"{len(items)} candidates: a list has at most 26. Use fewer.")
-            listed = [*self._listing]
-            for letter, item in zip(letters, items, strict=False):
-                listed += [*letter, *self.model_.tokens(": "), *self._items[item], *self._line]
-            listed += self.model_.tokens("Answer:")
-            prefixes.append([*self._prefix(history, len(listed) + 1), *listed])
-            branches.append(letters[: len(items)])
+            prefixes.append(self._before_letter(history, items))
+            branches.append(self._letter_ids()[: len(items)])
         found = self.model_.log_likelihoods(prefixes, branches, progress=self.progress)
         return [one.total[:, None] for one in found]
 
-# %% ../nbs/28_reranking.ipynb #ac20a2c5
-def tune_on_texts(
-    model: nn.Module,
-    texts: Sequence[tuple[Sequence[int], Sequence[int]]],
-    held_out: Sequence[tuple[Sequence[int], Sequence[int]]],
-    *,
-    epochs: float = 1.0,
-    rank: int = 16,
-    learning_rate: float = 1e-3,
-    batch_tokens: int = 1_024,
-    n_checks: int = 3,
-    seed: int = 0,
-    progress: bool = True,
-) -> pd.DataFrame:
-    """Teach a causal model to write second parts after first parts, both token ids, in place.
-    Of the weights at the start and at `n_checks` checks, those are kept that make the `held_out`
-    texts most likely. Returns a table ``step, loss, held_out_loss``, nats a token.
-    """
-    trees = [tree_of(first, [second]) for first, second in texts]
-    checked = [tree_of(first, [second]) for first, second in held_out]
-    batches = _epochs_of(trees, epochs, batch_tokens, np.random.default_rng(seed))
-    learned = _put_lora(model, rank, seed)
-    optimizer = torch.optim.AdamW(learned.values(), lr=learning_rate)
-    checks = set(np.linspace(0, len(batches), n_checks + 1).round().astype(int).tolist())
-    records, losses, best = [], [], {}
-    for step, rows in enumerate(tqdm([*batches, []], desc="tune", disable=not progress)):
-        if step in checks:
-            held = _mean_loss(model, checked)
-            if all(held < record["held_out_loss"] for record in records):
-                best = {name: value.detach().clone() for name, value in learned.items()}
-            loss = np.mean(losses) if losses else np.nan
-            records.append({"step": step, "loss": loss, "held_out_loss": held})
-            losses = []
-        if rows:
-            rate = learning_rate * warmup_then_linear(step, len(batches), 0.05)
-            losses.append(_step(model, optimizer, rate, [trees[row] for row in rows]))
-    with torch.no_grad():
-        for name, value in learned.items():
-            value.copy_(best[name])
-    merge_lora(model)
-    return pd.DataFrame(records)
+    def _letter_ids(self) -> list[list[int]]:
+        return [self.model_.tokens(f" {letter}")[-1:] for letter in string.ascii_uppercase]
 
-# %% ../nbs/28_reranking.ipynb #aacd6f23
-def _epochs_of(trees: list, epochs: float, batch_tokens: int, random) -> list[list[int]]:
-    """Batches of rows in random order, as many as make so many passes."""
-    batches = batches_of_trees(trees, batch_tokens)
-    n_steps = max(1, round(epochs * len(batches)))
-    order = np.concatenate([random.permutation(len(batches)) for _ in range(int(epochs) + 1)])
-    return [batches[place] for place in order[:n_steps]]
+    def _before_letter(self, history: np.ndarray, items: Sequence[int]) -> list[int]:
+        """History, list of candidates, and what is asked."""
+        letters, listed = self._letter_ids(), [*self._listing]
+        if len(items) > len(letters):
+            raise DataError(f"{len(items)} candidates: a list has at most 26. Use fewer.")
+        for letter, item in zip(letters, items, strict=False):
+            listed += [*letter, *self.model_.tokens(": "), *self._items[item], *self._line]
+        listed += self.model_.tokens("Answer:")
+        return [*self._prefix(history, len(listed) + 1), *listed]
 
+# %% ../nbs/28_reranking.ipynb #e42a60e7
+class _AsksAndKnows(_Asks):
+    """Questions to learn from."""
 
-def _put_lora(model: nn.Module, rank: int, seed: int) -> dict[str, nn.Parameter]:
-    """Corrections beside the matrices of the upper two thirds of the layers; they alone learn."""
-    layers = list(model.get_decoder().layers)
-    lower = [id(layer) for layer in layers[: len(layers) // 3]]
-    names = dict(model.named_modules())
-    kept = [f"{name}." for name, module in names.items() if id(module) in lower]
-    head = [name for name, module in names.items() if module is model.get_output_embeddings()]
-    add_lora(model, [*kept, *head], rank=rank, seed=seed)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-    return {name: one for name, one in model.named_parameters() if one.requires_grad}
-
-
-def _step(model: nn.Module, optimizer, rate: float, trees: list) -> float:
-    """One gradient step; the loss before it, nats a token."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loss = F.cross_entropy(*branch_logits(model, trees))
-    optimizer.zero_grad()
-    loss.backward()
-    for group in optimizer.param_groups:
-        nn.utils.clip_grad_norm_(group["params"], 1.0)
-    optimizer.step()
-    return loss.item()
-
-# %% ../nbs/28_reranking.ipynb #761b11f7
-@torch.inference_mode()
-def _mean_loss(model: nn.Module, trees: list) -> float:
-    """Mean loss of texts, nats a token."""
-    total = n_tokens = 0
-    for rows in batches_of_trees(trees, 1_024):
-        logits, tokens = branch_logits(model, [trees[row] for row in rows])
-        total += F.cross_entropy(logits, tokens, reduction="sum").item()
-        n_tokens += len(tokens)
-    return total / max(1, n_tokens)
+    def answered(self, history: np.ndarray, target: int, others: np.ndarray, random) -> list:
+        """Questions with their right answers, pairs of token ids: is the `target` chosen, and is
+        the first of the `others`; or which letter has it among them all.
+        """
+        if self.how == "listwise":
+            items = random.permutation([target, *others])
+            letter = self._letter_ids()[int(np.flatnonzero(items == target)[0])]
+            return [(self._before_letter(history, items), letter)]
+        (before, after), pairs = self._question, []
+        for item, answer in zip([target, *others[:1]], (" yes", " no"), strict=False):
+            question = [*before, *self._items[item], *after]
+            prefix = self._prefix(history, len(question) + 1)
+            pairs.append(([*prefix, *question], self.model_.tokens(answer)))
+        return pairs
 
 # %% ../nbs/28_reranking.ipynb #91b5cd3c
 def _standardised(scores: np.ndarray, n_compared: int | None = None) -> np.ndarray:
@@ -296,7 +227,7 @@ def _standardised(scores: np.ndarray, n_compared: int | None = None) -> np.ndarr
     return (scores - compared.mean(0)) / np.maximum(1e-6, compared.std(0))
 
 # %% ../nbs/28_reranking.ipynb #74015743
-class _AsksBoth(_Asks):
+class _AsksBoth(_AsksAndKnows):
     """What both stages say about the candidates."""
 
     def _candidate_scores(self, first: pd.DataFrame, histories: Mapping) -> list:
@@ -450,7 +381,7 @@ class LanguageModelRanker(_Fits):
     n_candidates, n_last : int
         How many items of the first stage get a new order, and of a history are read.
     epochs : float
-        Passes over the last titles of each history for tuning, with ``"likelihood"``.
+        Passes over the histories for tuning; 0 leaves the language model as it is.
     n_users : int
         Of more users, so many are drawn for tuning, and for the weights.
 
@@ -505,7 +436,7 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
     task = validation_task(train, valid)
     if len(task.targets) > ranker.n_users:
         task = sample_task_users(task, ranker.n_users, seed=int(ranker.seed))
-    if ranker.epochs and ranker.how == "likelihood":
+    if ranker.epochs:
         _tune(ranker, train, task)
     ranker.weights_, ranker.verdict_ = np.array([1.0]), pd.Series(dtype=float)
     if task.targets:
@@ -515,23 +446,12 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
 
 # %% ../nbs/28_reranking.ipynb #8d116413
 def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> None:
-    """LoRA on the last titles of each history; the validation targets choose the checkpoint."""
-
-    def line(items) -> list[int]:
-        return [token for item in items for token in (*ranker._items[item], *ranker._line)]
-
-    known = [one for one in train.histories().values() if len(one) > 1]
-    drawn = np.random.default_rng(ranker.seed).permutation(len(known))[: ranker.n_users]
-    histories = [ranker._item_indices(known[row]) for row in np.sort(drawn)]
-    texts = [(ranker._head, line(history[-ranker.n_last :])) for history in histories]
-    users = [user for user in task.targets if task.histories[user]][:200]
-    held_out = [
-        (
-            ranker._prefix(ranker._item_indices(task.histories[user]), 64),
-            line(ranker._item_indices(task.targets[user][:1])),
-        )
-        for user in users
-    ]
+    """LoRA on what training users chose; what those of validation chose decides the checkpoint."""
+    if ranker.how == "likelihood":
+        texts, held_out = _lines(ranker, train), _last_lines(ranker, task)
+    else:
+        few = sample_task_users(task, N_CHECKED, seed=int(ranker.seed))
+        texts, held_out = (_questions(ranker, one) for one in (_last_events(ranker, train), few))
     precision = ranker.model_.model.dtype
     ranker.model_.model = copy.deepcopy(ranker.model_.model).float()  # small steps need it
     ranker.tuning_ = tune_on_texts(
@@ -546,19 +466,74 @@ def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> Non
     )
     ranker.model_.model.to(precision)
 
+# %% ../nbs/28_reranking.ipynb #ebb1666d
+N_CHECKED = 200  # users of validation who decide the checkpoint
+
+
+def _line(ranker: LanguageModelRanker, items: np.ndarray) -> list[int]:
+    return [token for item in items for token in (*ranker._items[item], *ranker._line)]
+
+
+def _lines(ranker: LanguageModelRanker, train: Dataset) -> list:
+    """The last titles of each history, after the head."""
+    known = [one for one in train.histories().values() if len(one) > 1]
+    drawn = np.random.default_rng(ranker.seed).permutation(len(known))[: ranker.n_users]
+    histories = [ranker._item_indices(known[row]) for row in np.sort(drawn)]
+    return [(ranker._head, _line(ranker, history[-ranker.n_last :])) for history in histories]
+
+
+def _last_lines(ranker: LanguageModelRanker, task: RankingTask) -> list:
+    """The target's title, after the history."""
+    users = [user for user in task.targets if task.histories[user]][:N_CHECKED]
+    return [
+        (
+            ranker._prefix(ranker._item_indices(task.histories[user]), 64),
+            _line(ranker, ranker._item_indices(task.targets[user][:1])),
+        )
+        for user in users
+    ]
+
+# %% ../nbs/28_reranking.ipynb #f33fb38f
+def _last_events(ranker: LanguageModelRanker, train: Dataset) -> RankingTask:
+    """The last event of each history, to be found from those before it."""
+    known = {user: own for user, own in train.histories().items() if len(own) > 1}
+    before = {user: own[:-1] for user, own in known.items()}
+    targets = new_items({user: own[-1:] for user, own in known.items()}, before)
+    times = None
+    if train.order == "time":
+        times = {user: own[:-1] for user, own in train.times().items() if user in known}
+    task = RankingTask(before, targets, times=times)
+    return sample_task_users(task, ranker.n_users, seed=int(ranker.seed))
+
+
+def _questions(ranker: LanguageModelRanker, task: RankingTask) -> list:
+    """About each user's target and candidates of the first stage, with the right answers."""
+    random, pairs = np.random.default_rng(ranker.seed), []
+    lists = _proposed(ranker, task).groupby("user_id", sort=False)["item_id"].agg(list)
+    for user, items in lists.items():
+        targets, history = task.targets[user], ranker._item_indices(task.histories[user])
+        others = [item for item in items if item not in targets][: ranker.n_candidates - 1]
+        target, *rest = ranker._item_indices([targets[0], *others])
+        pairs += ranker.answered(history, target, random.permutation(rest), random)
+    return pairs
+
+
+def _proposed(ranker: LanguageModelRanker, task: RankingTask) -> pd.DataFrame:
+    """The candidates of the first stage."""
+    return ranker.first_stage.recommend(
+        task.histories,
+        k=ranker.n_candidates,
+        candidates=task.candidates,
+        exclude_seen=task.exclude_seen,
+        **({"times": task.times} if ranker.needs_times else {}),
+    )
+
 # %% ../nbs/28_reranking.ipynb #192b3044
 def _told(ranker: LanguageModelRanker, task: RankingTask) -> MemberScores:
     """What both stages say about the candidates of the validation users whose target is among
     them; of the others there is nothing to learn.
     """
-    options = {"times": task.times} if ranker.needs_times else {}
-    first = ranker.first_stage.recommend(
-        task.histories,
-        k=ranker.n_candidates,
-        candidates=task.candidates,
-        exclude_seen=task.exclude_seen,
-        **options,
-    )
+    first = _proposed(ranker, task)
     pairs = [(user, item) for user, items in task.targets.items() for item in items]
     wanted = pd.MultiIndex.from_tuples(pairs)
     is_target = pd.MultiIndex.from_frame(first[["user_id", "item_id"]]).isin(wanted)

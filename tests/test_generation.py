@@ -21,8 +21,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from llmrec import Dataset, Ensemble, TransferRecommender
 from llmrec.assets import file_sha256
 from llmrec.attacks import attack
-from llmrec.baselines import EASE, ContentKNN
-from llmrec.causal import CausalLanguageModel, PrefixTree, batches_of_trees, contamination, tree_of
+from llmrec.baselines import EASE, TIFUKNN, ContentKNN
+from llmrec.causal import (
+    CausalLanguageModel,
+    PrefixTree,
+    batches_of_trees,
+    contamination,
+    tree_of,
+    tune_on_texts,
+)
 from llmrec.checks import DataError
 from llmrec.compute import seeded
 from llmrec.effects import Margins, leave_one_out_effects
@@ -32,7 +39,7 @@ from llmrec.generation import Assistant, GenerativeRecommender, LanguageModelRan
 from llmrec.models import TrainingConfig
 from llmrec.queries import CatalogueIndex, phrases_of, sentence_language
 from llmrec.recommenders import Popular
-from llmrec.reranking import RankingPrompt, earned_weights, tune_on_texts
+from llmrec.reranking import RankingPrompt, earned_weights
 from llmrec.semantic_ids import ResidualKMeans, distinct, id_tree
 from llmrec.words import word_effects
 
@@ -192,6 +199,32 @@ def test_tuning_learns_texts_and_leaves_the_given_model_as_it_is(speaker, popula
         progress=False,
     )  # fmt: skip
     assert table["held_out_loss"].min() < table["held_out_loss"].iloc[0] - 0.3
+
+
+@pytest.mark.parametrize("how", ["yes_no", "listwise"])
+def test_questions_are_learned_from_with_candidates_of_the_first_stage(speaker, few, how):
+    first = TIFUKNN().fit(few.train)  # it needs times
+    ranker = LanguageModelRanker(
+        speaker, first_stage=first, how=how, prompt=RankingPrompt(item="{title}", max_tokens=6),
+        n_candidates=5, n_last=3, learning_rate=0.02, epochs=6, progress=False,
+    ).fit(few.train, few.valid)  # fmt: skip
+    assert ranker.needs_times
+    losses = ranker.tuning_["held_out_loss"]
+    assert losses.min() < losses.iloc[0]
+    history, others = np.array([1, 2, 3]), np.array([7, 8])
+    pairs = ranker.answered(history, 5, others, np.random.default_rng(0))
+    if how == "yes_no":
+        said = [speaker.tokenizer.decode(prompt) for prompt, _ in pairs]
+        titles = few.train.items["title"].str.lower()
+        for prompt, place in zip(said, (5, 7), strict=True):
+            assert titles[place][:8] in prompt
+        assert [speaker.tokenizer.decode(answer) for _, answer in pairs] == ["yes", "no"]
+    else:
+        ((prompt, answer),) = pairs
+        text = speaker.tokenizer.decode(prompt)
+        letter = speaker.tokenizer.decode(answer)
+        place = text.index(few.train.items["title"].str.lower()[5][:8])
+        assert re.search(rf"\b{letter} : $", text[:place])
 
 
 @pytest.mark.parametrize(
