@@ -509,6 +509,7 @@ from .reranking import (
     AmongCandidates as AmongCandidates,
     HOW as HOW,
     LanguageModelRanker as LanguageModelRanker,
+    N_ASKED as N_ASKED,
     N_CHECKED as N_CHECKED,
     RankingPrompt as RankingPrompt,
 )

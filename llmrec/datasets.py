@@ -14,6 +14,7 @@ import tarfile
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -263,6 +264,16 @@ _LOADERS = {
     "chinese-reviews": _load_chinese_reviews,
     "english-reviews": _load_english_reviews,
 }
+
+# %% ../nbs/03_datasets.ipynb #e214a523
+@overload
+def load_dataset(
+    name: Literal["chinese-reviews", "english-reviews"], *, progress: bool = ..., **options
+) -> pd.DataFrame: ...
+
+
+@overload
+def load_dataset(name: str, *, progress: bool = ..., **options) -> Dataset: ...
 
 # %% ../nbs/03_datasets.ipynb #e392ff04
 def load_dataset(name: str, *, progress: bool = True, **options) -> Dataset | pd.DataFrame:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 # %% auto #0
-__all__ = ['logger', 'HOW', 'N_CHECKED', 'RankingPrompt', 'AmongCandidates', 'LanguageModelRanker']
+__all__ = ['logger', 'HOW', 'N_CHECKED', 'N_ASKED', 'RankingPrompt', 'AmongCandidates', 'LanguageModelRanker']
 
 # %% ../nbs/28_reranking.ipynb #c251b358
 from .assets import ASSETS
@@ -450,7 +450,7 @@ def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> Non
     if ranker.how == "likelihood":
         texts, held_out = _lines(ranker, train), _last_lines(ranker, task)
     else:
-        few = sample_task_users(task, N_CHECKED, seed=int(ranker.seed))
+        few = sample_task_users(task, N_ASKED, seed=int(ranker.seed))
         texts, held_out = (_questions(ranker, one) for one in (_last_events(ranker, train), few))
     precision = ranker.model_.model.dtype
     ranker.model_.model = copy.deepcopy(ranker.model_.model).float()  # small steps need it
@@ -467,7 +467,7 @@ def _tune(ranker: LanguageModelRanker, train: Dataset, task: RankingTask) -> Non
     ranker.model_.model.to(precision)
 
 # %% ../nbs/28_reranking.ipynb #ebb1666d
-N_CHECKED = 200  # users of validation who decide the checkpoint
+N_CHECKED, N_ASKED = 200, 100  # users of validation who decide the checkpoint: lines, questions
 
 
 def _line(ranker: LanguageModelRanker, items: np.ndarray) -> list[int]:

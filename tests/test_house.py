@@ -177,6 +177,29 @@ def rows(name: str) -> list[list[str]]:
     ]
 
 
+NUMBERED = [path for path in NOTEBOOKS if path.stem[0].isdigit()]
+
+
+@pytest.mark.parametrize("path", NUMBERED, ids=lambda path: path.stem)
+def test_every_chapter_has_a_cell_to_change_with_its_solution_and_a_project(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in notebook]
+    task = next(n for n, source in enumerate(sources) if "*Change a cell.*" in source)
+    solution = notebook[task + 1]
+    assert "<summary>Solution</summary>" in sources[task]
+    assert solution["cell_type"] == "code" and "#| fold" in sources[task + 1]
+    assert solution["outputs"] and "assert" in sources[task + 1].lower()
+    assert any("*A small project.*" in source for source in sources[task:])
+
+
+def test_the_house_in_the_guide_names_every_chapter_by_its_number():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in NUMBERED:
+        number, name = path.stem.split("_", 1)
+        if path in MODULES.values():
+            assert re.search(rf"\b{number} {name.replace('_', ' ')}\b", guide), path.stem
+
+
 def test_the_glossary_is_in_order_and_each_term_is_used_in_its_chapter():
     terms = rows("A5_glossary")
     assert len(terms) > 40
