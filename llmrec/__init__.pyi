@@ -704,6 +704,7 @@ from .tuning import (
 from .whitening import (
     AT_ONCE as AT_ONCE,
     Whitening as Whitening,
+    learned_whitening as learned_whitening,
 )
 from .words import (
     MarginOfText as MarginOfText,

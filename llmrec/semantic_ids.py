@@ -52,7 +52,7 @@ from llmrec.sequential import (
 from .splits import RankingTask
 from .training import best_epoch
 from .transfer import checked_config
-from .whitening import Whitening
+from .whitening import Whitening, learned_whitening
 
 logger = logging.getLogger(__name__)
 
@@ -549,7 +549,7 @@ def _load(folder: Path, encoder, device: str | None, progress: bool) -> Generati
 def _put_weights(one: GenerativeRecommender, weights: dict, network: GenerativeNetwork) -> None:
     """Everything that was learned."""
     whitening = {name: tensor.numpy() for name, tensor in below("whitening.", weights).items()}
-    one.whitening_ = Whitening.learned(**whitening)
+    one.whitening_ = learned_whitening(**whitening)
     one.ids_ = ResidualKMeans(one.n_levels, one.n_codes, seed=one.seed)
     one.ids_.centres_, one.codes_ = weights["centres"].numpy(), weights["codes"].numpy()
     if one.codes_.min() < 0 or one.codes_.max() >= one.n_codes:

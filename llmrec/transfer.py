@@ -53,7 +53,7 @@ from llmrec.linear import (
 from .models import SequentialModel, TrainingConfig
 from .sequential import SequentialRecommender, validation_task
 from .training import FineTuning
-from .whitening import Whitening
+from .whitening import Whitening, learned_whitening
 
 # %% ../nbs/24_transfer.ipynb #2f3fe8e6
 class _HasViews(SequentialRecommender):
@@ -585,7 +585,7 @@ def _rebuild(folder: Path, settings: dict, config, views: ItemViews, device, pro
     loaded.columns_ = ItemColumns(loaded.metadata)
     loaded.columns_.learned_ = metadata
     whitening = {name: tensor.numpy() for name, tensor in below("whitening.", weights).items()}
-    loaded.whitening_ = Whitening.learned(**whitening)
+    loaded.whitening_ = learned_whitening(**whitening)
     loaded.text_vectors_ = weights["text_vectors"].to(loaded.device_)
     network = SequentialModel(settings["text_dim"], len(items), config).to(loaded.device_)
     network.load_state_dict(below("network.", weights))

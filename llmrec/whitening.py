@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .checks import require_number, require_whole
 
 # %% auto #0
-__all__ = ['AT_ONCE', 'Whitening']
+__all__ = ['AT_ONCE', 'Whitening', 'learned_whitening']
 
 # %% ../nbs/08_whitening.ipynb #b8f27a6f
 AT_ONCE = 20_000  # vectors; with more of them, their covariance is much smaller than they are
@@ -87,13 +87,13 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         vectors = validate_data(self, vectors, dtype=np.float64, reset=False)
         return ((vectors - self.mean_) @ self.projection_).astype(np.float32)
 
-    @classmethod
-    def learned(cls, mean: np.ndarray, projection: np.ndarray) -> Whitening:
-        """One that was fitted before, from its `mean_` and `projection_`."""
-        one = cls(projection.shape[1])
-        one.mean_, one.projection_, one.n_features_in_ = mean, projection, len(projection)
-        return one
-
     @property
     def _n_features_out(self) -> int:
         return self.projection_.shape[1]
+
+# %% ../nbs/08_whitening.ipynb #60e07612
+def learned_whitening(mean: np.ndarray, projection: np.ndarray) -> Whitening:
+    """One that was fitted before, from its `mean_` and `projection_`."""
+    one = Whitening(projection.shape[1])
+    one.mean_, one.projection_, one.n_features_in_ = mean, projection, len(projection)
+    return one
