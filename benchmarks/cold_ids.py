@@ -26,7 +26,7 @@ from llmrec.generation import GenerativeRecommender
 from llmrec.models import TrainingConfig
 from llmrec.semantic_ids import distinct, generative_loss
 
-NAME, EPOCHS, NOISE = "cold_ids.parquet", 20, 0.5  # standard deviations of a whitened direction
+NAME, EPOCHS, NOISE = "cold_ids.parquet", 12, 0.5  # standard deviations of a whitened direction
 PARTS = {
     "default": {},
     "coarse": {"n_levels": 3, "n_codes": 16, "id_components": 16},
