@@ -200,7 +200,7 @@ class _Asks(_Judges):
         return [*self._prefix(history, len(listed) + 1), *listed]
 
 # %% ../nbs/28_reranking.ipynb #e42a60e7
-class _AsksAndKnows(_Asks):
+class _Teaches(_Asks):
     """Questions to learn from."""
 
     def answered(self, history: np.ndarray, target: int, others: np.ndarray, random) -> list:
@@ -227,7 +227,7 @@ def _standardised(scores: np.ndarray, n_compared: int | None = None) -> np.ndarr
     return (scores - compared.mean(0)) / np.maximum(1e-6, compared.std(0))
 
 # %% ../nbs/28_reranking.ipynb #74015743
-class _AsksBoth(_AsksAndKnows):
+class _AsksBoth(_Teaches):
     """What both stages say about the candidates."""
 
     def _candidate_scores(self, first: pd.DataFrame, histories: Mapping) -> list:
@@ -349,7 +349,8 @@ class _Fits(_HoldsCandidates):
 
     def fit(self, train: Dataset, valid: Dataset | None = None) -> LanguageModelRanker:
         """Fit the first stage if it is not, tune the language model on `train`, and learn the
-        weights on `valid`, without which the first stage stands alone. Returns self.
+        weights on `valid`, without which nothing is tuned and the first stage stands alone.
+        Returns self.
         """
         return _fit(self, train, valid)
 
@@ -436,7 +437,7 @@ def _fit(ranker: LanguageModelRanker, train: Dataset, valid: Dataset | None):
     task = validation_task(train, valid)
     if len(task.targets) > ranker.n_users:
         task = sample_task_users(task, ranker.n_users, seed=int(ranker.seed))
-    if ranker.epochs:
+    if ranker.epochs and task.targets:  # without them no checkpoint could be chosen
         _tune(ranker, train, task)
     ranker.weights_, ranker.verdict_ = np.array([1.0]), pd.Series(dtype=float)
     if task.targets:
