@@ -22,6 +22,11 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+# %% auto #0
+__all__ = ['logger', 'ResidualKMeans', 'distinct', 'IdTree', 'id_tree', 'CodeDecoder', 'GenerativeNetwork', 'generative_loss',
+           'beam_search', 'GenerativeRecommender']
+
+# %% ../nbs/29_semantic_ids.ipynb #850848e1
 from .checks import require_whole
 from .compute import device_named, seeded
 from .data import Dataset, clean_items
@@ -55,10 +60,6 @@ from .transfer import checked_config
 from .whitening import Whitening, learned_whitening
 
 logger = logging.getLogger(__name__)
-
-# %% auto #0
-__all__ = ['logger', 'ResidualKMeans', 'distinct', 'IdTree', 'id_tree', 'CodeDecoder', 'GenerativeNetwork', 'generative_loss',
-           'beam_search', 'GenerativeRecommender']
 
 # %% ../nbs/29_semantic_ids.ipynb #a76aa294
 class _LearnsCentres:
