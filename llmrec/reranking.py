@@ -93,6 +93,7 @@ class _Reads(Recommender):
         before, _, after = prompt.question.partition("{item}")
         self._question = model.tokens(before), model.tokens(after)
         self._listing = model.tokens(prompt.listing)
+        self._alphabet = [model.tokens(f" {letter}")[-1:] for letter in string.ascii_uppercase]
         self.n_dropped_ = 0
 
     def _prefix(self, history: np.ndarray, n_after: int) -> list[int]:
@@ -182,16 +183,13 @@ class _Asks(_Judges):
         prefixes, branches = [], []
         for history, items in zip(histories, candidates, strict=True):
             prefixes.append(self._before_letter(history, items))
-            branches.append(self._letter_ids()[: len(items)])
+            branches.append(self._alphabet[: len(items)])
         found = self.model_.log_likelihoods(prefixes, branches, progress=self.progress)
         return [one.total[:, None] for one in found]
 
-    def _letter_ids(self) -> list[list[int]]:
-        return [self.model_.tokens(f" {letter}")[-1:] for letter in string.ascii_uppercase]
-
     def _before_letter(self, history: np.ndarray, items: Sequence[int]) -> list[int]:
         """History, list of candidates, and what is asked."""
-        letters, listed = self._letter_ids(), [*self._listing]
+        letters, listed = self._alphabet, [*self._listing]
         if len(items) > len(letters):
             raise DataError(f"{len(items)} candidates: a list has at most 26. Use fewer.")
         for letter, item in zip(letters, items, strict=False):
@@ -209,7 +207,7 @@ class _Teaches(_Asks):
         """
         if self.how == "listwise":
             items = random.permutation([target, *others])
-            letter = self._letter_ids()[int(np.flatnonzero(items == target)[0])]
+            letter = self._alphabet[int(np.flatnonzero(items == target)[0])]
             return [(self._before_letter(history, items), letter)]
         (before, after), pairs = self._question, []
         for item, answer in zip([target, *others[:1]], (" yes", " no"), strict=False):

@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import sign_again
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from llmrec import TextEncoder, TransferClassifier, TransferRecommender, evaluate
-from llmrec.assets import file_sha256
-from llmrec.folders import ITEMS, SETTINGS, WEIGHTS, ModelError, settings_checksum
+from llmrec.folders import ITEMS, SETTINGS, WEIGHTS, ModelError
 from llmrec.models import TrainingConfig
 
 
@@ -108,16 +108,6 @@ def test_a_damaged_classifier_is_refused(encoder, tmp_path):
     sign_again(tmp_path / "clf")
     with pytest.raises(ModelError, match="the settings do not fit the weights"):
         TransferClassifier.from_pretrained(tmp_path / "clf", encoder=encoder)
-
-
-def sign_again(folder, change=None) -> None:
-    """Make the checksums fit, as a stranger would who wrote the folder."""
-    noted = json.loads((folder / SETTINGS).read_text())
-    if change is not None:
-        change(noted)
-    noted["sha256"] = {name: file_sha256(folder / name) for name in noted["sha256"]}
-    noted["checksum"] = settings_checksum(noted)
-    (folder / SETTINGS).write_text(json.dumps(noted))
 
 
 HOSTILE = {

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import sign_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,6 @@ from sklearn.base import clone
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmrec import Dataset, Ensemble, TransferRecommender
-from llmrec.assets import file_sha256
 from llmrec.attacks import attack
 from llmrec.baselines import EASE, TIFUKNN, ContentKNN
 from llmrec.causal import (
@@ -351,9 +351,8 @@ def test_a_strangers_generator_does_no_harm(case, saved_ids, encoder, tmp_path):
     weights = load_file(folder / WEIGHTS)
     HOSTILE_IDS[case](noted, weights)
     save_file(weights, folder / WEIGHTS)
-    noted["sha256"] = {name: file_sha256(folder / name) for name in noted["sha256"]}
-    noted["checksum"] = settings_checksum(noted)
     (folder / SETTINGS).write_text(json.dumps(noted), encoding="utf-8")
+    sign_again(folder)
     with pytest.raises(ModelError):
         GenerativeRecommender.from_pretrained(folder, encoder=encoder)
 
