@@ -1,23 +1,25 @@
-"""Can ids be generated for films that nobody has seen? Settings of the ids, and noise in them.
+"""Can ids be generated for items that nobody has seen? Settings of the ids, and noise in them.
 
-MovieLens-100K, by two protocols: a tenth of the films withheld with all their ratings, which alone
-are candidates (``cold_items``), and the last film of each user (``leave_one_out``). Parts are
-settings of `GenerativeRecommender` without its dense head: ``default`` (three levels of 64 codes
-over 64 directions of the text), ``coarse`` and ``coarser`` (few codes over few directions, so that
-the code of a new film has been written before), ``noisy`` (the default, but each batch learns the
-ids of texts that were moved a little at random, so that neighbours of known ids are learned, too),
-and ``dense``, the network without ids. What is best on validation is what one would choose. A row
-of ``cold_ids.parquet``: ``part, protocol, seed``, NDCG@10 on validation and test, that of content
-kNN, ``minutes``; it is written at once, and what is there is left out.
+MovieLens-100K, 800 readers of Book-Crossing (readers and books with fifteen ratings) and 800
+households of The Complete Journey, each by two protocols: a tenth of the items withheld with all
+their events, which alone are candidates (``cold_items``), and the last item of each user
+(``leave_one_out``). Parts are settings of `GenerativeRecommender` without its dense head:
+``default`` (three levels of few codes over 16 directions of the text, so that the code of a new
+item has been written before), ``fine`` (three levels of 64 codes over 64 directions), ``coarser``
+(two levels of 16 codes), ``noisy`` (fine, but each batch learns the ids of texts that were moved a
+little at random, so that neighbours of known ids are learned, too), and ``dense``, the network
+without ids. What is best on validation is what one would choose. A row of ``cold_ids.parquet``:
+``data, part, protocol, seed``, NDCG@10 on validation and test, that of content kNN, ``minutes``;
+it is written at once, and what is there is left out.
 """
 
 import functools
+import itertools
 from unittest import mock
 
 import numpy as np
-import pandas as pd
 import torch
-from run import HERE, chosen_parts, save
+from run import chosen_parts, measure_missing
 
 from llmrec import TextEncoder, load_dataset
 from llmrec.baselines import ContentKNN
@@ -30,20 +32,28 @@ from llmrec.splits import Split
 from llmrec.transfer import TransferRecommender
 
 NAME, EPOCHS, NOISE = "cold_ids.parquet", 12, 0.5  # standard deviations of a whitened direction
+FINE = {"n_levels": 3, "n_codes": 64, "id_components": 64}
 PARTS = {
     "default": {},
-    "coarse": {"n_levels": 3, "n_codes": 16, "id_components": 16},
+    "fine": FINE,
     "coarser": {"n_levels": 2, "n_codes": 16, "id_components": 16},
-    "noisy": {},
+    "noisy": FINE,
     "dense": {},
 }
+SETS = ("films", "books", "groceries")
 PROTOCOLS = ("cold_items", "leave_one_out")
 
 
 @functools.cache
-def films(protocol: str) -> Split:
+def split_of(name: str, protocol: str) -> Split:
     """The split, with the seed of the protocol."""
-    return load_dataset("movielens-100k", progress=False).split(protocol)
+    if name == "films":
+        data = load_dataset("movielens-100k", progress=False)
+    elif name == "books":
+        data = load_dataset("book-crossing", progress=False).k_core(15).sample_users(800, seed=0)
+    else:
+        data = load_dataset("complete-journey", progress=False).sample_users(800, seed=0)
+    return data.split(protocol)
 
 
 def ndcg(model, split: Split, part: str) -> float:
@@ -63,10 +73,11 @@ def noisy_loss(model: GenerativeRecommender, random: np.random.Generator):
     return loss
 
 
-def attempt(part: str, protocol: str, seed: int) -> dict:
-    """A row."""
-    encoder, split = TextEncoder.from_pretrained(), films(protocol)
-    options = {"config": TrainingConfig(epochs=EPOCHS), "seed": seed, "progress": False}
+def attempt(data: str, part: str, protocol: str, seed: int) -> dict:
+    """The rest of a row."""
+    encoder, split = TextEncoder.from_pretrained(), split_of(data, protocol)
+    order = {"history": "mean", "fading": False} if data == "books" else {}  # they have no times
+    options = {"config": TrainingConfig(epochs=EPOCHS, **order), "seed": seed, "progress": False}
     if part == "dense":
         model = TransferRecommender(encoder, closed_form=False, **options)
     else:
@@ -75,23 +86,19 @@ def attempt(part: str, protocol: str, seed: int) -> dict:
     with Cost() as cost, mock.patch("llmrec.semantic_ids.generative_loss", loss):
         model.fit(split.train, split.valid)
     content = ContentKNN(encoder).fit(split.train)
-    row = {"part": part, "protocol": protocol, "seed": seed}
-    row |= {name: ndcg(model, split, name) for name in ("valid", "test")}
+    row = {half: ndcg(model, split, half) for half in ("valid", "test")}
     return row | {"content kNN": ndcg(content, split, "test"), "minutes": cost.seconds / 60}
 
 
 def main() -> None:
     """The parts that are named, or all."""
-    options, path = chosen_parts(__doc__, tuple(PARTS)), HERE / NAME
-    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
-    finished = {(row["part"], row["protocol"], row["seed"]) for row in rows}
-    for protocol in PROTOCOLS:
-        for part in options.parts:
-            for seed in range(options.seeds):
-                if (part, protocol, seed) not in finished:
-                    rows.append(attempt(part, protocol, seed))
-                    print(rows[-1], flush=True)
-                    save(pd.DataFrame(rows), NAME)
+    options = chosen_parts(__doc__, tuple(PARTS))
+    every = itertools.product(range(options.seeds), PROTOCOLS, SETS, options.parts)
+    plans = (
+        {"data": name, "part": part, "protocol": protocol, "seed": seed}
+        for seed, protocol, name, part in every
+    )
+    measure_missing(NAME, plans, attempt)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from run import HERE, chosen_parts, save
+from run import chosen_parts, measure_missing, save
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
@@ -220,19 +220,20 @@ def plans(part: str, seeds: int):
 
 def main() -> None:
     """The parts that are named, or all."""
-    options, path = chosen_parts(__doc__, PARTS), HERE / NAME
-    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
-    finished = {(row["system"], row["n_examples"], row["seed"]) for row in rows}
-    for part in options.parts:
-        for system, n, seed, scores in plans(part, options.seeds):
-            if (system, n, seed) in finished:
-                continue
-            start = time.perf_counter()
-            row = {"system": system, "n_examples": n, "seed": seed, "auc": auc(scores())}
-            row["seconds"] = time.perf_counter() - start
-            print(row, flush=True)
-            rows.append(row)
-            save(pd.DataFrame(rows), NAME)
+    options = chosen_parts(__doc__, PARTS)
+    scores = {
+        (system, n, seed): how
+        for part in options.parts
+        for system, n, seed, how in plans(part, options.seeds)
+    }
+
+    def measure(system: str, n_examples: int, seed: int) -> dict:
+        start = time.perf_counter()
+        value = auc(scores[system, n_examples, seed]())
+        return {"auc": value, "seconds": time.perf_counter() - start}
+
+    keys = ("system", "n_examples", "seed")
+    measure_missing(NAME, (dict(zip(keys, plan, strict=True)) for plan in scores), measure)
 
 
 if __name__ == "__main__":

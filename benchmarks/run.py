@@ -23,7 +23,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -415,6 +415,19 @@ def save_rows(rows: list[dict], measure: str, name: str) -> None:
         else []
     )
     save(pd.concat([*others, pd.DataFrame(rows).assign(measure=measure)], ignore_index=True), name)
+
+
+def measure_missing(name: str, plans: Iterable[dict], measure: Callable[..., dict]) -> None:
+    """Rows of a result file: each begins with a plan, and `measure` of it gives the rest. What is
+    there is left out, and the file is written after every row.
+    """
+    rows = pd.read_parquet(HERE / name).to_dict("records") if (HERE / name).exists() else []
+    for plan in plans:
+        # as strings, because a missing number is not equal to itself
+        if not any(all(str(row[key]) == str(plan[key]) for key in plan) for row in rows):
+            rows.append(plan | measure(**plan))
+            print(rows[-1], flush=True)
+            save(pd.DataFrame(rows), name)
 
 
 def chosen_parts(description: str, parts: Sequence[str]) -> argparse.Namespace:

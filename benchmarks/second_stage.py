@@ -10,8 +10,7 @@ the weight of the language model, and ``minutes``. It is written at once; what i
 so that a second call goes on.
 """
 
-import pandas as pd
-from run import HERE, chosen_parts, save
+from run import chosen_parts, measure_missing
 
 from llmrec import TextEncoder, load_dataset
 from llmrec.compute import Cost
@@ -26,7 +25,7 @@ LISTING = "Which of these films will the same person watch next?\n"
 
 
 def attempt(how: str, seed: int) -> dict:
-    """A row."""
+    """The rest of a row."""
     split = load_dataset("movielens-100k").split("leave_one_out")
     stage = ClosedForm(TextEncoder.from_pretrained()).fit(split.train, split.valid)
     prompt = RankingPrompt(item="{title}", head=HEAD, question=QUESTION, listing=LISTING)
@@ -37,22 +36,16 @@ def attempt(how: str, seed: int) -> dict:
         ranker.fit(split.train, split.valid)
     print(ranker.tuning_.round(3).to_string(), ranker.verdict_.round(4).to_string(), flush=True)
     losses = ranker.tuning_["held_out_loss"]
-    row = {"how": how, "seed": seed}
-    row |= {"loss_before": losses.iloc[0], "loss_after": losses.min()}
+    row = {"loss_before": losses.iloc[0], "loss_after": losses.min()}
     row |= ranker.verdict_.to_dict() | {"weight": ranker.weights_[1:].sum()}
     return row | {"minutes": cost.seconds / 60}
 
 
 def main() -> None:
     """The ways that are named, or all."""
-    options, path = chosen_parts(__doc__, HOW), HERE / NAME
-    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
-    finished = {(row["how"], row["seed"]) for row in rows}
-    for how in options.parts:
-        for seed in range(options.seeds):
-            if (how, seed) not in finished:
-                rows.append(attempt(how, seed))
-                save(pd.DataFrame(rows), NAME)
+    options = chosen_parts(__doc__, HOW)
+    plans = ({"how": how, "seed": seed} for how in options.parts for seed in range(options.seeds))
+    measure_missing(NAME, plans, attempt)
 
 
 if __name__ == "__main__":

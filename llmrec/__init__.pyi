@@ -30,7 +30,6 @@ from .baselines import (
     PersonalThenPopular as PersonalThenPopular,
     RidgeFromText as RidgeFromText,
     TIFUKNN as TIFUKNN,
-    UnitViews as UnitViews,
     basket_weights as basket_weights,
     count_matrix as count_matrix,
     ease_and_content as ease_and_content,
@@ -527,6 +526,7 @@ from .semantic_ids import (
     ResidualKMeans as ResidualKMeans,
     beam_search as beam_search,
     distinct as distinct,
+    enough_codes as enough_codes,
     generative_loss as generative_loss,
     id_tree as id_tree,
 )
@@ -703,6 +703,7 @@ from .tuning import (
 )
 from .whitening import (
     AT_ONCE as AT_ONCE,
+    UnitViews as UnitViews,
     Whitening as Whitening,
     learned_whitening as learned_whitening,
 )

@@ -28,15 +28,14 @@ from .encoder import TextEncoder
 from .features import ItemViews, item_views
 from .ensembles import Ensemble
 from .recommenders import Recommender, event_cells, event_days, history_indices
-from .whitening import Whitening
+from .whitening import UnitViews, Whitening
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender',
-           'UnitViews', 'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE',
-           'ease_and_content', 'ALS', 'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights',
-           'TIFUKNN']
+           'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE', 'ease_and_content',
+           'ALS', 'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
 
 # %% ../nbs/21_baselines.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")
@@ -128,51 +127,6 @@ class FadingRecommender(Recommender):
         how = {"fading": self.fading, "half_life": self.half_life, "days": times}
         return history_matrix(histories, len(self.items_), history_weights(lengths, **how))
 
-# %% ../nbs/21_baselines.ipynb #5b334497
-class UnitViews(BaseEstimator):
-    """Vectors of texts, or of each view of them, whitened to each of the numbers of directions and
-    of unit length there, end to end: their dot product is the mean of the cosines. None: the
-    vectors as they are.
-    """
-
-    def __init__(self, n_components: int | Sequence[int] | None = (32, 128, 256)):
-        self.n_components = n_components
-
-    def fit(self, vectors: np.ndarray | Sequence[np.ndarray], y=None) -> UnitViews:
-        """Learn the directions of each view ``[n_texts, dim]``."""
-        numbers = [] if self.n_components is None else np.atleast_1d(self.n_components).tolist()
-        if self.n_components is not None and not numbers:
-            raise ValueError("n_components=[]: no number of directions. Use None for all.")
-        several, most = _as_views(vectors), max(numbers, default=0)
-        if most >= len(several[0]):
-            logger.warning(
-                "whitening to %d directions over %d texts makes directions of chance as large "
-                "as those of meaning. Use fewer, or n_components=None",
-                most,
-                len(several[0]),
-            )
-        self.whitenings_ = [Whitening(most).fit(one) for one in several] if numbers else []
-        # the first directions have the largest variance
-        self.parts_ = [slice(n) for n in numbers] or [slice(None)]
-        return self
-
-    def transform(self, vectors: np.ndarray | Sequence[np.ndarray]) -> torch.Tensor:
-        """Vectors ``[n_texts, sum of the numbers]``."""
-        several = _as_views(vectors)
-        if self.whitenings_:
-            pairs = zip(self.whitenings_, several, strict=True)
-            several = [whitening.transform(one) for whitening, one in pairs]
-        return self.units([torch.from_numpy(np.ascontiguousarray(one)) for one in several])
-
-    def units(self, several: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The same of vectors that are whitened already, and differentiable."""
-        parts = [F.normalize(one[:, part], dim=1) for one in several for part in self.parts_]
-        return torch.cat(parts, dim=1) / len(parts) ** 0.5
-
-# %% ../nbs/21_baselines.ipynb #ee7fa59f
-def _as_views(vectors: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    return [vectors] if isinstance(vectors, np.ndarray) else vectors
-
 # %% ../nbs/21_baselines.ipynb #a7188f62
 class _TextNeighbours(FadingRecommender):
     """Item texts as unit vectors, and users as means of them."""
@@ -223,8 +177,8 @@ class ContentKNN(_TextNeighbours):
     Parameters
     ----------
     n_components : int, sequence of int or None
-        Directions that whitening keeps; several numbers: the mean of the cosines at each; None: the
-        vectors as they are.
+        Directions that whitening keeps; several numbers: the mean of the cosines at each, where
+        there are twice as many texts; None: the vectors as they are.
     fading, half_life, fading_by
         See `history_weights`.
     """

@@ -383,11 +383,11 @@ def warn_of_leftovers(texts: pd.Series, source: str) -> None:
         found = found[found.map(lambda text, pattern=pattern: bool(pattern.search(text)))]
         if len(found):
             logger.warning(
-                "%s: %d of %d texts hold %s, for example %.60r. If it is not meant, clean the "
+                "%s: %d of %d texts hold %s, for example %r. If it is not meant, clean the "
                 "column first, for example with llmrec.text.clean_text or a join of the list",
                 source,
                 len(found),
                 len(texts),
                 kind,
-                found.iloc[0],
+                found.iloc[0] if len(found.iloc[0]) <= 60 else found.iloc[0][:59] + "…",
             )

@@ -191,9 +191,12 @@ _BOOK_COLUMNS = {
 
 
 def _repaired(text: str) -> str:
-    """Entities resolved, and letters that were encoded as UTF-8 twice made whole."""
+    """Entities resolved, some of which were protected twice, tags dropped, and letters that were
+    encoded as UTF-8 twice made whole.
+    """
     twice = re.sub("Ã\\?Â([\x80-\xbf])", lambda found: chr(0xC0 + ord(found[1]) - 0x80), text)
-    return html.unescape(twice)
+    plain = html.unescape(html.unescape(twice)).replace("\xa0", " ")
+    return re.sub("</?[a-z]{1,6} ?/?>", "", plain)
 
 # %% ../nbs/03_datasets.ipynb #f25c5974
 def _load_chinese_reviews(progress: bool) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import torch
 from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
+from .checks import DataError
 from .compute import seeded
 from .effects import Margins, exact_effects, leave_one_out_effects, shapley_effects
 from .recommenders import Recommender
@@ -70,7 +71,11 @@ def explanations(
     """Effects ``[n_events]`` by the methods of this library, and by three that ask no model:
     cosines of the texts, unit vectors ``[n_items, dim]``, the order in time, and chance.
     """
-    n_events = len(margins.history)
+    n_events, n_items = len(margins.history), len(margins.recommender.items_)
+    if len(vectors) != n_items:
+        raise DataError(
+            f"{len(vectors)} vectors for a catalogue of {n_items} items. Pass one for each item."
+        )
     return {
         "leave one out": leave_one_out_effects(margins),
         "exact": exact_effects(margins),
@@ -80,7 +85,7 @@ def explanations(
         "random": np.random.default_rng(seed).permutation(n_events).astype(float),
     }
 
-
+# %% ../nbs/35_faithfulness.ipynb #cdd81270
 def faithfulness(
     recommender: Recommender,
     histories: Mapping,

@@ -127,15 +127,15 @@ def _aligned(items: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 # %% ../nbs/31_generation.ipynb #130260e2
 _PHRASES = {
     "en": {
-        "like": "like {}", "wanted": "with {}", "unwanted": "without {}", "and": ", ",
-        "found": "Here is what I found {}: {}.", "found_any": "Here is what suits you: {}.",
+        "like": "like {}", "wanted": "{}", "unwanted": "not {}", "and": ", ", "or": " or ",
+        "found": "Here is what I found ({}): {}.", "found_any": "Here is what suits you: {}.",
         "partly": "Only the first {} meet everything you asked for.",
         "none_meet": "Nothing here meets everything you asked for, so these come closest.",
-        "unknown": "I could not look up: {}.", "nothing": "I found nothing {}.", "stop": " ",
+        "unknown": "I could not look up: {}.", "nothing": "I found nothing ({}).", "stop": " ",
         "title": "“{}”",
     },
     "zh": {
-        "like": "像{}", "wanted": "要{}", "unwanted": "不要{}", "and": "、",
+        "like": "像{}", "wanted": "要{}", "unwanted": "不要{}", "and": "、", "or": "、",
         "found": "按您的要求（{}）找到：{}。", "found_any": "推荐给您：{}。",
         "partly": "只有前 {} 个完全符合要求。", "none_meet": "没有完全符合要求的，下面这些最接近。",
         "unknown": "没有查到：{}。", "nothing": "没有找到{}的商品。", "stop": "",
@@ -160,9 +160,9 @@ def reply_to(query: Query, titles: Sequence[str], n_complete: int, liked: Sequen
     quoted = [say["title"].format(shown_title(title)) for title in titles]
     names = say["and"].join(say["title"].format(shown_title(title)) for title in liked)
     parts = [say["like"].format(names)] if liked else []
-    for name in ("wanted", "unwanted"):
+    for name, joint in (("wanted", "and"), ("unwanted", "or")):
         texts = list(dict.fromkeys(meaning.text for meaning in getattr(query, name)))
-        parts += [say[name].format(say["and"].join(texts))] if texts else []
+        parts += [say[name].format(say[joint].join(texts))] if texts else []
     asked = say["and"].join(parts)
     if not titles:
         return say["nothing"].format(asked)

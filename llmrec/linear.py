@@ -247,14 +247,11 @@ def tuned_content(
     *,
     vectors: np.ndarray | None = None,
 ) -> ContentKNN:
-    """Content kNN with the best fading; in a small catalogue with fewer directions."""
-    numbers = tuple(n for n in (32, 128, 256) if n < len(train.items) / 2) or None
-    content = ContentKNN(encoder, n_components=numbers).fit(train, vectors=vectors)
-    return (
-        content
-        if task is None
-        else best_fading([content], task, is_ordered=train.order != "unknown")
-    )
+    """Content kNN with the best fading."""
+    content = ContentKNN(encoder).fit(train, vectors=vectors)
+    if task is None:
+        return content
+    return best_fading([content], task, is_ordered=train.order != "unknown")
 
 # %% ../nbs/23_linear.ipynb #5e9c75fb
 MOST_USERS = 2_000  # validation users that settings are judged by

@@ -14,7 +14,8 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr
 from sklearn.preprocessing import normalize
 
-from .baselines import FadingRecommender, UnitViews
+from .baselines import FadingRecommender
+from .whitening import UnitViews
 from .checks import DataError, require_number, require_whole
 from .data import Dataset
 from .encoder import TextEncoder

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 # %% auto #0
-__all__ = ['logger', 'ResidualKMeans', 'distinct', 'IdTree', 'id_tree', 'CodeDecoder', 'GenerativeNetwork', 'generative_loss',
-           'beam_search', 'GenerativeRecommender']
+__all__ = ['logger', 'ResidualKMeans', 'distinct', 'enough_codes', 'IdTree', 'id_tree', 'CodeDecoder', 'GenerativeNetwork',
+           'generative_loss', 'beam_search', 'GenerativeRecommender']
 
 # %% ../nbs/29_semantic_ids.ipynb #850848e1
 from .checks import require_whole
@@ -92,7 +92,7 @@ class ResidualKMeans(_LearnsCentres):
     Attributes: `centres_`, float32 ``[n_levels, n_codes, dim]``.
     """
 
-    def __init__(self, n_levels: int = 3, n_codes: int = 64, *, seed: int = 0):
+    def __init__(self, n_levels: int = 3, n_codes: int = 16, *, seed: int = 0):
         self.n_levels = require_whole("n_levels", n_levels)
         self.n_codes, self.seed = require_whole("n_codes", n_codes), seed
 
@@ -124,6 +124,14 @@ def distinct(codes: np.ndarray, n_codes: int) -> np.ndarray:
     groups = pd.DataFrame(codes).groupby(list(range(codes.shape[1])), sort=False)
     number = groups.cumcount().to_numpy().clip(max=n_codes - 1)
     return np.column_stack([codes, number])
+
+# %% ../nbs/29_semantic_ids.ipynb #7c8649cc
+def enough_codes(n_items: int, n_levels: int) -> int:
+    """The smallest power of two, from 8 to 256, with which `n_levels` levels make as many ids as
+    there are items.
+    """
+    bits = np.ceil(np.log2(max(2, n_items)) / n_levels)
+    return 2 ** int(np.clip(bits, 3, 8))
 
 # %% ../nbs/29_semantic_ids.ipynb #0a4e4305
 class IdTree(NamedTuple):
@@ -255,7 +263,7 @@ class _WithIds(Recommender):
         self.whitening_ = Whitening(
             config.n_components, shrinkage=config.shrinkage, widths=widths
         ).fit(np.hstack(parts))
-        n_codes = self.n_codes or 2 ** int(np.clip(np.ceil(np.log2(max(2, n)) / 2), 3, 8))
+        n_codes = self.n_codes or enough_codes(n, self.n_levels)
         self.ids_ = ResidualKMeans(self.n_levels, n_codes, seed=int(self.seed))
         self.ids_.fit(self._shape(self.whitening_.transform(np.hstack(parts))))
         self._see_items(parts)
@@ -394,8 +402,7 @@ class GenerativeRecommender(_SavesIds):
     n_levels : int
         Levels of an id, before the one that tells equal ids apart.
     n_codes : int, optional
-        Codes of a level; left out, a power of two near the square root of the number of items, at
-        most 256.
+        Codes of a level; left out, `enough_codes` for the catalogue that training begins with.
     id_components : int
         Whitened directions of the text that ids are made of.
     n_beams : int
@@ -413,7 +420,7 @@ class GenerativeRecommender(_SavesIds):
         *,
         n_levels: int = 3,
         n_codes: int | None = None,
-        id_components: int = 64,
+        id_components: int = 16,
         n_beams: int = 50,
         hybrid: bool = True,
         config: TrainingConfig | None = None,
@@ -549,8 +556,7 @@ def _load(folder: Path, encoder, device: str | None, progress: bool) -> Generati
 
 def _put_weights(one: GenerativeRecommender, weights: dict, network: GenerativeNetwork) -> None:
     """Everything that was learned."""
-    whitening = {name: tensor.numpy() for name, tensor in below("whitening.", weights).items()}
-    one.whitening_ = learned_whitening(**whitening)
+    one.whitening_ = learned_whitening(**below("whitening.", weights))
     one.ids_ = ResidualKMeans(one.n_levels, one.n_codes, seed=one.seed)
     one.ids_.centres_, one.codes_ = weights["centres"].numpy(), weights["codes"].numpy()
     if one.codes_.min() < 0 or one.codes_.max() >= one.n_codes:

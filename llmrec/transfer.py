@@ -584,8 +584,7 @@ def _rebuild(folder: Path, settings: dict, config, views: ItemViews, device, pro
     loaded.device_ = device_named(device)
     loaded.columns_ = ItemColumns(loaded.metadata)
     loaded.columns_.learned_ = metadata
-    whitening = {name: tensor.numpy() for name, tensor in below("whitening.", weights).items()}
-    loaded.whitening_ = learned_whitening(**whitening)
+    loaded.whitening_ = learned_whitening(**below("whitening.", weights))
     loaded.text_vectors_ = weights["text_vectors"].to(loaded.device_)
     network = SequentialModel(settings["text_dim"], len(items), config).to(loaded.device_)
     network.load_state_dict(below("network.", weights))

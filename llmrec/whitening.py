@@ -5,17 +5,23 @@
 # %% ../nbs/08_whitening.ipynb #19fcda49
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import scipy.linalg
+import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.nn import functional as F
 
 from .checks import require_number, require_whole
 
+logger = logging.getLogger(__name__)
+
 # %% auto #0
-__all__ = ['AT_ONCE', 'Whitening', 'learned_whitening']
+__all__ = ['logger', 'AT_ONCE', 'Whitening', 'learned_whitening', 'UnitViews']
 
 # %% ../nbs/08_whitening.ipynb #b8f27a6f
 AT_ONCE = 20_000  # vectors; with more of them, their covariance is much smaller than they are
@@ -92,8 +98,72 @@ class Whitening(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self.projection_.shape[1]
 
 # %% ../nbs/08_whitening.ipynb #60e07612
-def learned_whitening(mean: np.ndarray, projection: np.ndarray) -> Whitening:
+def learned_whitening(mean: ArrayLike, projection: ArrayLike) -> Whitening:
     """One that was fitted before, from its `mean_` and `projection_`."""
-    one = Whitening(projection.shape[1])
-    one.mean_, one.projection_, one.n_features_in_ = mean, projection, len(projection)
+    one = Whitening(np.shape(projection)[1])
+    one.mean_, one.projection_ = np.asarray(mean), np.asarray(projection)
+    one.n_features_in_ = len(one.mean_)
     return one
+
+# %% ../nbs/08_whitening.ipynb #bffe1bfb
+class UnitViews(BaseEstimator):
+    """Vectors of texts, or of each view of them, whitened to each of the numbers of directions and
+    of unit length there, end to end: their dot product is the mean of the cosines. Of several
+    numbers those count that there are twice as many texts for, and where none is left the vectors
+    are only centred. None: the vectors as they are.
+    """
+
+    def __init__(self, n_components: int | Sequence[int] | None = (32, 128, 256)):
+        self.n_components = n_components
+
+    def fit(self, vectors: np.ndarray | Sequence[np.ndarray], y=None) -> UnitViews:
+        """Learn the directions of each view ``[n_texts, dim]``."""
+        several = _as_views(vectors)
+        numbers = _directions_for(self.n_components, len(several[0]))
+        if numbers:
+            self.whitenings_ = [Whitening(max(numbers)).fit(one) for one in several]
+        else:
+            only_centred = [] if self.n_components is None else several
+            self.whitenings_ = [
+                learned_whitening(one.mean(axis=0), np.eye(one.shape[1], dtype=np.float32))
+                for one in only_centred
+            ]
+        # the first directions have the largest variance
+        self.parts_ = [slice(n) for n in numbers] or [slice(None)]
+        return self
+
+    def transform(self, vectors: np.ndarray | Sequence[np.ndarray]) -> torch.Tensor:
+        """Vectors ``[n_texts, sum of the numbers]``."""
+        several = _as_views(vectors)
+        if self.whitenings_:
+            pairs = zip(self.whitenings_, several, strict=True)
+            several = [whitening.transform(one) for whitening, one in pairs]
+        return self.units([torch.from_numpy(np.ascontiguousarray(one)) for one in several])
+
+    def units(self, several: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The same of vectors that are whitened already, and differentiable."""
+        parts = [F.normalize(one[:, part], dim=1) for one in several for part in self.parts_]
+        return torch.cat(parts, dim=1) / len(parts) ** 0.5
+
+# %% ../nbs/08_whitening.ipynb #62bc4eaa
+def _directions_for(n_components: int | Sequence[int] | None, n_texts: int) -> list[int]:
+    """How many directions; of several numbers those that so many texts can bear."""
+    if n_components is None:
+        return []
+    numbers = np.atleast_1d(n_components).tolist()
+    if not numbers:
+        raise ValueError("n_components=[]: no number of directions. Use None for all.")
+    if len(numbers) > 1:
+        return [n for n in numbers if 2 * n <= n_texts]
+    if numbers[0] >= n_texts:
+        logger.warning(
+            "whitening to %d directions over %d texts makes directions of chance as large "
+            "as those of meaning. Use fewer, or n_components=None",
+            numbers[0],
+            n_texts,
+        )
+    return numbers
+
+# %% ../nbs/08_whitening.ipynb #bb43b5dc
+def _as_views(vectors: np.ndarray | Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    return [vectors] if isinstance(vectors, np.ndarray) else vectors

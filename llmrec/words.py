@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .baselines import ContentKNN, ItemItem, RidgeFromText, UnitViews
+from .baselines import ContentKNN, ItemItem, RidgeFromText
+from .whitening import UnitViews
 from .checks import DataError, require_choice, require_whole
 from .effects import Margins, event_weights, scaled_scorers
 from .encoder import TextEncoder

@@ -10,13 +10,13 @@ import pytest
 from sklearn.base import clone
 
 from llmrec import TextEncoder, TransferRecommender
-from llmrec.baselines import RidgeFromText, UnitViews
+from llmrec.baselines import RidgeFromText
 from llmrec.checks import DataError
 from llmrec.features import ItemViews
 from llmrec.folders import SETTINGS, ModelError
 from llmrec.linear import ClosedForm
 from llmrec.models import TrainingConfig
-from llmrec.whitening import Whitening
+from llmrec.whitening import UnitViews, Whitening
 
 SMALL = TrainingConfig(dim=8, hidden=16, epochs=2, n_components=16)
 VIEWS = {"plain": "{title} ({year}), {genres}", "facts": "{title}, {director}, {cast}"}
@@ -98,9 +98,10 @@ def test_the_kernel_of_several_views_is_the_mean_of_theirs():
 
 def test_every_system_reads_all_views(fitted, split, two):
     n_views = len(VIEWS) * len(two)
-    numbers = fitted.ensemble_.members[-1].n_components
+    n_items = len(split.train.items)
+    numbers = [n for n in fitted.ensemble_.members[-1].n_components if 2 * n <= n_items]
     assert fitted.text_vectors_.shape[1] == n_views * SMALL.n_components
-    assert fitted.ensemble_.members[-1].vectors_.shape[1] == n_views * sum(numbers)
+    assert fitted.ensemble_.members[-1].vectors_.shape[1] == n_views * sum(numbers) > 0
     ridge = RidgeFromText(ItemViews(two, VIEWS)).fit(split.train)
     assert ridge.recommend(split.histories("test"), k=3)["rank"].max() == 3
 
