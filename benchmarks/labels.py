@@ -11,12 +11,13 @@ what two systems think of every held-out review, in order, ``labels_reviews.parq
 """
 
 import functools
+import itertools
 import json
 
 import jieba
 import numpy as np
 import pandas as pd
-from run import HERE, chosen_parts, save
+from run import HERE, chosen_parts, measure_missing, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -299,27 +300,22 @@ PARTS = {
 def main() -> None:
     """The parts that are named, or all."""
     options = chosen_parts(__doc__, PARTS)
-    path = HERE / "labels.parquet"
-    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
     keys = ("system", "n_labels", "pretraining", "seed")
-    finished = {tuple(str(row[key]) for key in keys) for row in rows}
-    for part in options.parts:
-        for seed in range(options.seeds):
-            for system, method, n, extra in PARTS[part]:
-                # all reviews can be drawn in one way only
-                if part in ("words", "frozen") and n == ALL and seed:
-                    continue
-                percent = float(extra.get("percent", np.nan))
-                row = dict(
-                    zip(keys, (system, min(n, len(LEARNED_FROM)), percent, seed), strict=True)
-                )
-                if tuple(map(str, row.values())) in finished:
-                    continue
-                right = (method(n, seed, **extra) > 0.5) == TEST["label"].to_numpy()
-                row |= {"accuracy": float(right.mean()), "n_test": len(right)}
-                print(row, flush=True)
-                rows.append(row)
-                save(pd.DataFrame(rows), path.name)
+    probabilities = {}
+    for part, seed in itertools.product(options.parts, range(options.seeds)):
+        for system, method, n, extra in PARTS[part]:
+            # all reviews can be drawn in one way only
+            if part not in ("words", "frozen") or n != ALL or not seed:
+                plan = system, min(n, len(LEARNED_FROM)), float(extra.get("percent", np.nan)), seed
+                probabilities[plan] = functools.partial(method, n, seed, **extra)
+
+    def measure(**plan) -> dict:
+        said = probabilities[tuple(plan.values())]()
+        right = (said > 0.5) == TEST["label"].to_numpy()
+        return {"accuracy": float(right.mean()), "n_test": len(right)}
+
+    plans = (dict(zip(keys, plan, strict=True)) for plan in probabilities)
+    measure_missing("labels.parquet", plans, measure)
     if "all" in options.parts:
         save(
             TEST[["label"]].assign(own=own(ALL, 0, percent=100), tf_idf=tf_idf(ALL, 0)),
