@@ -509,6 +509,22 @@ def test_a_seed_that_no_generator_takes_is_refused(films, seed):
         films.split("random", seed=seed)
 
 
+@pytest.mark.parametrize("protocol", ["random", "cold_items", "cold_users"])
+def test_the_largest_seed_is_taken_and_draws_other_rows(films, protocol):
+    some = films.sample_users(30)
+    first, last = (some.split(protocol, seed=seed) for seed in (0, 2**32 - 1))
+    assert first.manifest["content_hash"] != last.manifest["content_hash"]
+
+
+@pytest.mark.parametrize(("protocol", "helps"), [("leave_one_out", True), ("temporal", False)])
+def test_a_protocol_says_whether_the_order_of_the_file_would_do(films, protocol, helps):
+    undated = films.sample_users(20).interactions.drop(columns="timestamp")
+    some = Dataset.from_frames(undated, films.items, order="unknown")
+    with pytest.raises(DataError, match=protocol) as refused:
+        some.split(protocol)
+    assert ("order='file'" in str(refused.value)) == helps
+
+
 def test_a_fifth_of_the_reviews_is_held_out_in_runs():
     learned, held = split_reviews()
     assert len(held) / (len(learned) + len(held)) == pytest.approx(0.2, abs=0.01)

@@ -27,7 +27,15 @@ from llmrec.evaluation import (
     user_groups,
 )
 from llmrec.leaks import audit, require_no_leak
-from llmrec.metrics import ACCURACY, auc, diversity, ranked_lists, serendipity, wilson_interval
+from llmrec.metrics import (
+    ACCURACY,
+    auc,
+    detectable_difference,
+    diversity,
+    ranked_lists,
+    serendipity,
+    wilson_interval,
+)
 from llmrec.recommenders import Popular
 from llmrec.splits import LeakError
 from llmrec.tuning import choose, tune, tuned_baselines
@@ -669,3 +677,8 @@ def test_serendipity_is_by_how_much_a_hit_stands_above_its_popularity():
     expected = np.mean([1 - 2 / 4, 3 / 4 - 0, max(0, 2 / 4 - 1)])
     found = serendipity(lists, Dataset.from_frames(log, catalogue))
     np.testing.assert_allclose(found, [expected])
+
+
+def test_two_users_could_show_something_and_one_user_nothing():
+    assert 0 < detectable_difference(np.array([0.0, 1.0])) < 5
+    assert np.isinf(detectable_difference(np.array([1.0])))
