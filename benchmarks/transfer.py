@@ -50,17 +50,17 @@ def domain(dataset: Dataset, users: np.ndarray, where) -> Split:
     )
 
 
-def two_groups(dataset: Dataset, n_first: int) -> tuple[np.ndarray, np.ndarray]:
-    """Users in an order drawn with seed 0: the first so many, and the others."""
+def two_groups(dataset: Dataset, n_first: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Users in an order drawn at random: the first so many, and the others."""
     users = np.sort(dataset.interactions["user_id"].unique())
-    np.random.default_rng(0).shuffle(users)
+    np.random.default_rng(seed).shuffle(users)
     return users[:n_first], users[n_first:]
 
 
-def films(**text) -> tuple[Split, Split]:
+def films(seed: int = 0, **text) -> tuple[Split, Split]:
     """500 users over films of most genres; the others over films of seven genres."""
     dataset = load_dataset("movielens-100k", **text)
-    some, others = two_groups(dataset, 500)
+    some, others = two_groups(dataset, 500, seed)
 
     def is_target(items: pd.DataFrame) -> pd.Series:
         return items["genres"].map(lambda own: bool(GENRES & set(own)))

@@ -142,22 +142,10 @@ def _wider(part: torch.Tensor, width: int, fill) -> torch.Tensor:
     return torch.cat([part, torch.full(missing, fill, dtype=part.dtype)], dim=1)
 
 
-def films(draw: int, **text) -> tuple[Split, Split]:
-    """As in `transfer.films`, with another draw of users."""
-    dataset = load_dataset("movielens-100k", progress=False, **text)
-    some, others = drawn(dataset, 500, draw)
-
-    def is_target(items: pd.DataFrame) -> pd.Series:
-        return items["genres"].map(lambda own: bool(transfer.GENRES & set(own)))
-
-    source = transfer.domain(dataset, some, lambda items: ~is_target(items))
-    return source, transfer.domain(dataset, others, is_target)
-
-
-def groceries(draw: int) -> tuple[Split, Split]:
-    """As in `transfer.shop`, with 600 households on either side."""
+def groceries(seed: int) -> tuple[Split, Split]:
+    """As `transfer.shop`, with 600 households on either side."""
     dataset = load_dataset("complete-journey", progress=False)
-    some, others = drawn(dataset, 600, draw)
+    some, others = transfer.two_groups(dataset, 600, seed)
     return (
         transfer.domain(dataset, some, lambda items: items["department"] == "GROCERY"),
         transfer.domain(
@@ -166,16 +154,9 @@ def groceries(draw: int) -> tuple[Split, Split]:
     )
 
 
-def drawn(dataset: Dataset, n_first: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many users, and the others."""
-    users = np.sort(dataset.interactions["user_id"].unique())
-    np.random.default_rng(draw).shuffle(users)
-    return users[:n_first], users[n_first:]
-
-
 SETTINGS = {
-    "films": films,
-    "films, with facts": functools.partial(films, **transfer.WITH_FACTS),
+    "films": transfer.films,
+    "films, with facts": functools.partial(transfer.films, **transfer.WITH_FACTS),
     "groceries to drugs": groceries,
 }
 
