@@ -1,14 +1,14 @@
 """Zero-shot without a network: what texts and a source in closed form know of a foreign catalogue.
 
 Settings: ``films`` (500 users over films of most genres; the others over films of seven genres),
-``films, with facts`` (director, writer and cast in the texts) and ``groceries to drugs``, each with
-five draws of users. Nobody has taken anything in the target. Two ways to read the texts alone:
-*content* (whitened, fading) and *centred* (the vectors around their mean, fading). Then both, each
-with a vote, and what the source adds to both, with the overlap of the catalogues as its weight: the
-*ridge* from texts, the *matrix* of `TextEASE` carried to the texts, *popularity* predicted from
-texts (three tenths of a vote), and all three. Last, a vote each that is *learned*: the items of the
-source are cut into three groups by their texts, each group plays the target of a move from the two
-others, and a softmax over the scores learns the weights of all five.
+``films, with facts`` (director, writer and cast in the texts) and ``groceries to drugs``, each
+with five draws of users. Nobody has taken anything in the target. Two ways to read the texts
+alone: *content* (whitened, fading) and *centred* (the vectors around their mean, fading). Then
+both, each with a vote, and what the source adds to both, with the overlap of the catalogues as its
+weight: the *ridge* from texts, the *matrix* of `TextEASE` carried to the texts, *popularity*
+predicted from texts (three tenths of a vote, set by hand), and all three. Last, weights that are
+*learned*: the items of the source are cut into three groups by their texts, each group plays the
+target of a move from the two others, and a softmax over the scores learns the weights of all five.
 
 A row of ``zero.parquet``: ``setting, draw, system``, NDCG@10 on the last item of each user of the
 target, and its difference to the better of *content* and *centred* over the same users, with its
