@@ -29,7 +29,7 @@ from llmrec import TextEncoder, load_dataset
 from llmrec.baselines import ContentKNN, RidgeFromText
 from llmrec.data import Dataset
 from llmrec.domains import CONTENT, catalogue_overlap
-from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
+from llmrec.ensembles import Ensemble, joined_scores, member_scores, softmax_weights
 from llmrec.evaluation import compare_users
 from llmrec.linear import ScoresFromText, TextEASE
 from llmrec.recommenders import Recommender
@@ -128,18 +128,8 @@ def learned_votes(source: Dataset) -> dict[str, float]:
         )
         members = voters(first.train_valid, second.train.items)
         told.append(member_scores(list(members.values()), second.task("test")))
-    width = max(one.scores.shape[1] for one in told)
-    empty = (0.0, -torch.inf, False, 0)  # scores, log counts, targets, items
-    filled = (
-        [_wider(part, width, fill) for part, fill in zip(one, empty, strict=True)] for one in told
-    )
-    weights = softmax_weights(MemberScores(*map(torch.cat, zip(*filled, strict=True))))
+    weights = softmax_weights(joined_scores(told))
     return dict(zip(members, weights, strict=True))
-
-
-def _wider(part: torch.Tensor, width: int, fill) -> torch.Tensor:
-    missing = (len(part), width - part.shape[1], *part.shape[2:])
-    return torch.cat([part, torch.full(missing, fill, dtype=part.dtype)], dim=1)
 
 
 def groceries(seed: int) -> tuple[Split, Split]:

@@ -176,6 +176,7 @@ from .ensembles import (
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     earned_weights as earned_weights,
+    joined_scores as joined_scores,
     learn_weights as learn_weights,
     member_scores as member_scores,
     needs_times as needs_times,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,8 +14,6 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 import torch
-from torch.nn import functional as F
-from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.extmath import randomized_svd
@@ -30,12 +27,10 @@ from .ensembles import Ensemble
 from .recommenders import Recommender, event_cells, event_days, history_indices
 from .whitening import UnitViews, Whitening
 
-logger = logging.getLogger(__name__)
-
 # %% auto #0
-__all__ = ['logger', 'FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender',
-           'ContentKNN', 'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE', 'ease_and_content',
-           'ALS', 'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
+__all__ = ['FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN',
+           'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE', 'ease_and_content', 'ALS',
+           'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
 
 # %% ../nbs/21_baselines.ipynb #f06a94f0
 FADINGS = (None, "1/age", "exponential")

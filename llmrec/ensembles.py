@@ -28,8 +28,9 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'NEW_VOTES', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'softmax_weights',
-           'cross_fitted_ndcg', 'learn_weights', 'earned_weights', 'new_item_weights', 'new_votes', 'Ensemble']
+__all__ = ['logger', 'VOTE', 'NEW_VOTES', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'joined_scores',
+           'softmax_weights', 'cross_fitted_ndcg', 'learn_weights', 'earned_weights', 'new_item_weights', 'new_votes',
+           'Ensemble']
 
 # %% ../nbs/18_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -207,9 +208,7 @@ def member_scores(
         _told(members, task, users[start : start + 256], torch.from_numpy(can_be), random)
         for start in range(0, len(users), 256)
     ]
-    width = max((part.targets.shape[1] for part in parts), default=1)
-    parts = [_padded(part, width) for part in parts]
-    told = MemberScores(*map(torch.cat, zip(*parts, strict=True))) if parts else _nothing(members)
+    told = joined_scores(parts) if parts else _nothing(members)
     return _rows(told, told.targets.any(1).nonzero()[:, 0])
 
 # %% ../nbs/18_ensembles.ipynb #0094ecdc
@@ -248,6 +247,13 @@ def _drawn_columns(scores: Sequence[torch.Tensor], allowed, targets, random):
     return columns, log_counts.masked_fill(drawn < 0, -torch.inf)
 
 # %% ../nbs/18_ensembles.ipynb #0aeba667
+def joined_scores(parts: Sequence[MemberScores]) -> MemberScores:
+    """What the same members say of several groups of users, as of one."""
+    width = max(part.targets.shape[1] for part in parts)
+    parts = [_padded(part, width) for part in parts]
+    return MemberScores(*map(torch.cat, zip(*parts, strict=True)))
+
+
 def _padded(told: MemberScores, width: int) -> MemberScores:
     """The same with further columns that may not be shown."""
     more = width - told.targets.shape[1]
