@@ -254,13 +254,13 @@ def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
         source, target = make()
         task = validation_task(target.train, target.valid)
         together = zero_shot([RidgeFromText(encoder).fit(source.train)], target.train)
-        for weight in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, together.weights_[1]):
-            voters = Ensemble(together.members, standardise=True, weights=[1.0, weight]).join()
+        for weight in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, together.weights_[-1]):
+            voters = Ensemble(together.members, standardise=True, weights=[1.0, 1.0, weight]).join()
             rows.append(
                 {
                     "direction": name,
                     "weight": weight,
-                    "overlap": together.weights_[1],
+                    "overlap": together.weights_[-1],
                     "valid_ndcg@10": mean_ndcg(voters, task),
                 }
             )
@@ -296,6 +296,7 @@ def cure(encoder: TextEncoder, direction: str, seeds: range) -> None:
             "raw": {"n_components": None, "n_last": 20},
             "whitened": {"n_components": 32, "n_last": 20},
             "whitened, fading": CONTENT,
+            "centred, fading": {"n_components": "centred", **CONTENT},
         }
         content = {
             f"content, {words}": ContentKNN(encoder, **options).fit(target.train)

@@ -83,11 +83,6 @@ def voters(source: Dataset, items: pd.DataFrame) -> dict[str, Recommender]:
     target = Dataset.from_frames(
         pd.DataFrame({"user_id": ["nobody"], "item_id": items["item_id"].iloc[:1]}), items
     )
-    vectors = encoder().encode(items["text"])
-    centred = vectors - vectors.mean(axis=0)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    content = ContentKNN(encoder(), **CONTENT).fit(target)
-    around = ContentKNN(encoder(), **CONTENT).set_params(n_components=None)
     union = pd.concat([source.items[["item_id", "text"]], items[["item_id", "text"]]])
     matrix = TextEASE(encoder()).fit(source)
     carried = ScoresFromText(matrix, ContentKNN(encoder()).fit(source)).join().with_items(union)
@@ -96,8 +91,8 @@ def voters(source: Dataset, items: pd.DataFrame) -> dict[str, Recommender]:
     taken = source.item_counts()
     popularity = Ridge(10.0).fit(read[0][taken > 0], np.log1p(taken[taken > 0]))
     return {
-        "content": content,
-        "centred": around.fit(target, vectors=centred),
+        "content": ContentKNN(encoder(), **CONTENT).fit(target),
+        "centred": ContentKNN(encoder(), n_components="centred", **CONTENT).fit(target),
         "ridge": RidgeFromText(encoder()).fit(source).with_items(items),
         "matrix": Over(carried, items),
         "popularity": Alike(popularity.predict(read[1]), items),

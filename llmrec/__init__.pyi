@@ -140,6 +140,7 @@ from .domains import (
     TRANSFERABLE as TRANSFERABLE,
     TransferReport as TransferReport,
     catalogue_overlap as catalogue_overlap,
+    few_shot as few_shot,
     sample_target_users as sample_target_users,
     transfer_report as transfer_report,
     zero_shot as zero_shot,
@@ -704,6 +705,7 @@ from .tuning import (
 )
 from .whitening import (
     AT_ONCE as AT_ONCE,
+    Directions as Directions,
     UnitViews as UnitViews,
     Whitening as Whitening,
     learned_whitening as learned_whitening,

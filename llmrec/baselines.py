@@ -25,7 +25,7 @@ from .encoder import TextEncoder
 from .features import ItemViews, item_views
 from .ensembles import Ensemble
 from .recommenders import Recommender, event_cells, event_days, history_indices
-from .whitening import UnitViews, Whitening
+from .whitening import Directions, UnitViews, Whitening
 
 # %% auto #0
 __all__ = ['FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN',
@@ -171,9 +171,10 @@ class ContentKNN(_TextNeighbours):
 
     Parameters
     ----------
-    n_components : int, sequence of int or None
+    n_components : int, sequence of int, "centred" or None
         Directions that whitening keeps; several numbers: the mean of the cosines at each, where
-        there are twice as many texts; None: the vectors as they are.
+        there are twice as many texts; "centred": the vectors around their mean, without whitening;
+        None: the vectors as they are.
     fading, half_life, fading_by
         See `history_weights`.
     """
@@ -182,7 +183,7 @@ class ContentKNN(_TextNeighbours):
         self,
         encoder: TextEncoder | ItemViews | None = None,
         *,
-        n_components: int | Sequence[int] | None = (32, 128, 256),
+        n_components: Directions = (32, 128, 256),
         n_last: int = 100,
         fading: str | None = None,
         half_life: float = 1.0,

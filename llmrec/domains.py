@@ -25,17 +25,18 @@ from .evaluation import compare_users, copy_histories
 from .metrics import bootstrap_interval, ndcg, ranked_lists
 from .models import TrainingConfig
 from .plots import BLUE, GREY, ORANGE
-from .ensembles import Ensemble
-from .recommenders import Recommender
-from .sequential import SequentialRecommender
+from .ensembles import VOTE, Ensemble, member_scores, softmax_weights
+from .linear import closed_form_members
+from .recommenders import Popular, Recommender
+from .sequential import SequentialRecommender, validation_task
 from .splits import Split
 from .transfer import TransferRecommender
 from .tuning import choose, tuned_baselines
 from .whitening import Whitening
 
 # %% auto #0
-__all__ = ['TRANSFERABLE', 'CONTENT', 'TOGETHER', 'catalogue_overlap', 'zero_shot', 'TransferReport', 'transfer_report',
-           'sample_target_users']
+__all__ = ['TRANSFERABLE', 'CONTENT', 'TOGETHER', 'catalogue_overlap', 'zero_shot', 'few_shot', 'TransferReport',
+           'transfer_report', 'sample_target_users']
 
 # %% ../nbs/25_domains.ipynb #461da74c
 # for a target with users; without any there are no counts to give
@@ -85,9 +86,9 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     """Fitted models and plain content together, over a catalogue that none of them has learned
     from.
 
-    Content (`CONTENT`) has the weight 1 and each model the `catalogue_overlap` of the texts it
-    learned from and those of `train`. Of `train` only the items are used, and the popular items for
-    users without history.
+    Content (`CONTENT`) reads the texts in two ways, whitened and centred, each with the weight 1,
+    and each model has the `catalogue_overlap` of the texts it learned from and those of `train`. Of
+    `train` only the items are used, and the popular items for users without history.
     """
     models = list(models) if isinstance(models, Sequence) else [models]
     require_dataset(train, "train")
@@ -98,10 +99,38 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     encoder = models[0].views_.encoders[0]
     # models of one source share it
     overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))
-    weights = [1.0, *(overlap(tuple(model.items_["text"])) for model in models)]
+    weights = [1.0, 1.0, *(overlap(tuple(model.items_["text"])) for model in models)]
     moved = [_alone(model).with_items(train.items) for model in models]
-    content = ContentKNN(models[0].views_, **CONTENT).fit(train)
-    return Ensemble([content, *moved], standardise=True, weights=weights).join()
+    whitened, centred = (
+        ContentKNN(models[0].views_, n_components=n, **CONTENT).fit(train)
+        for n in (ContentKNN().n_components, "centred")
+    )
+    return Ensemble([whitened, centred, *moved], standardise=True, weights=weights).join()
+
+# %% ../nbs/25_domains.ipynb #77caf5a6
+def few_shot(
+    models: Sequence[TransferRecommender | RidgeFromText],
+    train: Dataset,
+    valid: Dataset | None = None,
+    *,
+    seed: int = 0,
+) -> Ensemble:
+    """`zero_shot` and what the first users of the catalogue bring: the closed form and popularity
+    of `train`.
+
+    Before a user is seen, members have the weights of `zero_shot`, those of the closed form `VOTE`
+    and popularity 1. The events of `valid` move them, the more the more users it has; this start
+    counts like ten of them. `seed` draws the users and items that settings and weights are judged
+    by.
+    """
+    moved = zero_shot(models, train)
+    known = closed_form_members(moved.members[0].encoder, train, valid, seed=seed)
+    members = [*moved.members, *known, Popular().fit(train)]
+    weights = [*moved.weights_, *[VOTE] * len(known), 1.0]
+    told = member_scores(members, validation_task(train, valid), seed=seed)
+    if len(told.scores):
+        weights = softmax_weights(told, vote=weights, n_votes=10.0).tolist()
+    return Ensemble(members, standardise=True, weights=weights).join()
 
 # %% ../nbs/25_domains.ipynb #3b752d9b
 # a rung of its own: what the source knows and what the closed form makes of the target, together

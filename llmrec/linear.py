@@ -32,6 +32,7 @@ from .features import ItemViews
 from .recommenders import Popular, Recommender
 from .sequential import validation_task
 from .splits import RankingTask, sample_task_users
+from .whitening import Directions
 from .tuning import best_of
 
 logger = logging.getLogger(__name__)
@@ -88,8 +89,8 @@ class TextEASE(_ClicksAndTexts):
     ----------
     text_weight : float
         What the texts count, in units of `regularisation`; 0 is EASE.
-    n_components : sequence of int
-        Numbers of directions at which the texts are compared, see `ContentKNN`.
+    n_components : int, sequence of int, "centred" or None
+        How the texts are compared, see `ContentKNN`.
     n_kept : int
         Weights kept of each item.
     fading, half_life, fading_by
@@ -102,7 +103,7 @@ class TextEASE(_ClicksAndTexts):
         *,
         regularisation: float = 1_000.0,
         text_weight: float = 0.03,
-        n_components: int | Sequence[int] | None = (32, 128, 256),
+        n_components: Directions = (32, 128, 256),
         n_kept: int = 1_000,
         fading: str | None = "1/age",
         half_life: float = 3.0,

@@ -15,7 +15,7 @@ import scipy.sparse
 import scipy.special
 import scipy.stats
 
-from .checks import DataError
+from .checks import DataError, require_whole
 from .data import Dataset, gini
 
 # %% auto #0
@@ -208,11 +208,9 @@ def check_cutoffs(ks: Sequence[int]) -> tuple[int, ...]:
     """Whole numbers of at least 1, or `ValueError`."""
     if not hasattr(ks, "__len__") or isinstance(ks, (str, bytes)):
         raise ValueError(f"ks={ks!r}: a sequence of whole numbers is expected. Use ks=({ks},).")
-    if not len(ks) or any(
-        isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1 for k in ks
-    ):
-        raise ValueError(f"ks={list(ks)!r}: each k must be a whole number of at least 1.")
-    return tuple(int(k) for k in ks)
+    if not len(ks):
+        raise ValueError(f"ks={ks!r}: no number. Use ks=(10,), for example.")
+    return tuple(require_whole("ks", k) for k in ks)
 
 # %% ../nbs/14_metrics.ipynb #4d30243b
 def hit_rate(lists: RankedLists) -> np.ndarray:

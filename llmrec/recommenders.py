@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch.nn import functional as F
 
-from .checks import DataError, as_seconds, require_columns, require_number
+from .checks import DataError, as_seconds, require_columns, require_number, require_whole
 from .data import require_dataset, Dataset, clean_items
 
 logger = logging.getLogger(__name__)
@@ -268,8 +268,7 @@ class Recommender(_Scoring):
 def _recommend(
     recommender: Recommender, histories, k: int, candidates, exclude_seen: bool, times
 ) -> pd.DataFrame:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k={k!r}: must be a whole number of at least 1.")
+    require_whole("k", k)
     recommender._require_fitted()
     histories, times = as_histories(histories, times)
     users, known = list(histories), history_indices(recommender, histories)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import scipy.linalg
@@ -16,12 +17,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn import functional as F
 
-from .checks import require_number, require_whole
+from .checks import require_choice, require_number, require_whole
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'AT_ONCE', 'Whitening', 'learned_whitening', 'UnitViews']
+__all__ = ['logger', 'AT_ONCE', 'Directions', 'Whitening', 'learned_whitening', 'UnitViews']
 
 # %% ../nbs/08_whitening.ipynb #b8f27a6f
 AT_ONCE = 20_000  # vectors; with more of them, their covariance is much smaller than they are
@@ -106,14 +107,17 @@ def learned_whitening(mean: ArrayLike, projection: ArrayLike) -> Whitening:
     return one
 
 # %% ../nbs/08_whitening.ipynb #bffe1bfb
+Directions = int | Sequence[int] | Literal["centred"] | None
+
+
 class UnitViews(BaseEstimator):
     """Vectors of texts, or of each view of them, whitened to each of the numbers of directions and
     of unit length there, end to end: their dot product is the mean of the cosines. Of several
     numbers those count that there are twice as many texts for, and where none is left the vectors
-    are only centred. None: the vectors as they are.
+    are only centred, as with ``"centred"``. None: the vectors as they are.
     """
 
-    def __init__(self, n_components: int | Sequence[int] | None = (32, 128, 256)):
+    def __init__(self, n_components: Directions = (32, 128, 256)):
         self.n_components = n_components
 
     def fit(self, vectors: np.ndarray | Sequence[np.ndarray], y=None) -> UnitViews:
@@ -146,9 +150,11 @@ class UnitViews(BaseEstimator):
         return torch.cat(parts, dim=1) / len(parts) ** 0.5
 
 # %% ../nbs/08_whitening.ipynb #62bc4eaa
-def _directions_for(n_components: int | Sequence[int] | None, n_texts: int) -> list[int]:
+def _directions_for(n_components: Directions, n_texts: int) -> list[int]:
     """How many directions; of several numbers those that so many texts can bear."""
-    if n_components is None:
+    if isinstance(n_components, str):
+        require_choice("n_components", n_components, ["centred"])
+    if n_components is None or isinstance(n_components, str):
         return []
     numbers = np.atleast_1d(n_components).tolist()
     if not numbers:

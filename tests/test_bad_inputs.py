@@ -23,7 +23,7 @@ from llmrec.assets import fetch_asset
 from llmrec.baselines import EASE, ContentKNN, ItemKNN
 from llmrec.classification import evaluate_classifier, tune_encoder
 from llmrec.cli import main
-from llmrec.domains import catalogue_overlap, transfer_report, zero_shot
+from llmrec.domains import catalogue_overlap, few_shot, transfer_report, zero_shot
 from llmrec.ensembles import Ensemble
 from llmrec.evaluation import compare, compare_users, evaluate
 from llmrec.features import FeatureExtractor, ItemColumns, fuse
@@ -619,6 +619,15 @@ ASKING = {
     "zero_shot frames": (
         lambda w: zero_shot([w.model], w.items),
         "train: a Dataset is expected, not DataFrame",
+    ),
+    "few_shot []": (lambda w: few_shot([], w.split.train), "at least one fitted model"),
+    "few_shot split": (
+        lambda w: few_shot([w.model], w.split),
+        r"train: a Dataset is expected, not Split. Pass split\.train",
+    ),
+    "few_shot valid of other catalogue": (
+        lambda w: few_shot([w.model], w.split.train, w.other),
+        "valid: item .* is not in the catalogue of train",
     ),
     "transfer_report shares=(2.0,)": (
         lambda w: transfer_report(w.model, w.split, shares=(2.0,)),

@@ -13,9 +13,11 @@ import torch
 from llmrec import Dataset, TextEncoder
 from llmrec.baselines import RidgeFromText
 from llmrec.classification import TransferClassifier, tune_encoder
-from llmrec.domains import catalogue_overlap, transfer_report, zero_shot
+from llmrec.domains import catalogue_overlap, few_shot, transfer_report, zero_shot
+from llmrec.ensembles import VOTE
 from llmrec.masking import new_model, train_tokenizer
 from llmrec.models import TrainingConfig
+from llmrec.recommenders import Popular
 from llmrec.transfer import STRATEGIES, ModelError, TransferRecommender
 
 REVIEWS = [
@@ -144,7 +146,7 @@ def test_zero_shot_uses_no_behaviour_of_the_target(fitted, horror, encoder):
     lists = [
         zero_shot([ridge, fitted], target).recommend(histories) for target in (horror.train, few)
     ]
-    assert lists[0].equals(lists[1]) and zero_shot([fitted], few).weights_ == [1.0, 1.0]
+    assert lists[0].equals(lists[1]) and zero_shot([fitted], few).weights_ == [1.0] * 3
     texts = horror.train.items["text"]
     assert (
         catalogue_overlap(
@@ -152,6 +154,27 @@ def test_zero_shot_uses_no_behaviour_of_the_target(fitted, horror, encoder):
         )
         == 0
     )
+
+
+def test_few_shot_begins_with_the_opinion_of_zero_shot_and_learns_from_users(fitted, horror):
+    """Without validation the weights are those said beforehand; users move them, many users more
+    than two, and none is negative.
+    """
+    moved = zero_shot([fitted], horror.train)
+    before = few_shot([fitted], horror.train)
+    n_known = len(before.members) - len(moved.members) - 1
+    assert before.weights_ == [*moved.weights_, *[VOTE] * n_known, 1.0]
+    assert isinstance(before.members[-1], Popular) and before.members[2].network_ is (
+        fitted.network_
+    )
+    few = replace(horror.valid, interactions=horror.valid.interactions.iloc[:2])
+    after = {
+        len(valid.interactions): few_shot([fitted], horror.train, valid).weights_
+        for valid in (few, horror.valid)
+    }
+    moves = {n: np.abs(np.subtract(weights, before.weights_)).sum() for n, weights in after.items()}
+    assert 0 < moves[2] < moves[len(horror.valid.interactions)]
+    assert all(weight >= 0 for weights in after.values() for weight in weights)
 
 
 def test_lora_without_its_library_is_named(fitted, horror, monkeypatch):
