@@ -18,8 +18,8 @@ import zero
 from run import chosen_parts, measure_missing
 
 from llmrec import load_dataset
-from llmrec.baselines import ContentKNN, RidgeFromText
-from llmrec.domains import CONTENT, few_shot, sample_target_users, zero_shot
+from llmrec.baselines import RidgeFromText
+from llmrec.domains import few_shot, sample_target_users, zero_shot
 from llmrec.evaluation import compare_users
 from llmrec.linear import ClosedForm
 from llmrec.splits import Split
@@ -55,9 +55,8 @@ def measure(setting: str, draw: int, n_users: int) -> dict:
     ridge, target = source_and_target(setting, draw)
     n_all = target.train.interactions["user_id"].nunique()
     if not n_users:
-        content = ContentKNN(zero.encoder(), **CONTENT).fit(target.train)
         ours = {"few_shot": zero_shot([ridge], target.train)}
-        baselines = {"content kNN, fading": content}
+        baselines = {"content kNN, fading": ours["few_shot"].members[0]}
     else:
         share = min(1.0, n_users / n_all)
         train, valid, _ = sample_target_users(target, share, draw)

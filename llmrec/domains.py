@@ -86,9 +86,10 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     """Fitted models and plain content together, over a catalogue that none of them has learned
     from.
 
-    Content (`CONTENT`) reads the texts in two ways, whitened and centred, each with the weight 1,
-    and each model has the `catalogue_overlap` of the texts it learned from and those of `train`. Of
-    `train` only the items are used, and the popular items for users without history.
+    Content (`CONTENT`; a history without order does not fade) reads the texts in two ways, whitened
+    and centred, each with the weight 1, and each model has the `catalogue_overlap` of the texts it
+    learned from and those of `train`. Of `train` only the items are used, whether its order is
+    known, and the popular items for users without history.
     """
     models = list(models) if isinstance(models, Sequence) else [models]
     require_dataset(train, "train")
@@ -101,13 +102,14 @@ def zero_shot(models: Sequence[TransferRecommender | RidgeFromText], train: Data
     overlap = functools.cache(lambda texts: catalogue_overlap(encoder, texts, train.items["text"]))
     weights = [1.0, 1.0, *(overlap(tuple(model.items_["text"])) for model in models)]
     moved = [_alone(model).with_items(train.items) for model in models]
+    fading = {} if train.order == "unknown" else CONTENT
     whitened, centred = (
-        ContentKNN(models[0].views_, n_components=n, **CONTENT).fit(train)
+        ContentKNN(models[0].views_, n_components=n, **fading).fit(train)
         for n in (ContentKNN().n_components, "centred")
     )
     return Ensemble([whitened, centred, *moved], standardise=True, weights=weights).join()
 
-# %% ../nbs/25_domains.ipynb #77caf5a6
+# %% ../nbs/25_domains.ipynb #91a5a5ed
 def few_shot(
     models: Sequence[TransferRecommender | RidgeFromText],
     train: Dataset,

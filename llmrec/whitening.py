@@ -107,9 +107,6 @@ def learned_whitening(mean: ArrayLike, projection: ArrayLike) -> Whitening:
     return one
 
 # %% ../nbs/08_whitening.ipynb #bffe1bfb
-Directions = int | Sequence[int] | Literal["centred"] | None
-
-
 class UnitViews(BaseEstimator):
     """Vectors of texts, or of each view of them, whitened to each of the numbers of directions and
     of unit length there, end to end: their dot product is the mean of the cosines. Of several
@@ -150,6 +147,9 @@ class UnitViews(BaseEstimator):
         return torch.cat(parts, dim=1) / len(parts) ** 0.5
 
 # %% ../nbs/08_whitening.ipynb #62bc4eaa
+Directions = int | Sequence[int] | Literal["centred"] | None
+
+
 def _directions_for(n_components: Directions, n_texts: int) -> list[int]:
     """How many directions; of several numbers those that so many texts can bear."""
     if isinstance(n_components, str):
