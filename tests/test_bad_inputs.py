@@ -895,6 +895,10 @@ JUDGING = {
         lambda w: ContentKNN(w.encoder, n_components=[]).fit(w.split.train),
         r"n_components=\[\]",
     ),
+    "ContentKNN n_components='whitened'": (
+        lambda w: ContentKNN(w.encoder, n_components="whitened").fit(w.split.train),
+        r"n_components='whitened' is not known. Use one of \['centred'\]",
+    ),
     "Ensemble unfitted": (lambda w: Ensemble([Popular()]).join(), "learned nothing yet"),
     "Ensemble weights str": (
         lambda w: Ensemble([w.popular], weights=["a"]).join(),

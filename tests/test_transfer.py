@@ -147,6 +147,8 @@ def test_zero_shot_uses_no_behaviour_of_the_target(fitted, horror, encoder):
         zero_shot([ridge, fitted], target).recommend(histories) for target in (horror.train, few)
     ]
     assert lists[0].equals(lists[1]) and zero_shot([fitted], few).weights_ == [1.0] * 3
+    unordered = zero_shot([fitted], replace(horror.train, order="unknown"))
+    assert [one.fading for one in unordered.members[:2]] == [None, None]
     texts = horror.train.items["text"]
     assert (
         catalogue_overlap(
