@@ -4,7 +4,7 @@ Settings: ``films`` (500 users over films of most genres; the others over films 
 ``groceries to drugs`` (600 households on either side) and ``films to books`` (500 users of films;
 1,275 readers of Book-Crossing, events withheld at random), each with five draws of users. The
 source is a ridge from texts. On each rung so many users of the target are learned from, and the
-last event of *all* of its users is asked for; baselines are tuned on the same users.
+test events of *all* of its users are asked for; baselines are tuned on the same users.
 
 A row of ``few.parquet``: ``setting, draw, n_users`` (0 and all included), NDCG@10 of each system,
 the name of the best baseline on test, and the difference of `few_shot` to it over the same users,

@@ -255,7 +255,8 @@ def overlap(encoder: TextEncoder, direction: str, seeds: range) -> None:
         task = validation_task(target.train, target.valid)
         together = zero_shot([RidgeFromText(encoder).fit(source.train)], target.train)
         for weight in (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0, together.weights_[-1]):
-            voters = Ensemble(together.members, standardise=True, weights=[1.0, 1.0, weight]).join()
+            weights = [*together.weights_[:-1], weight]
+            voters = Ensemble(together.members, standardise=True, weights=weights).join()
             rows.append(
                 {
                     "direction": name,
