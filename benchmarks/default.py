@@ -3,18 +3,21 @@ sets and protocols that differ: films and a shop, the next item and the coming w
 and withheld ones.
 
 Of every set: `TransferRecommender` as it is, the network of it alone, `ClosedForm`, and
-`tuned_baselines`, all fitted on the training part, chosen on validation, and scored once on test.
-Writes ``default.parquet``, a row a set and system: ``set, system, ndcg@10, n_users, seconds``, and
-for each other system the difference of the default to it with its interval over the same users
-(``difference, ci_low, ci_high``). A set that stands there is not run again; names on the command
-line choose sets.
+`tuned_baselines`, all fitted on the training part, chosen on validation, and scored once on test;
+what learns by chance, with several seeds. Writes ``default.parquet``, a row a set and system:
+``set, system, n_seeds, ndcg@10, deviation`` (mean and standard deviation over the seeds),
+``n_users, seconds`` (of one fit), and for each other system the difference of the default to it
+with its interval over the same users (``difference, ci_low, ci_high``), each user's value the mean
+over the seeds. A set that stands there is not run again; names on the command line choose sets.
 
-    python benchmarks/default.py [set ...]
+    python benchmarks/default.py [set ...] [--seeds 5]
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 from run import HERE, chosen_parts, save
 
@@ -73,59 +76,79 @@ SETS = {
     "drugs, temporal": (drugs, "temporal", MANY),
     "shop, withheld": (shop, "cold_items", MANY),
     "books, random": (books, "random", replace(MANY, history="mean", fading=False)),
-    "ML-1M, temporal": (many_films, "temporal", MANY),
-    "ML-1M, leave-one-out": (many_films, "leave_one_out", MANY),
+    "many films, temporal": (many_films, "temporal", MANY),
+    "many films, leave-one-out": (many_films, "leave_one_out", MANY),
 }
 
 
-def systems(encoder: TextEncoder, split: Split, config: TrainingConfig) -> dict[str, Callable]:
-    """Name to a function that fits a system; the network alone is taken out of the default."""
-    ours = TransferRecommender(encoder, config=config, progress=False)
+def systems(
+    encoder: TextEncoder, split: Split, config: TrainingConfig, n_seeds: int
+) -> dict[str, list[Callable]]:
+    """Name to the functions that fit a system, one for each seed; the network alone is taken out of
+    the default, and the closed form is the same in all.
+    """
+    closed = functools.cache(lambda: ClosedForm(encoder).fit(split.train, split.valid))
+
+    @functools.cache
+    def ours(seed: int) -> TransferRecommender:
+        model = TransferRecommender(
+            encoder, config=config, closed_form=closed(), seed=seed, progress=False
+        )
+        return model.fit(split.train, split.valid)
+
     simple = tuned_baselines(encoder, split.train, split.valid)
     if split.train.order == "unknown":  # nothing can fade, and nothing is recent
         simple = {name: fit for name, fit in simple.items() if "ading" not in name}
         simple.pop("recently popular")
     return {
-        DEFAULT: lambda: ours.fit(split.train, split.valid),
-        "network alone": ours.alone,
-        "closed form": lambda: ClosedForm(encoder).fit(split.train, split.valid),
-        **simple,
+        "closed form": [closed],
+        DEFAULT: [functools.partial(ours, seed) for seed in range(n_seeds)],
+        "network alone": [lambda seed=seed: ours(seed).alone() for seed in range(n_seeds)],
+        **{name: [fit] for name, fit in simple.items()},
     }
 
 
-def measured(encoder: TextEncoder, name: str) -> pd.DataFrame:
+def measured(encoder: TextEncoder, name: str, n_seeds: int) -> pd.DataFrame:
     """The rows of a set."""
     make, protocol, config = SETS[name]
     split, values, rows = make().split(protocol), {}, []
-    for system, fit in systems(encoder, split, config).items():
+    for system, fits in systems(encoder, split, config, n_seeds).items():
         with Cost() as cost:
-            fitted = fit()
-        values[system] = evaluate_users(fitted, split, metrics=("ndcg",))["ndcg", 10]
-        rows.append({"set": name, "system": system, "seconds": cost.seconds, **_weights(fitted)})
-        found, seconds = values[system].mean(), cost.seconds
-        print(f"{name:28s} {system:28s} {found:.4f} {seconds:6.0f} s", flush=True)
-    table = pd.DataFrame(rows).assign(n_users=len(values[DEFAULT]))
-    table["ndcg@10"] = [values[system].mean() for system in table["system"]]
-    against = compare_users(values).query("system == @DEFAULT")
-    columns = ["difference", "ci_low", "ci_high"]
-    return table.join(against.set_index("other")[columns], on="system")
+            fitted = [fit() for fit in fits]
+        ndcg = [evaluate_users(one, split, metrics=("ndcg",))["ndcg", 10] for one in fitted]
+        values[system], means = sum(ndcg) / len(ndcg), [one.mean() for one in ndcg]
+        row = {"set": name, "system": system, "n_seeds": len(fits), "ndcg@10": np.mean(means)}
+        row |= {"deviation": np.std(means), "seconds": cost.seconds / len(fits)}
+        rows.append(row | {"weights": _weights(fitted)})
+        print(row, flush=True)
+    table = pd.DataFrame(rows).set_index("system")
+    table.loc[DEFAULT, "seconds"] += table.loc["closed form", "seconds"]
+    ours = {DEFAULT: values.pop(DEFAULT)}
+    against = compare_users(ours | values).query("system == @DEFAULT").set_index("other")
+    table = table.join(against[["difference", "ci_low", "ci_high"]])
+    return table.assign(n_users=len(ours[DEFAULT])).reset_index()
 
 
-def _weights(fitted: Recommender) -> dict:
-    """The members of a blend and their weights, in words."""
-    ensemble = getattr(fitted, "ensemble_", None)
-    if ensemble is None:
-        return {"weights": ""}
-    pairs = ensemble.named_weights().items()
-    return {"weights": ", ".join(f"{name} {weight:.2f}" for name, weight in pairs)}
+def _weights(fitted: Sequence[Recommender]) -> str:
+    """The members of a blend and their weights in words, mean over the seeds."""
+    ensembles = [one.ensemble_ for one in fitted if getattr(one, "ensemble_", None) is not None]
+    if not ensembles:
+        return ""
+    means = pd.DataFrame([ensemble.named_weights() for ensemble in ensembles]).mean()
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in means.items())
 
 
 def main() -> None:
-    encoder, path = TextEncoder.from_pretrained(), HERE / NAME
+    options, encoder, path = (
+        chosen_parts(__doc__, list(SETS)),
+        TextEncoder.from_pretrained(),
+        HERE / NAME,
+    )
     known = pd.read_parquet(path) if path.exists() else pd.DataFrame({"set": []})
-    for name in chosen_parts(__doc__, list(SETS)).parts:
+    for name in options.parts:
         if name not in set(known["set"]):
-            known = pd.concat([known, measured(encoder, name)], ignore_index=True)
+            rows = measured(encoder, name, options.seeds)
+            known = pd.concat([known, rows], ignore_index=True)
             save(known, NAME)
 
 

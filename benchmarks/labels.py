@@ -4,7 +4,9 @@ draws and seeds.
 Parts, in the order of their cost: ``words`` (TF-IDF, snownlp), ``frozen`` (multilingual E5 as it
 is), ``tuned`` (the same, fine-tuned, 200 labels), ``few`` (own model and from scratch, up to 1,000
 labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200 labels),
-``5000``, ``all``, ``ends`` (of long reviews, all labels) and ``tuned-all``. Each result is a row of
+``5000``, ``all``, ``ends`` (of long reviews, all labels), ``tuned-more`` (E5 fine-tuned on other
+numbers of labels), ``tuned-all``, and ``masked`` and ``masked-tuned`` (E5 that has first guessed
+masked pieces of the reviews; these four want a GPU). Each result is a row of
 ``labels.parquet``, written at once; what is there is left out, so that a second call goes on.
 Settings that were chosen stand in ``labels_choices.json``. Of seed 0 with all labels it also writes
 what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
@@ -13,22 +15,29 @@ what two systems think of every held-out review, in order, ``labels_reviews.parq
 import functools
 import itertools
 import json
+from collections.abc import Callable
 
 import jieba
 import numpy as np
 import pandas as pd
-from run import HERE, chosen_parts, measure_missing, save
+from run import HERE, RUNS, chosen_parts, measure_missing, save
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from snownlp import normal, seg
 from snownlp.classification.bayes import Bayes
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertForMaskedLM
 
 from llmrec import TextEncoder, TransferClassifier, atomic_file
+from llmrec.compute import seeded
 from llmrec.masking import new_model
-from llmrec.pretraining import review_model, split_reviews
+from llmrec.pretraining import (
+    MaskedLanguageModelTrainer,
+    PretrainingConfig,
+    review_model,
+    split_reviews,
+)
 
 FEW, ALL = (50, 100, 200, 500, 1_000), 10**9
 # "very [MASK]!": the vector of what the model would put there
@@ -59,10 +68,29 @@ def multilingual() -> TextEncoder:
 
 
 @functools.cache
-def frozen(n: int, seed: int) -> np.ndarray:
+def masked_training() -> TextEncoder:
+    """The same after it has guessed masked pieces of the reviews to learn from, ten times over; the
+    head for that is new.
+    """
+    start = multilingual()
+    with seeded(0):
+        network = BertForMaskedLM(start.exact_model.config)
+    network.bert.load_state_dict(start.exact_model.state_dict(), strict=False)  # but the pooler
+    config = PretrainingConfig(epochs=10, learning_rate=1e-4)
+    trainer = MaskedLanguageModelTrainer(network, start.tokenizer, config=config, progress=False)
+    texts = [start.template.format(text) for text in LEARNED_FROM["text"]]
+    RUNS.mkdir(exist_ok=True)
+    trainer.fit(texts, checkpoint=RUNS / "labels-masked.safetensors")
+    print(trainer.records_.to_string(), flush=True)
+    name = f"{start.name}, trained on reviews"
+    return TextEncoder(network.bert, start.tokenizer, name=name, cache=False, **start.options)
+
+
+@functools.cache
+def frozen(n: int, seed: int, *, encoder: Callable = multilingual) -> np.ndarray:
     """Probability that each test review is praise, by logistic regression on vectors of E5."""
     some = labelled(n, seed)
-    classifier = TransferClassifier(multilingual(), strategy="probe")
+    classifier = TransferClassifier(encoder(), strategy="probe")
     return praise(classifier.fit(some["text"].tolist(), some["label"].to_numpy()), TEST["text"])
 
 
@@ -83,21 +111,25 @@ def best_of(name: str, settings: list[dict], n: int, fit) -> dict:
     return made[name]["settings"]
 
 
-def tuned_e5(some: pd.DataFrame, seed: int, rate: float) -> TransferClassifier:
+def tuned_e5(
+    some: pd.DataFrame, seed: int, rate: float, encoder: Callable = multilingual
+) -> TransferClassifier:
     """E5, fine-tuned in full on labelled reviews."""
     classifier = TransferClassifier(
-        multilingual(), strategy="full", learning_rate=rate, epochs=2, seed=seed
+        encoder(), strategy="full", learning_rate=rate, epochs=2, seed=seed
     )
     return classifier.fit(some["text"].tolist(), some["label"].to_numpy())
 
 
 @functools.cache
-def tuned(n: int, seed: int) -> np.ndarray:
+def tuned(n: int, seed: int, *, encoder: Callable = multilingual) -> np.ndarray:
     """The same after fine-tuning, at the rate that is best with 200 labels on a thousand other
     reviews of the part that is learned from.
     """
-    rate = best_of("E5", [{"rate": rate} for rate in E5_RATES], 200, tuned_e5)["rate"]
-    return praise(tuned_e5(labelled(n, seed), seed, rate), TEST["text"])
+    name = "E5" if encoder is multilingual else "E5, masked"
+    fit = functools.partial(tuned_e5, encoder=encoder)
+    rate = best_of(name, [{"rate": rate} for rate in E5_RATES], 200, fit)["rate"]
+    return praise(tuned_e5(labelled(n, seed), seed, rate, encoder), TEST["text"])
 
 
 def with_words(n: int, seed: int, *, method) -> np.ndarray:
@@ -280,6 +312,17 @@ PARTS = {
         ]
         for part, n in (("tuned", 200), ("tuned-all", ALL))
     },
+    "tuned-more": [("E5, fine-tuned", tuned, n, {}) for n in (50, 100, 500, 1_000, 5_000)],
+    **{
+        part: [
+            (f"E5 after masked tokens, {how}", method, n, {"encoder": masked_training})
+            for n in (*FEW, 5_000, ALL)
+        ]
+        for part, how, method in (
+            ("masked", "frozen", frozen),
+            ("masked-tuned", "fine-tuned", tuned),
+        )
+    },
     "few": bert(*FEW),
     "length": bert(200, percents=(25, 50, 75)),
     "more": [
@@ -305,7 +348,7 @@ def main() -> None:
     for part, seed in itertools.product(options.parts, range(options.seeds)):
         for system, method, n, extra in PARTS[part]:
             # all reviews can be drawn in one way only
-            if part not in ("words", "frozen") or n != ALL or not seed:
+            if part not in ("words", "frozen", "masked") or n != ALL or not seed:
                 plan = system, min(n, len(LEARNED_FROM)), float(extra.get("percent", np.nan)), seed
                 probabilities[plan] = functools.partial(method, n, seed, **extra)
 

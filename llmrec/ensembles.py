@@ -126,10 +126,12 @@ class _InParts(_WithMembers):
                 yield name, scores
         if is_new.any():
             *slopes, level = self.new_weights_
-            for one, slope in zip(self._for_new, slopes, strict=True):
+            for name, one, slope in zip(
+                _names_of(self._for_new), self._for_new, slopes, strict=True
+            ):
                 scores = _standardised(_scores_of(one, histories, times), self.n_compared)
                 scores = slope * scores + level
-                yield f"new items: {type(one).__name__}", scores.masked_fill(~is_new, 0)
+                yield f"new items: {name}", scores.masked_fill(~is_new, 0)
                 level = 0.0  # once
 
 # %% ../nbs/18_ensembles.ipynb #b1e4d5a7
@@ -169,7 +171,7 @@ class _Blend(_InParts):
 
 # %% ../nbs/18_ensembles.ipynb #4e4c8fce
 VOTE = 0.5  # what a member counts before any user has been seen
-# the same for what scores new items, the first and each further one, beside all members together
+# the same for what scores new items, the first and all further ones, beside all members together
 NEW_VOTES = 0.5, 0.25
 N_BEST, N_DRAWN = 100, 200  # items of each user that weights are learned from
 
@@ -413,9 +415,10 @@ def new_item_weights(
 
 
 def new_votes(weights: Sequence[float], n_scorers: int) -> list[float]:
-    """Slopes and level before any user has been seen."""
+    """Slopes and level before any user has been seen; the further scorers share a vote."""
     first, further = (vote * sum(map(abs, weights)) for vote in NEW_VOTES)
-    return [first, *[further] * (n_scorers - 1), 0.0]
+    n_further = n_scorers - 1
+    return [first, *[further / max(1, n_further)] * n_further, 0.0]
 
 
 def _without(told: MemberScores, out: torch.Tensor) -> MemberScores:

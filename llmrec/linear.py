@@ -357,10 +357,10 @@ class ScoresFromText(_Carried):
 
 def scores_of_new_items(members: Sequence[FadingRecommender]) -> list[Recommender]:
     """What scores the items without events beside fitted members, the last of them `ContentKNN`:
-    the text alone, and what `TextEASE` makes of it.
+    the text alone, and what `TextEASE` and `SLIT` make of it.
     """
     content = without_fading(members[-1])
-    matrices = [member for member in members if isinstance(member, TextEASE)]
+    matrices = [member for member in members if isinstance(member, (TextEASE, SLIT))]
     return [content, *(ScoresFromText(matrix, content).join() for matrix in matrices)]
 
 # %% ../nbs/23_linear.ipynb #fa41af77

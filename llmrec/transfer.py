@@ -463,8 +463,8 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
     target.config = target.config_ = replace(target.config_, n_layers=len(blocks))
 
 # %% ../nbs/24_transfer.ipynb #6cea24aa
-_KIND, _FORMAT = "llmrec.TransferRecommender", 7
-_READABLE = (4, 5, 6, 7)  # 4 had no checksum of its settings and no card, 5 no closed form
+_KIND, _FORMAT = "llmrec.TransferRecommender", 8
+_READABLE = (4, 5, 6, 7, 8)  # 4 had no checksum of its settings and no card, 5 no closed form
 
 
 def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame | None) -> None:
@@ -593,23 +593,26 @@ def _rebuild(folder: Path, settings: dict, config, views: ItemViews, device, pro
     loaded.items_ = clean_items(items[["item_id", "text"]])
     loaded.closed_form = settings.get("closed_form") is not None
     if loaded.closed_form:
-        _rebuild_ensemble(loaded, settings["closed_form"], weights)
+        _rebuild_ensemble(loaded, settings, weights)
     return loaded
 
 # %% ../nbs/24_transfer.ipynb #ec650230
-def _checked_weights(noted: Sequence[float], ensemble: Ensemble) -> list[float]:
+def _checked_weights(noted: Sequence[float], ensemble: Ensemble, version: int) -> list[float]:
     """Slopes and level of new items, as many as there have to be."""
     numbers = [float(number) for number in noted]
+    if version == 7:  # `SLIT` said nothing of them
+        numbers[-1:-1] = [0.0] * (len(ensemble.new_weights_) - len(numbers))
     if len(numbers) != len(ensemble.new_weights_) or not np.isfinite(numbers).all():
         raise ValueError(f"{len(numbers)} weights of new items: {numbers!r:.80}")
     return numbers
 
 
-def _rebuild_ensemble(loaded: TransferRecommender, noted: Mapping, weights: Mapping) -> None:
+def _rebuild_ensemble(loaded: TransferRecommender, settings: Mapping, weights: Mapping) -> None:
     """Put the closed form beside a loaded network."""
-    catalogue = loaded.items_, loaded.popularity_
+    noted, catalogue = settings["closed_form"], (loaded.items_, loaded.popularity_)
     members = unpacked(noted["members"], weights, *catalogue, encoder=loaded.views_)
     members, numbers = [loaded.alone(), *members], noted["weights"]
     loaded.ensemble_ = blend(members, weights=numbers)
     if "new" in noted:  # not in models of format 6
-        loaded.ensemble_.new_weights_ = _checked_weights(noted["new"], loaded.ensemble_)
+        slopes = _checked_weights(noted["new"], loaded.ensemble_, settings["format"])
+        loaded.ensemble_.new_weights_ = slopes

@@ -3,6 +3,7 @@ independent computation.
 """
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from llmrec import Dataset, TransferRecommender
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.checks import DataError
 from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
+from llmrec.folders import SETTINGS, settings_checksum
 from llmrec.linear import SLIT, ClosedForm, ScoresFromText, TextEASE, past_and_next
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
@@ -135,6 +137,17 @@ def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
     assert default.alone().factors([np.array([0])]) is not None and default.factors([]) is None
 
 
+def test_a_blend_of_format_7_is_read_as_it_was(default, encoder, tmp_path):
+    """There `SLIT` said nothing of new items, and no slope was saved for it."""
+    default.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / SETTINGS
+    noted = json.loads(path.read_text()) | {"format": 7}
+    noted["closed_form"]["new"] = [0.5, 0.25, -1.0]
+    path.write_text(json.dumps(noted | {"checksum": settings_checksum(noted)}))
+    loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+    assert loaded.ensemble_.new_weights_ == [0.5, 0.25, 0.0, -1.0]
+
+
 def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split, encoder):
     new = pd.DataFrame({"item_id": [90_001, 90_002, 90_003]})
     new["text"] = [
@@ -145,10 +158,11 @@ def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split
     items = pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True)
     histories, candidates = split.histories("test"), new["item_id"].tolist()
     shown = default.with_items(items).recommend(histories, k=3, candidates=candidates)
-    ease, content = default.ensemble_.members[1], default.ensemble_.members[-1]
+    _, *matrices, content = default.ensemble_.members
     flat = copy.copy(content).set_params(fading=None)
-    scorers = [one.with_items(items) for one in (flat, ScoresFromText(ease, flat).join())]
-    slopes = default.ensemble_.new_weights_[:2]
+    carried = [ScoresFromText(matrix, flat).join() for matrix in matrices]
+    scorers = [one.with_items(items) for one in (flat, *carried)]
+    *slopes, _ = default.ensemble_.new_weights_
     by_text = Ensemble(scorers, standardise=True, weights=slopes).join()
     expected = by_text.recommend(histories, k=3, candidates=candidates)
     columns = ["user_id", "rank", "item_id"]

@@ -1,0 +1,89 @@
+"""MovieLens-1M, the next film, all films ranked: how far a network goes that is given a GPU and as
+many epochs as it wants.
+
+Each of `SETTINGS` is trained on the training part and judged on validation (part ``search``, one
+seed). The best of them is then fitted as a user would fit it, with ``refit=True``: early stopping
+on validation, then a second network on training and validation together, the closed form beside it
+(part ``test``, several seeds), and scored once on test. Each result is a row of
+``many_films.parquet``, written at once; what is there is left out. On an H200 the search takes
+some minutes, on a processor a day.
+"""
+
+from dataclasses import replace
+
+import pandas as pd
+from run import HERE, chosen_parts, measure_missing
+
+from llmrec import TextEncoder, TransferRecommender, load_dataset
+from llmrec.compute import Cost
+from llmrec.evaluation import evaluate_users
+from llmrec.models import TrainingConfig
+from llmrec.recommenders import Recommender
+from llmrec.splits import Split
+from llmrec.training import best_epoch
+
+NAME = "many_films.parquet"
+LONG = replace(TrainingConfig(), max_length=200, batch_size=128, epochs=60, patience=8)
+BOTH = replace(LONG, fusion="sum", dim=256, learning_rate=1e-3)
+SETTINGS = {
+    "text, GRU 64": LONG,
+    "text, GRU 256": replace(BOTH, fusion="text"),
+    "both, GRU 256": BOTH,
+    "both, GRU 512": replace(BOTH, dim=512, dropout=0.5),
+    "both, Transformer 128 x 2": replace(BOTH, history="transformer", dim=128, dropout=0.3),
+    "both, Transformer 256 x 4": replace(
+        BOTH, history="transformer", n_layers=4, n_heads=4, dropout=0.3
+    ),
+}
+
+
+def search(encoder: TextEncoder, split: Split, setting: str, seed: int) -> dict:
+    """A setting on validation."""
+    model = TransferRecommender(
+        encoder, config=SETTINGS[setting], closed_form=False, seed=seed, progress=False
+    )
+    with Cost() as cost:
+        model.fit(split.train, split.valid)
+    records = model.history_.to_dict("records")
+    recent = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
+    found = {"valid_ndcg@10": recent.max(), "best_epoch": best_epoch(records)}
+    return found | {"epochs": len(records), "seconds": cost.seconds}
+
+
+def accuracy(recommender: Recommender, split: Split) -> dict:
+    """NDCG@10 and HR@10 on test."""
+    means = evaluate_users(recommender, split, metrics=("ndcg", "hr")).mean()
+    return {f"{metric}@10": means[metric, 10] for metric in ("ndcg", "hr")}
+
+
+def test(encoder: TextEncoder, split: Split, setting: str, seed: int) -> dict:
+    """A setting fitted to be shipped: the network, and the whole."""
+    model = TransferRecommender(encoder, config=SETTINGS[setting], seed=seed, progress=False)
+    with Cost() as cost:
+        model.fit(split.train, split.valid, refit=True)
+    alone = {f"network, {name}": x for name, x in accuracy(model.alone(), split).items()}
+    found = {"best_epoch": model.best_epoch_, "seconds": cost.seconds, **alone}
+    weights = {f"weight of {name}": x for name, x in model.ensemble_.named_weights().items()}
+    return found | accuracy(model, split) | weights
+
+
+def main() -> None:
+    options = chosen_parts(__doc__, ["search", "test"])
+    split = load_dataset("movielens-1m", progress=False).split("leave_one_out")
+    encoder = TextEncoder.from_pretrained()
+
+    def measure(part: str, setting: str, seed: int) -> dict:
+        return {"search": search, "test": test}[part](encoder, split, setting, seed)
+
+    if "search" in options.parts:
+        plans = ({"part": "search", "setting": setting, "seed": 0} for setting in SETTINGS)
+        measure_missing(NAME, plans, measure)
+    if "test" in options.parts:
+        known = pd.read_parquet(HERE / NAME).query("part == 'search'").set_index("setting")
+        best = known["valid_ndcg@10"].idxmax()
+        plans = [{"part": "test", "setting": best, "seed": seed} for seed in range(options.seeds)]
+        measure_missing(NAME, plans, measure)
+
+
+if __name__ == "__main__":
+    main()
