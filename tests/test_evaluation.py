@@ -680,5 +680,6 @@ def test_serendipity_is_by_how_much_a_hit_stands_above_its_popularity():
 
 
 def test_two_users_could_show_something_and_one_user_nothing():
-    assert 0 < detectable_difference(np.array([0.0, 1.0])) < 5
+    values = np.array([1.0, 3.0])  # the deviation and the root of the number are equal
+    assert detectable_difference(values) == pytest.approx(1.959964 + 0.841621, abs=1e-5)
     assert np.isinf(detectable_difference(np.array([1.0])))
