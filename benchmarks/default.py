@@ -139,11 +139,8 @@ def _weights(fitted: Sequence[Recommender]) -> str:
 
 
 def main() -> None:
-    options, encoder, path = (
-        chosen_parts(__doc__, list(SETS)),
-        TextEncoder.from_pretrained(),
-        HERE / NAME,
-    )
+    options = chosen_parts(__doc__, list(SETS))
+    encoder, path = TextEncoder.from_pretrained(), HERE / NAME
     known = pd.read_parquet(path) if path.exists() else pd.DataFrame({"set": []})
     for name in options.parts:
         if name not in set(known["set"]):

@@ -5,8 +5,7 @@ Each of `SETTINGS` is trained on the training part and judged on validation (par
 seed). The best of them is then fitted as a user would fit it, with ``refit=True``: early stopping
 on validation, then a second network on training and validation together, the closed form beside it
 (part ``test``, several seeds), and scored once on test. Each result is a row of
-``many_films.parquet``, written at once; what is there is left out. On an H200 the search takes
-some minutes, on a processor a day.
+``many_films.parquet``, written at once; what is there is left out. It wants a GPU.
 """
 
 from dataclasses import replace
