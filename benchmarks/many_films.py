@@ -19,7 +19,6 @@ from llmrec.evaluation import evaluate_users
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Recommender
 from llmrec.splits import Split
-from llmrec.training import best_epoch
 
 NAME = "many_films.parquet"
 LONG = replace(TrainingConfig(), max_length=200, batch_size=128, epochs=60, patience=8)
@@ -43,10 +42,9 @@ def search(encoder: TextEncoder, split: Split, setting: str, seed: int) -> dict:
     )
     with Cost() as cost:
         model.fit(split.train, split.valid)
-    records = model.history_.to_dict("records")
     recent = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
-    found = {"valid_ndcg@10": recent.max(), "best_epoch": best_epoch(records)}
-    return found | {"epochs": len(records), "seconds": cost.seconds}
+    found = {"valid_ndcg@10": recent.max(), "best_epoch": model.best_epoch_}
+    return found | {"epochs": len(model.history_), "seconds": cost.seconds}
 
 
 def accuracy(recommender: Recommender, split: Split) -> dict:

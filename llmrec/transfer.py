@@ -41,6 +41,7 @@ from llmrec.folders import (
     write_model,
 )
 from llmrec.linear import (
+    SLIT,
     ClosedForm,
     blend,
     closed_form_members,
@@ -601,7 +602,8 @@ def _checked_weights(noted: Sequence[float], ensemble: Ensemble, version: int) -
     """Slopes and level of new items, as many as there have to be."""
     numbers = [float(number) for number in noted]
     if version == 7:  # `SLIT` said nothing of them
-        numbers[-1:-1] = [0.0] * (len(ensemble.new_weights_) - len(numbers))
+        n_silent = sum(isinstance(member, SLIT) for member in ensemble.members)
+        numbers[-1:-1] = [0.0] * n_silent
     if len(numbers) != len(ensemble.new_weights_) or not np.isfinite(numbers).all():
         raise ValueError(f"{len(numbers)} weights of new items: {numbers!r:.80}")
     return numbers

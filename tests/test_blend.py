@@ -3,13 +3,13 @@ independent computation.
 """
 
 import copy
-import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import sign_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
@@ -18,7 +18,7 @@ from llmrec import Dataset, TransferRecommender
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.checks import DataError
 from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
-from llmrec.folders import SETTINGS, settings_checksum
+from llmrec.folders import ModelError
 from llmrec.linear import SLIT, ClosedForm, ScoresFromText, TextEASE, past_and_next
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
@@ -137,15 +137,21 @@ def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
     assert default.alone().factors([np.array([0])]) is not None and default.factors([]) is None
 
 
-def test_a_blend_of_format_7_is_read_as_it_was(default, encoder, tmp_path):
+@pytest.mark.parametrize("slopes", [[0.5, 0.25], [0.5], [], [0.5, 0.25, 0.25]])
+def test_a_blend_of_format_7_is_read_as_it_was(slopes, default, encoder, tmp_path):
     """There `SLIT` said nothing of new items, and no slope was saved for it."""
+
+    def age(noted: dict) -> None:
+        noted["format"], noted["closed_form"]["new"] = 7, [*slopes, -1.0]
+
     default.save_pretrained(tmp_path / "model")
-    path = tmp_path / "model" / SETTINGS
-    noted = json.loads(path.read_text()) | {"format": 7}
-    noted["closed_form"]["new"] = [0.5, 0.25, -1.0]
-    path.write_text(json.dumps(noted | {"checksum": settings_checksum(noted)}))
-    loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
-    assert loaded.ensemble_.new_weights_ == [0.5, 0.25, 0.0, -1.0]
+    sign_again(tmp_path / "model", age)
+    if len(slopes) != 2:
+        with pytest.raises(ModelError, match="weights of new items"):
+            TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+    else:
+        loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+        assert loaded.ensemble_.new_weights_ == [0.5, 0.25, 0.0, -1.0]
 
 
 def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split, encoder):
