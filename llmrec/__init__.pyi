@@ -78,6 +78,7 @@ from .checks import (
     clean_timestamps as clean_timestamps,
     first_bad as first_bad,
     join_texts as join_texts,
+    occurs_in as occurs_in,
     plain_values as plain_values,
     require_choice as require_choice,
     require_columns as require_columns,

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'UNITS', 'DataError', 'require_choice', 'require_whole', 'require_number', 'require_frame',
-           'require_columns', 'first_bad', 'plain_values', 'clean_ids', 'as_strings', 'clean_timestamps', 'time_unit',
-           'as_seconds', 'as_dates', 'join_texts', 'warn_of_leftovers']
+           'require_columns', 'first_bad', 'plain_values', 'occurs_in', 'clean_ids', 'as_strings', 'clean_timestamps',
+           'time_unit', 'as_seconds', 'as_dates', 'join_texts', 'warn_of_leftovers']
 
 # %% ../nbs/A7_checks.ipynb #9aa5886d
 class DataError(ValueError):
@@ -112,6 +114,17 @@ def plain_values(values: pd.Series) -> pd.Series:
         plain = pd.Series(array.to_pandas().to_numpy(), index=values.index, name=values.name)
         return plain.infer_objects()
     return values
+
+
+def occurs_in(values: pd.Series, others: Sequence) -> pd.Series:
+    """Where `values` occur among `others`, as `Series.isin` says, which goes through other strings
+    one by one in Python.
+    """
+    others = pd.Series(others)
+    if not all(isinstance(column.dtype, pd.StringDtype) for column in (values, others)):
+        return values.isin(others)
+    found = pc.is_in(pa.array(values), value_set=pa.array(others))
+    return pd.Series(found.to_numpy(zero_copy_only=False), index=values.index)
 
 # %% ../nbs/A7_checks.ipynb #40c37ac4
 def clean_ids(values: pd.Series, source: str) -> pd.Series:
@@ -268,9 +281,10 @@ def _parsed(values: pd.Series, where: str) -> pd.Series:
             f"{where}: {values.iloc[0]!r} is not a time but {kind.removesuffix('64')}. Pass "
             "seconds or dates."
         )
-    is_number = pd.to_numeric(values, errors="coerce").notna().to_numpy()
+    numbers = pd.to_numeric(values, errors="coerce")
+    is_number = numbers.notna().to_numpy()
     if kind not in ("date", "datetime", "datetime64") and is_number.all():
-        return pd.to_numeric(values)
+        return numbers
     if is_number.any() and kind not in ("date", "datetime", "datetime64"):
         raise DataError(
             f"{where}: numbers and dates mixed: {first_bad(is_number != is_number[0], values)}, "

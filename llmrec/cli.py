@@ -316,13 +316,13 @@ def _with_new_items(recommender, options: argparse.Namespace):
     """The model over its own items and those of a file that it does not have."""
     import pandas as pd
 
-    from llmrec import clean_items, read_table
+    from llmrec import clean_items, occurs_in, read_table
 
     text, how = options.text.split(","), {**_formats(options), **_formats(options, "items_")}
     table = read_table(options.items, as_text=["item_id", *text], **how)
     known = recommender.items_
     new = clean_items(table.assign(item_id=_as_known(table["item_id"], known["item_id"])), text)
-    new = new[~new["item_id"].isin(known["item_id"])][["item_id", "text"]]
+    new = new[~occurs_in(new["item_id"], known["item_id"])][["item_id", "text"]]
     return recommender.with_items(pd.concat([known[["item_id", "text"]], new], ignore_index=True))
 
 
@@ -341,13 +341,13 @@ def _as_known(ids: pd.Series, known: pd.Series) -> pd.Series:
 # %% ../nbs/A4_cli.ipynb #02a0ae0a
 def _known_histories(log: pd.DataFrame, known: pd.Series, options: argparse.Namespace):
     """Histories of the items that the model knows, of every user of the log, and their times."""
-    from llmrec import Dataset, clean_ids, require_columns, spread_lists
+    from llmrec import Dataset, clean_ids, occurs_in, require_columns, spread_lists
 
     require_columns(log, ["user_id", "item_id"], options.interactions.name)
     users = clean_ids(log["user_id"], options.interactions.name).drop_duplicates().tolist()
     log, _ = spread_lists(log)
     log = log.assign(item_id=_as_known(log["item_id"], known))
-    is_known = log["item_id"].isin(known)
+    is_known = occurs_in(log["item_id"], known)
     if not is_known.all():
         logger.warning(
             "%d of %d events are left out: the model does not know their %d item(s). Bring these "

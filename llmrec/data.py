@@ -21,6 +21,7 @@ from llmrec.checks import (
     clean_timestamps,
     first_bad,
     join_texts,
+    occurs_in,
     plain_values,
     require_choice,
     require_columns,
@@ -109,7 +110,7 @@ def _clean_ratings(values: pd.Series, source: str) -> pd.Series:
 
 # %% ../nbs/01_data.ipynb #8ffb8b6a
 def _check_known_items(used: pd.Series, known: pd.Series, source: str) -> None:
-    unknown = ~used.isin(known).to_numpy()
+    unknown = ~occurs_in(used, known).to_numpy()
     if unknown.any():
         kinds = (
             ""
@@ -300,7 +301,7 @@ class _OfUsers(_Counted):
 
     def of_users(self, user_ids: Sequence) -> Dataset:
         """The events of these users; the catalogue stays whole. A user without events has none."""
-        kept = self.interactions["user_id"].isin(list(user_ids))
+        kept = occurs_in(self.interactions["user_id"], list(user_ids))
         step = f"the events of {len(set(user_ids))} chosen users"
         return _derive(self, step, interactions=self.interactions[kept])
 
@@ -493,7 +494,7 @@ def _domain(dataset: Dataset, where: Callable | None, columns: Mapping) -> Datas
             f"domain: no item matches {dict(columns) or 'the condition'}. Look at dataset.items."
         )
     items = dataset.items[mask].reset_index(drop=True)
-    kept = dataset.interactions[dataset.interactions["item_id"].isin(items["item_id"])]
+    kept = dataset.interactions[occurs_in(dataset.interactions["item_id"], items["item_id"])]
     step = f"domain of {len(items)} items" + (f": {dict(columns)}" if columns else "")
     return _derive(dataset, step, interactions=kept, items=items)
 
@@ -517,7 +518,7 @@ def draw_ids(user_ids: Sequence, n_users: int, seed: int) -> np.ndarray:
 
 def _sample_users(dataset: Dataset, n_users: int, seed: int) -> Dataset:
     chosen = draw_ids(dataset.interactions["user_id"].unique(), n_users, seed)
-    kept = dataset.interactions[dataset.interactions["user_id"].isin(chosen)]
+    kept = dataset.interactions[occurs_in(dataset.interactions["user_id"], chosen)]
     return _derive(dataset, f"{n_users} users drawn with seed {seed}", interactions=kept)
 
 # %% ../nbs/01_data.ipynb #807cc93a

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .assets import fetch_asset
-from .checks import as_dates, require_choice
+from .checks import as_dates, occurs_in, require_choice
 from .data import Dataset
 from .plots import BLUE, GREY, ORANGE
 from .tables import read_table
@@ -98,7 +98,7 @@ def _load_movielens_1m(
         )
         for kind in ("inter", "item")
     )
-    rated = films[films["item_id"].isin(log["item_id"])]
+    rated = films[occurs_in(films["item_id"], log["item_id"])]
     films = rated.assign(movie_title=rated["movie_title"].map(html.unescape))
     return _films(log, films, text, "movielens-1m", progress)
 
@@ -132,11 +132,14 @@ def _load_complete_journey(
     log = log.rename(columns={"household_id": "user_id", "transaction_timestamp": "timestamp"})
     of_item = _products_as_items if item == "product" else _types_as_items
     log, items, text = of_item(log, products)
-    bought = items[items["item_id"].isin(log["item_id"].unique())].assign(
+    bought = items[occurs_in(items["item_id"], log["item_id"])].assign(
         **{column: items[column].str.lower() for column in text}
     )
     dataset = Dataset.from_frames(
-        log[log["item_id"].isin(bought["item_id"])], bought, text=text, name="complete-journey"
+        log[occurs_in(log["item_id"], bought["item_id"])],
+        bought,
+        text=text,
+        name="complete-journey",
     )
     dataset = replace(
         dataset,
@@ -172,9 +175,10 @@ def _load_book_crossing(
     log = read_table(folder / "BX-Book-Ratings.csv", **how)
     log = log.set_axis(["user_id", "item_id", "rating"], axis=1).astype({"rating": int})
     for column in ("title", "author", "publisher"):
-        books[column] = books[column].map(_repaired)
+        broken = books[column].str.contains("[&<\xa0Ã]")
+        books.loc[broken, column] = books[column][broken].map(_repaired)
     books["year"] = pd.to_numeric(books["year"], errors="coerce").where(lambda year: year > 0)
-    log = log[log["item_id"].isin(books["item_id"])]
+    log = log[occurs_in(log["item_id"], books["item_id"])]
     if ratings != "all":
         log = log[(log["rating"] > 0) == (ratings == "explicit")]
     books = books[list(_BOOK_COLUMNS.values())]

@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm.auto import tqdm
 
 from .baselines import ContentKNN, RidgeFromText
-from .checks import require_number
+from .checks import occurs_in, require_number
 from .compute import Cost
 from .data import Dataset, require_dataset
 from .encoder import TextEncoder
@@ -267,7 +267,7 @@ def sample_target_users(target: Split, share: float, seed: int) -> tuple[Dataset
     chosen = np.random.default_rng(seed).permutation(users)[: max(2, round(share * len(users)))]
     parts = []
     for part in (target.train, target.valid):
-        rows = part.interactions[part.interactions["user_id"].isin(chosen)]
+        rows = part.interactions[occurs_in(part.interactions["user_id"], chosen)]
         parts.append(replace(part, interactions=rows.reset_index(drop=True)))
     return *parts, len(chosen)
 

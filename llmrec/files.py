@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .checks import DataError, first_bad, require_columns
+from .checks import DataError, first_bad, occurs_in, require_columns
 from .data import Dataset
 from .tables import is_encoded, read_table, read_text
 
@@ -260,7 +260,7 @@ def read_amazon(reviews: str | Path, metadata: str | Path) -> Dataset:
     """
     log, items = (_amazon_table(path) for path in (reviews, metadata))
     items, text_columns = _amazon_texts(items.drop_duplicates("item_id"))
-    known = log["item_id"].isin(items["item_id"])
+    known = occurs_in(log["item_id"], items["item_id"])
     if not known.all():
         logger.warning(
             "%s: %d of %d reviews dropped: their item has no metadata or no text",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .checks import DataError
+from .checks import DataError, occurs_in
 from .data import Dataset
 from .splits import CONTEXT, PROTOCOLS, TEST, TRAIN, VALID, LeakError, Split
 
@@ -137,13 +137,10 @@ def _withheld_in_training(split: Split) -> tuple:
     protocol, n_rows = split.manifest.get("protocol"), 0
     for part in (VALID, TEST):
         if protocol == "cold_items":
-            n_rows += split.train.interactions["item_id"].isin(split.candidates(part)).sum()
+            n_rows += occurs_in(split.train.interactions["item_id"], split.candidates(part)).sum()
         elif protocol == "cold_users":
-            n_rows += (
-                split.train.interactions["user_id"]
-                .isin(getattr(split, part).interactions["user_id"])
-                .sum()
-            )
+            users = getattr(split, part).interactions["user_id"]
+            n_rows += occurs_in(split.train.interactions["user_id"], users).sum()
     return _verdict(
         "withheld in training",
         n_rows,
@@ -201,7 +198,7 @@ def _sampled(split: Split) -> Split:
     chosen, parts = users[np.sort(drawn)], {}
     for name in (TRAIN, VALID, TEST, CONTEXT):
         part = getattr(split, name)
-        is_chosen = part.interactions["user_id"].isin(chosen)
+        is_chosen = occurs_in(part.interactions["user_id"], chosen)
         parts[name] = replace(part, interactions=part.interactions[is_chosen])
     return Split(**parts, manifest=split.manifest, candidate_ids=split.candidate_ids)
 
@@ -293,7 +290,7 @@ def _decided_by_file_order(split: Split) -> tuple:
 
 
 def _never_seen_in_training(split: Split) -> tuple:
-    unseen = ~split.test.interactions["item_id"].isin(split.train.interactions["item_id"].unique())
+    unseen = ~occurs_in(split.test.interactions["item_id"], split.train.interactions["item_id"])
     return _verdict(
         "test items never seen in training",
         unseen.sum(),

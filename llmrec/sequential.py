@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .compute import content_digest, device_named, seeded, uses_bfloat16
-from .checks import DataError, require_whole
+from .checks import DataError, occurs_in, require_whole
 from .data import Dataset, concatenate, require_dataset, sort_by_time, with_events
 from .losses import IGNORED, full_softmax, l2_sp, sampled_softmax
 from .metrics import ndcg, ranked_lists
@@ -328,7 +328,7 @@ def validation_task(
         return RankingTask({}, {})
     require_dataset(valid, "valid")
     used = valid.interactions["item_id"]
-    if len(unknown := used[~used.isin(train.items["item_id"])]):
+    if len(unknown := used[~occurs_in(used, train.items["item_id"])]):
         raise DataError(
             f"valid: item {unknown.iloc[0]!r} is not in the catalogue of train. Pass parts of one "
             "split, such as split.train and split.valid."
@@ -336,7 +336,7 @@ def validation_task(
     users = valid.interactions["user_id"].unique()
     known, candidates = train.of_users(users), getattr(valid, "candidates", None)
     if (context := getattr(valid, "context", None)) is not None:
-        theirs = context[context["user_id"].isin(users)]
+        theirs = context[occurs_in(context["user_id"], users)]
         known = with_events(known, replace(known, interactions=theirs))
     task = ranking_task(known, valid, candidates, exclude_seen)
     if len(valid.interactions) and not any(task.histories.values()):

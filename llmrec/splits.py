@@ -17,7 +17,14 @@ import numpy as np
 import pandas as pd
 
 from .assets import staged
-from .checks import DataError, require_choice, require_columns, require_number, require_whole
+from llmrec.checks import (
+    DataError,
+    occurs_in,
+    require_choice,
+    require_columns,
+    require_number,
+    require_whole,
+)
 from .data import Dataset, concatenate, group_by_user, sort_by_time
 from .datasets import load_dataset
 
@@ -201,7 +208,7 @@ class Split(_Tables, _Parts):
 # %% ../nbs/04_splits.ipynb #b946cdc4
 def _train_valid(split: Split) -> Dataset:
     context = split.context.interactions
-    known = context[context["user_id"].isin(split.valid.interactions["user_id"])]
+    known = context[occurs_in(context["user_id"], split.valid.interactions["user_id"])]
     parts = [split.train.interactions, split.valid.interactions, known]
     return replace(split.train, interactions=concatenate(parts))
 
@@ -212,7 +219,7 @@ def _known_events(split: Split, part: str) -> pd.DataFrame:
         [split.valid.interactions] if part == "test" else []
     )
     known = concatenate(parts)
-    return known[known["user_id"].isin(split._part(part).interactions["user_id"].unique())]
+    return known[occurs_in(known["user_id"], split._part(part).interactions["user_id"])]
 
 
 def _known(split: Split, part: str, column: str) -> dict:
@@ -320,7 +327,7 @@ def cold_items(
         dataset.items["item_id"], (test_fraction, valid_fraction), seed
     )
     labels = np.select(
-        [item_ids.isin(test_items), item_ids.isin(valid_items)], [TEST, VALID], TRAIN
+        [occurs_in(item_ids, test_items), occurs_in(item_ids, valid_items)], [TEST, VALID], TRAIN
     )
     return pd.Series(labels, index=item_ids.index), {
         "candidates": {VALID: valid_items.tolist(), TEST: test_items.tolist()}
