@@ -3,8 +3,9 @@ sets and protocols that differ: films and a shop, the next item and the coming w
 and withheld ones.
 
 Of every set: `TransferRecommender` as it is, the network of it alone, `ClosedForm`, and
-`tuned_baselines`, all fitted on the training part, chosen on validation, and scored once on test;
-what learns by chance, with several seeds. Writes ``default.parquet``, a row a set and system:
+`tuned_baselines`, all fitted on the training part, chosen on validation, and scored once on test,
+among withheld items also the cosine to whole histories instead of the last hundred events; what
+learns by chance, with several seeds. Writes ``default.parquet``, a row a set and system:
 ``set, system, n_seeds, ndcg@10, deviation`` (mean and standard deviation over the seeds),
 ``n_users, seconds`` (of one fit), and for each other system the difference of the default to it
 with its interval over the same users (``difference, ci_low, ci_high``), each user's value the mean
@@ -22,16 +23,18 @@ import pandas as pd
 from run import HERE, chosen_parts, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
+from llmrec.baselines import ContentKNN
 from llmrec.compute import Cost
 from llmrec.data import Dataset
 from llmrec.evaluation import compare_users, evaluate_users
-from llmrec.linear import ClosedForm
+from llmrec.linear import WHOLE_HISTORY, ClosedForm
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Recommender
 from llmrec.splits import Split
-from llmrec.tuning import tuned_baselines
+from llmrec.tuning import choose, tuned_baselines
 
 NAME, DEFAULT = "default.parquet", "default"
+LONG = "content kNN, whole history"
 DRUGS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
 FANTASTIC = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 MANY = replace(TrainingConfig(), epochs=15, batch_size=128, patience=4)  # for logs of many events
@@ -100,6 +103,9 @@ def systems(
     if split.train.order == "unknown":  # nothing can fade, and nothing is recent
         simple = {name: fit for name, fit in simple.items() if "ading" not in name}
         simple.pop("recently popular")
+    if split.manifest["protocol"] == "cold_items":  # withheld at any time, not of late
+        content = ContentKNN(encoder, n_last=WHOLE_HISTORY).fit(split.train)
+        simple[LONG] = lambda: choose(content.fadings(), split.train, split.valid)
     return {
         "closed form": [closed],
         DEFAULT: [functools.partial(ours, seed) for seed in range(n_seeds)],

@@ -28,7 +28,7 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'NEW_VOTES', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'joined_scores',
+__all__ = ['logger', 'VOTE', 'NEW_VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'joined_scores',
            'softmax_weights', 'cross_fitted_ndcg', 'learn_weights', 'earned_weights', 'new_item_weights', 'new_votes',
            'Ensemble']
 
@@ -171,8 +171,7 @@ class _Blend(_InParts):
 
 # %% ../nbs/18_ensembles.ipynb #4e4c8fce
 VOTE = 0.5  # what a member counts before any user has been seen
-# the same for what scores new items, the first and all further ones, beside all members together
-NEW_VOTES = 0.5, 0.25
+NEW_VOTE = 0.75  # what all that scores new items counts then, as a share of all members together
 N_BEST, N_DRAWN = 100, 200  # items of each user that weights are learned from
 
 
@@ -415,10 +414,8 @@ def new_item_weights(
 
 
 def new_votes(weights: Sequence[float], n_scorers: int) -> list[float]:
-    """Slopes and level before any user has been seen; the further scorers share a vote."""
-    first, further = (vote * sum(map(abs, weights)) for vote in NEW_VOTES)
-    n_further = n_scorers - 1
-    return [first, *[further / max(1, n_further)] * n_further, 0.0]
+    """Slopes, all alike, and level before any user has been seen."""
+    return [NEW_VOTE * sum(map(abs, weights)) / max(1, n_scorers)] * n_scorers + [0.0]
 
 
 def _without(told: MemberScores, out: torch.Tensor) -> MemberScores:

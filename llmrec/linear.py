@@ -38,10 +38,10 @@ from .tuning import best_of
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'largest_of_columns', 'TextEASE', 'past_and_next', 'SLIT',
-           'batches_of_events', 'best_fading', 'without_fading', 'tuned_text_ease', 'tuned_slit', 'tuned_content',
-           'closed_form_members', 'refitted', 'ScoresFromText', 'scores_of_new_items', 'blend', 'with_members',
-           'ClosedForm', 'members_for', 'packed', 'unpacked']
+__all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'N_RECENT', 'WHOLE_HISTORY', 'largest_of_columns', 'TextEASE',
+           'past_and_next', 'SLIT', 'batches_of_events', 'best_fading', 'without_fading', 'tuned_text_ease',
+           'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted', 'ScoresFromText', 'scores_of_new_items',
+           'blend', 'with_members', 'ClosedForm', 'members_for', 'packed', 'unpacked']
 
 # %% ../nbs/23_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -355,13 +355,19 @@ class ScoresFromText(_Carried):
         return torch.from_numpy(np.asarray(profiles @ self.users_)), self.content.vectors_
 
 
+N_RECENT = 30  # events of a history that show what somebody is after now
+WHOLE_HISTORY = 10**9  # events; nobody has more
+
+
 def scores_of_new_items(members: Sequence[FadingRecommender]) -> list[Recommender]:
     """What scores the items without events beside fitted members, the last of them `ContentKNN`:
-    the text alone, and what `TextEASE` and `SLIT` make of it.
+    the cosine to the last `N_RECENT` texts of a history and to all of them, and what `TextEASE` and
+    `SLIT` make of the texts.
     """
     content = without_fading(members[-1])
+    cosines = [copy.copy(content).set_params(n_last=n) for n in (N_RECENT, WHOLE_HISTORY)]
     matrices = [member for member in members if isinstance(member, (TextEASE, SLIT))]
-    return [content, *(ScoresFromText(matrix, content).join() for matrix in matrices)]
+    return [*cosines, *(ScoresFromText(matrix, content).join() for matrix in matrices)]
 
 # %% ../nbs/23_linear.ipynb #fa41af77
 def blend(

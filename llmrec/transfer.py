@@ -464,8 +464,8 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
     target.config = target.config_ = replace(target.config_, n_layers=len(blocks))
 
 # %% ../nbs/24_transfer.ipynb #6cea24aa
-_KIND, _FORMAT = "llmrec.TransferRecommender", 8
-_READABLE = (4, 5, 6, 7, 8)  # 4 had no checksum of its settings and no card, 5 no closed form
+_KIND, _FORMAT = "llmrec.TransferRecommender", 9
+_READABLE = (4, 5, 6, 7, 8, 9)  # 4 had no checksum of its settings and no card, 5 no closed form
 
 
 def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame | None) -> None:
@@ -604,6 +604,8 @@ def _checked_weights(noted: Sequence[float], ensemble: Ensemble, version: int) -
     if version == 7:  # `SLIT` said nothing of them
         n_silent = sum(isinstance(member, SLIT) for member in ensemble.members)
         numbers[-1:-1] = [0.0] * n_silent
+    if version < 9:  # there was one cosine, to the last hundred events
+        numbers.insert(0, 0.0)
     if len(numbers) != len(ensemble.new_weights_) or not np.isfinite(numbers).all():
         raise ValueError(f"{len(numbers)} weights of new items: {numbers!r:.80}")
     return numbers

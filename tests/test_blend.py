@@ -137,21 +137,25 @@ def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
     assert default.alone().factors([np.array([0])]) is not None and default.factors([]) is None
 
 
-@pytest.mark.parametrize("slopes", [[0.5, 0.25], [0.5], [], [0.5, 0.25, 0.25]])
-def test_a_blend_of_format_7_is_read_as_it_was(slopes, default, encoder, tmp_path):
-    """There `SLIT` said nothing of new items, and no slope was saved for it."""
+@pytest.mark.parametrize(
+    ("version", "slopes"),
+    [(8, [0.5, 0.25, 0.0]), (8, [0.5, 0.25]), (8, [0.5, 0.25, 0.0, 0.25])]
+    + [(7, [0.5, 0.25]), (7, [0.5]), (7, []), (7, [0.5, 0.25, 0.25])],
+)
+def test_a_blend_of_an_older_format_is_read(version, slopes, default, encoder, tmp_path):
+    """In format 8 one cosine scored new items, and in format 7 `SLIT` did not."""
 
     def age(noted: dict) -> None:
-        noted["format"], noted["closed_form"]["new"] = 7, [*slopes, -1.0]
+        noted["format"], noted["closed_form"]["new"] = version, [*slopes, -1.0]
 
     default.save_pretrained(tmp_path / "model")
     sign_again(tmp_path / "model", age)
-    if len(slopes) != 2:
+    if len(slopes) != version - 5:
         with pytest.raises(ModelError, match="weights of new items"):
             TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
     else:
         loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
-        assert loaded.ensemble_.new_weights_ == [0.5, 0.25, 0.0, -1.0]
+        assert loaded.ensemble_.new_weights_ == [0.0, 0.5, 0.25, 0.0, -1.0]
 
 
 def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split, encoder):
@@ -167,7 +171,8 @@ def test_new_items_are_ranked_among_themselves_as_their_texts_say(default, split
     _, *matrices, content = default.ensemble_.members
     flat = copy.copy(content).set_params(fading=None)
     carried = [ScoresFromText(matrix, flat).join() for matrix in matrices]
-    scorers = [one.with_items(items) for one in (flat, *carried)]
+    cosines = [copy.copy(flat).set_params(n_last=n) for n in (30, 10**9)]
+    scorers = [one.with_items(items) for one in (*cosines, *carried)]
     *slopes, _ = default.ensemble_.new_weights_
     by_text = Ensemble(scorers, standardise=True, weights=slopes).join()
     expected = by_text.recommend(histories, k=3, candidates=candidates)
