@@ -20,6 +20,7 @@ from llmrec.evaluation import evaluate_users
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Recommender
 from llmrec.splits import Split
+from llmrec.training import smooth_validation
 
 NAME = "many_films.parquet"
 LONG = replace(TrainingConfig(), max_length=200, batch_size=128, epochs=60, patience=8)
@@ -46,8 +47,8 @@ def search(encoder: TextEncoder, split: Split, setting: str, seed: int) -> dict:
     )
     with Cost() as cost:
         model.fit(split.train, split.valid)
-    recent = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
-    found = {"valid_ndcg@10": recent.max(), "best_epoch": model.best_epoch_}
+    best = smooth_validation(model.history_.to_dict("records")).max()
+    found = {"valid_ndcg@10": best, "best_epoch": model.best_epoch_}
     return found | {"epochs": len(model.history_), "seconds": cost.seconds}
 
 

@@ -28,6 +28,7 @@ from llmrec.data import Dataset, sort_by_time
 from llmrec.ensembles import Ensemble
 from llmrec.models import TrainingConfig
 from llmrec.sequential import mean_ndcg, validation_task
+from llmrec.training import smooth_validation
 
 LOG = Path(__file__).resolve().parent / "search.jsonl"
 N_VALID = 3
@@ -147,7 +148,7 @@ def run_trial(encoder: TextEncoder, settings: dict, seed: int) -> dict:
         seed=seed,
         progress=False,
     ).fit(*split)
-    smooth = model.history_["valid_ndcg@10"].rolling(3, min_periods=1).mean()
+    smooth = smooth_validation(model.history_.to_dict("records"))
     return {
         "valid_ndcg@10": round(float(smooth.max()), 5),
         "best_epoch": model.best_epoch_,

@@ -679,6 +679,7 @@ from .training import (
     read_checkpoint as read_checkpoint,
     restore_optimizer as restore_optimizer,
     said_by_first as said_by_first,
+    smooth_validation as smooth_validation,
     summed as summed,
     team as team,
     warmup_then_linear as warmup_then_linear,

@@ -24,7 +24,7 @@ from .compute import content_digest
 # %% auto #0
 __all__ = ['random_batches', 'batches_by_length', 'warmup_then_linear', 'FineTuning', 'CheckpointError', 'write_checkpoint',
            'optimizer_tensors', 'restore_optimizer', 'read_checkpoint', 'team', 'own_share', 'summed', 'weighed',
-           'add_gradients', 'said_by_first', 'best_epoch', 'Run']
+           'add_gradients', 'said_by_first', 'smooth_validation', 'best_epoch', 'Run']
 
 # %% ../nbs/11_training.ipynb #83652a5f
 def random_batches(n_rows: int, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -231,18 +231,19 @@ def said_by_first(compute: Callable[[], float]) -> float:
     return float(summed(torch.tensor(value, dtype=torch.float64)))
 
 # %% ../nbs/11_training.ipynb #2613dcde
+def smooth_validation(records: Sequence[Mapping]) -> pd.Series:
+    """The validation NDCG@10 of each epoch, as the mean of the last three: one alone is noisy."""
+    values = pd.Series([record["valid_ndcg@10"] for record in records])
+    return values.rolling(3, min_periods=1).mean()
+
+
 def best_epoch(records: Sequence[Mapping]) -> int:
-    """The epoch whose weights are kept: where the mean of the last three validations is highest,
-    since one alone is noisy; without validation the last.
+    """The epoch whose weights are kept: the highest `smooth_validation`; without validation the
+    last.
     """
     if not records or "valid_ndcg@10" not in records[-1]:
         return len(records)
-    return 1 + int(
-        pd.Series([record["valid_ndcg@10"] for record in records])
-        .rolling(3, min_periods=1)
-        .mean()
-        .argmax()
-    )
+    return 1 + int(smooth_validation(records).argmax())
 
 # %% ../nbs/11_training.ipynb #6b89b1aa
 class _RunState:
