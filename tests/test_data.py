@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llmrec import Dataset, Split, load_dataset
 from llmrec.assets import AssetError, fetch_asset
-from llmrec.checks import DataError
+from llmrec.checks import DataError, occurs_in
 from llmrec.datasets import normalise_title, plot_activity
 from llmrec.files import read_amazon, read_movielens, read_recbole, read_table
 from llmrec.splits import PROTOCOLS, LeakError, sample_task_users, split_reviews
@@ -530,3 +530,22 @@ def test_a_fifth_of_the_reviews_is_held_out_in_runs():
     assert len(held) / (len(learned) + len(held)) == pytest.approx(0.2, abs=0.01)
     both = pd.concat([learned, held])
     assert len(both) == len(load_dataset("chinese-reviews", progress=False))
+
+
+COLUMNS = {
+    "in pieces": pd.concat([pd.Series(["a", "b"]), pd.Series(["c", "a"])]),
+    "missing": pd.Series(["a", None, "c"], index=[5, 6, 7]),
+    "nullable": pd.Series(["a", None, "c"], dtype=pd.StringDtype("pyarrow")),
+    "of Python": pd.Series(["a", "c"], dtype=pd.StringDtype("python")),
+    "mixed": pd.Series(["a", 3], dtype=object),
+    "category": pd.Series(["a", "b"], dtype="category"),
+    "whole numbers": pd.Series([1, 2, 3]),
+    "empty": pd.Series([], dtype="str"),
+}
+
+
+@pytest.mark.parametrize("values", COLUMNS.values(), ids=COLUMNS)
+@pytest.mark.parametrize("others", [["c", "a"], [], [1, 3], *COLUMNS.values()])
+def test_what_occurs_is_what_pandas_says(values, others):
+    found = occurs_in(values, others)
+    pd.testing.assert_series_equal(found, values.isin(others), check_names=False)
