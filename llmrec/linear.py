@@ -354,7 +354,7 @@ class ScoresFromText(_Carried):
         profiles = history_matrix(histories, len(self.items_))
         return torch.from_numpy(np.asarray(profiles @ self.users_)), self.content.vectors_
 
-
+# %% ../nbs/23_linear.ipynb #n3wsc0r5
 N_RECENT = 30  # events of a history that show what somebody is after now
 WHOLE_HISTORY = 10**9  # events; nobody has more
 
