@@ -29,8 +29,10 @@ def purchases():
 
 def test_sales_before_the_opening_change_nothing(encoder, purchases, monkeypatch):
     """With the department's early sales taken out beforehand, and the moments of the split kept,
-    every number stays the same.
+    every number stays the same. Three departments are enough.
     """
+    few = {"DRUG GM", "PRODUCE", "MEAT"}
+    purchases = purchases.domain(lambda items: items["department"].isin(few))
     cut = purchases.first_interactions().split("temporal")
     opened = pd.Timestamp(cut.manifest["valid_from"])
     log = purchases.interactions

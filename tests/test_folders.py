@@ -56,8 +56,8 @@ def test_the_last_format_is_still_read(fitted, saved, histories, encoder, tmp_pa
 def test_a_format_of_the_future_is_refused(saved, encoder, tmp_path):
     shutil.copytree(saved, tmp_path / "new")
     path = tmp_path / "new" / SETTINGS
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 9}))
-    with pytest.raises(ModelError, match="not a TransferRecommender of this version, but .*9"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(ModelError, match="not a TransferRecommender of this version, but .*99"):
         TransferRecommender.from_pretrained(tmp_path / "new", encoder=encoder)
 
 
