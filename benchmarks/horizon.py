@@ -9,17 +9,14 @@ bought there is the latest of a history (no validation: nobody has bought there 
 
 import copy
 import functools
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 from default import drugs, fantastic_films, films, shop
 from run import chosen_parts, measure_missing
 
 from llmrec import TextEncoder, load_dataset
 from llmrec.baselines import ContentKNN
-from llmrec.case_study import score_lists
-from llmrec.checks import occurs_in
+from llmrec.case_study import department_periods, judge_department
 from llmrec.evaluation import evaluate_users
 from llmrec.linear import WHOLE_HISTORY
 
@@ -49,30 +46,21 @@ def of_withheld(data: str, n_last: int) -> dict:
 
 @functools.cache
 def opened() -> tuple:
-    """What is known of each user of a department when the test begins, and what they first buy in
-    it afterwards; the texts. Nothing of it is known before its opening, eight weeks earlier.
-    """
+    """The texts as vectors, the periods of the department, and its items."""
     everything = load_dataset("complete-journey", purchases="all", progress=False)
-    cuts = everything.first_interactions().split("temporal").manifest
-    opening, tested = (pd.Timestamp(cuts[name]) for name in ("valid_from", "test_from"))
-    inside = everything.items.loc[everything.items["department"] == DEPARTMENT, "item_id"]
-    log = everything.interactions
-    possible = ~occurs_in(log["item_id"], inside) | (log["timestamp"] >= opening)
-    first = replace(everything, interactions=log[possible]).first_interactions()
-    log, is_later = first.interactions, first.interactions["timestamp"] >= tested
-    histories = replace(everything, interactions=log[~is_later]).histories()
-    later = log[is_later & occurs_in(log["item_id"], inside)]
-    targets = later.groupby("user_id")["item_id"].agg(list).to_dict()
-    targets = {user: items for user, items in targets.items() if user in histories}
-    content = ContentKNN(TextEncoder.from_pretrained()).fit(first)
-    return content, {user: histories[user] for user in targets}, targets, inside.tolist()
+    is_inside = everything.items["department"] == DEPARTMENT
+    inside = everything.items.loc[is_inside, "item_id"].tolist()
+    periods = department_periods(everything, inside)
+    return ContentKNN(TextEncoder.from_pretrained()).fit(periods["before"]), periods, inside
 
 
 def of_department(n_last: int) -> dict:
-    content, histories, targets, inside = opened()
+    content, periods, inside = opened()
     model = copy.copy(content).set_params(n_last=n_last)
-    table = score_lists({"content": model}, histories, targets, inside)
-    return {"valid": np.nan, "test": table["NDCG@10"].iloc[0], "n_users": len(targets)}
+    table = judge_department({"content": model}, periods, inside)
+    users = [set(periods[name].interactions["user_id"]) for name in ("known", "after, inside")]
+    n_users = len(set.intersection(*users))
+    return {"valid": np.nan, "test": table["NDCG@10"].iloc[0], "n_users": n_users}
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ Each of `SETTINGS` is trained on the training part and judged on validation (par
 seed). The best of them is then fitted as a user would fit it, with ``refit=True``: early stopping
 on validation, then a second network on training and validation together, the closed form beside it
 (part ``test``, several seeds), and scored once on test. These two parts want a GPU. Part ``cores``
-fits `ON_CORES`, a setting named before anything was measured, which is done in 90 minutes without
-one. Each result is a row of ``many_films.parquet``, written at once; what is there is left out.
+fits `ON_CORES`, a smaller setting for a processor, named before anything was measured. Each result
+is a row of ``many_films.parquet``, written at once; what is there is left out.
 """
 
 from dataclasses import replace

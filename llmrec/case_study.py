@@ -40,7 +40,7 @@ from .tuning import choose, tuned_baselines
 # %% auto #0
 __all__ = ['OURS', 'OURS_LINEAR', 'build_systems', 'Study', 'study_dataset', 'standing', 'what_to_ship', 'cost_row',
            'format_table', 'reasons_for', 'example_users', 'score_lists', 'new_products', 'opened_department',
-           'write_page', 'person_section', 'run_case_study']
+           'department_periods', 'judge_department', 'write_page', 'person_section', 'run_case_study']
 
 # %% ../nbs/41_case_study.ipynb #4abe2eb9
 OURS, OURS_LINEAR = "llmrec (ours)", "closed form (ours)"
@@ -365,20 +365,20 @@ def opened_department(
             f"department={department!r} is not in the items. Use one of {sorted(set(of_shop))}."
         )
     inside = everything.items.loc[of_shop == department, "item_id"].tolist()
-    periods = _periods(everything, inside)
+    periods = department_periods(everything, inside)
     fit = partial(_fit_default, encoder, epochs, seed, progress)
     systems, costs = {}, {}
     for name, make in _department_plans(periods, inside, encoder, fit).items():
         with Cost() as costs[name]:
             systems[name] = make()
-    table = _judge_department(systems, periods, inside, seed)
+    table = judge_department(systems, periods, inside, seed)
     prices = {name: cost_row(systems[name], cost) for name, cost in costs.items()}
     return table.join(pd.DataFrame.from_dict(prices, orient="index"))
 
 # %% ../nbs/41_case_study.ipynb #c8911e7f
-def _periods(everything: Dataset, inside: list) -> dict[str, Dataset]:
-    """First purchases before the opening, in the eight weeks after it, later, and all that is known
-    when the test begins.
+def department_periods(everything: Dataset, inside: list) -> dict[str, Dataset]:
+    """First purchases ``before`` a department with the items `inside` opens, in the eight ``weeks``
+    after it, later, and all that is ``known`` when the test begins.
     """
     cuts = everything.first_interactions().split("temporal").manifest
     opened, tested = pd.Timestamp(cuts["valid_from"]), pd.Timestamp(cuts["test_from"])
@@ -423,7 +423,10 @@ def _department_plans(periods: dict, inside: list, encoder, fit) -> dict:
     }
 
 
-def _judge_department(systems: dict, periods: dict, inside: list, seed: int) -> pd.DataFrame:
+def judge_department(
+    systems: Mapping[str, Recommender], periods: Mapping, inside: list, seed: int = 0
+) -> pd.DataFrame:
+    """`score_lists` of a department's later purchases, after all that is known by then."""
     histories = periods["known"].histories()
     later = periods["after, inside"].interactions
     targets = later.groupby("user_id")["item_id"].agg(list).to_dict()

@@ -466,7 +466,7 @@ def _kept(dataset: Dataset, step: str, kept: pd.DataFrame) -> Dataset:
     """The events that a filter has kept, over the items that still have any."""
     if kept.empty:
         raise DataError(f"{step}: nothing is left. Choose a smaller number.")
-    items = dataset.items[dataset.items["item_id"].isin(kept["item_id"].unique())]
+    items = dataset.items[occurs_in(dataset.items["item_id"], kept["item_id"])]
     n_users, n_before = (log["user_id"].nunique() for log in (kept, dataset.interactions))
     left = f"{n_users:,} of {n_before:,} users, {len(items):,} of {len(dataset.items):,} items"
     if 2 * n_users < n_before:

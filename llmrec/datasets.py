@@ -175,6 +175,7 @@ def _load_book_crossing(
     log = read_table(folder / "BX-Book-Ratings.csv", **how)
     log = log.set_axis(["user_id", "item_id", "rating"], axis=1).astype({"rating": int})
     for column in ("title", "author", "publisher"):
+        # what `_repaired` looks for
         broken = books[column].str.contains("[&<\xa0Ã]")
         books.loc[broken, column] = books[column][broken].map(_repaired)
     books["year"] = pd.to_numeric(books["year"], errors="coerce").where(lambda year: year > 0)

@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap
 from tqdm.auto import tqdm
 
 from .assets import cache_folder, staged
-from .checks import DataError, require_columns, require_whole
+from .checks import DataError, occurs_in, require_columns, require_whole
 from .data import Dataset, clean_interactions, clean_items, draw_ids, order_of, shard_borders
 from llmrec.splits import (
     CONTEXT,
@@ -446,7 +446,7 @@ class _Selections(_Masks):
     def domain(self, where: Callable | None = None, **columns) -> DatasetOnDisk:
         """A part of the catalogue with its events."""
         part = self.of_users([]).domain(where, **columns)
-        here = self.items["item_id"].isin(part.items["item_id"]).to_numpy()
+        here = occurs_in(self.items["item_id"], part.items["item_id"]).to_numpy()
         is_in = np.append(here, False)[self.item_places]  # -1 is the last
         return self._with(self._all_kept() & self._mapped(is_in), part.steps[-1], part.items)
 
