@@ -31,6 +31,7 @@ from .baselines import (
     RidgeFromText as RidgeFromText,
     TIFUKNN as TIFUKNN,
     basket_weights as basket_weights,
+    by_rows as by_rows,
     count_matrix as count_matrix,
     ease_and_content as ease_and_content,
     history_matrix as history_matrix,

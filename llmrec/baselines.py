@@ -29,7 +29,7 @@ from .whitening import Directions, UnitViews, Whitening
 
 # %% auto #0
 __all__ = ['FADINGS', 'FADING_GRID', 'MOST_ITEMS', 'history_weights', 'history_matrix', 'FadingRecommender', 'ContentKNN',
-           'RidgeFromText', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE', 'ease_and_content', 'ALS',
+           'RidgeFromText', 'by_rows', 'ItemItem', 'ItemKNN', 'weights_without_self', 'EASE', 'ease_and_content', 'ALS',
            'count_matrix', 'PersonalFrequency', 'PersonalThenPopular', 'basket_weights', 'TIFUKNN']
 
 # %% ../nbs/21_baselines.ipynb #f06a94f0
@@ -272,6 +272,13 @@ class RidgeFromText(_PredictedFactors):
 MOST_ITEMS = 25_000
 
 # %% ../nbs/21_baselines.ipynb #0a4911be
+def by_rows(weights: np.ndarray) -> np.ndarray:
+    """A matrix as float32, row after row in memory. A history is a product with some rows, and
+    SciPy copies a matrix that lies there by columns each time.
+    """
+    return np.ascontiguousarray(weights, dtype=np.float32)
+
+
 class _PairsOfItems(FadingRecommender):
     """A catalogue small enough for all pairs, and how they move to another one."""
 
@@ -298,7 +305,7 @@ class _PairsOfItems(FadingRecommender):
         chosen = scipy.sparse.csr_array(
             (np.ones(len(new), dtype=np.float32), (new, old[new])), shape=(len(old), len(known))
         )
-        other.weights_ = chosen @ self.weights_ @ chosen.T
+        other.weights_ = by_rows(chosen @ self.weights_ @ chosen.T)
         return other
 
 # %% ../nbs/21_baselines.ipynb #59c7e6f7
@@ -311,7 +318,7 @@ class ItemItem(_PairsOfItems):
         """Learn the item-item matrix. Returns self."""
         histories = self._remember_few(train)
         matrix = history_matrix(histories, len(self.items_))
-        self.weights_ = self._item_weights(matrix).astype(np.float32)
+        self.weights_ = by_rows(self._item_weights(matrix))
         return self
 
     def score(

@@ -348,7 +348,7 @@ def opened_department(
     encoder: TextEncoder,
     department: str = "DRUG GM",
     *,
-    epochs: int = 5,
+    epochs: int = 3,
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -537,7 +537,7 @@ def run_case_study(
     ``case_study.json`` into `out`.
     """
     out, encoder = Path(out), TextEncoder.from_pretrained()
-    plans = {"movielens-100k": ("leave_one_out", 30), "complete-journey": ("temporal", 5)}
+    plans = {"movielens-100k": ("leave_one_out", 30), "complete-journey": ("temporal", 3)}
     studies, options = {}, {"seed": seed, "progress": progress}
     for name, (protocol, epochs) in plans.items():
         dataset = load_dataset(name, progress=progress)

@@ -21,6 +21,7 @@ from llmrec.baselines import (
     ContentKNN,
     FadingRecommender,
     ItemItem,
+    by_rows,
     history_matrix,
     weights_without_self,
 )
@@ -188,7 +189,7 @@ def _fit_slit(model: SLIT, train: Dataset) -> SLIT:
         together += (past.T @ following).toarray()
     gram[np.diag_indices_from(gram)] += model.regularisation
     weights = scipy.linalg.solve(gram, together, assume_a="pos", overwrite_a=True)
-    model.weights_ = largest_of_columns(weights, model.n_kept).astype(np.float32)
+    model.weights_ = by_rows(largest_of_columns(weights, model.n_kept))
     return model
 
 # %% ../nbs/23_linear.ipynb #8f1e5b77

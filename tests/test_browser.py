@@ -4,6 +4,7 @@ comes from elsewhere, and a telephone can read it.
 
 import functools
 import http.server
+import itertools
 import json
 import shutil
 import threading
@@ -66,6 +67,9 @@ MEASURES = """return {
     dark_figures: [...document.querySelectorAll(".cell_output img")]
         .filter(i => getComputedStyle(i).backgroundColor !== "rgb(255, 255, 255)").length,
     too_wide: document.documentElement.scrollWidth - window.innerWidth}"""
+DRAWN = """return document.readyState === "complete"
+    && document.querySelectorAll(".mermaid svg").length
+    >= document.querySelectorAll("pre.mermaid, div.mermaid").length"""
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +117,8 @@ def visit(browser, url: str) -> dict:
     # what is there is of the page before
     browser.get_log("performance"), browser.get_log("browser")
     browser.get(url)
-    WebDriverWait(browser, 30).until(
-        lambda driver: driver.execute_script("return document.readyState") == "complete"
-    )
-    WebDriverWait(browser, 30).until(
-        lambda driver: (
-            driver.execute_script(MEASURES)["drawn"] >= driver.execute_script(MEASURES)["diagrams"]
-        )
+    WebDriverWait(browser, 30, poll_frequency=0.05).until(
+        lambda driver: driver.execute_script(DRAWN)
     )
     status = {}
     for entry in browser.get_log("performance"):
@@ -157,20 +156,44 @@ def pages(site) -> list[str]:
     )
 
 
-def test_every_page_loads_and_is_drawn(site, address, browser):
+@pytest.fixture(scope="module")
+def seen(site, address, browser):
+    """``seen(width)``: what each page is like at a width, from one visit."""
+    return functools.cache(functools.partial(seen_at, site, address, browser))
+
+
+def seen_at(site, address: str, browser, width: int) -> dict[str, dict]:
+    """By page, what `visit` finds, and its measures in both themes."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    found = {}
+    try:
+        for page in pages(site):
+            found[page] = visit(browser, f"{address}/{page}")
+            for theme in ("light", "dark"):
+                browser.execute_script(
+                    f"document.documentElement.dataset.theme = '{theme}';"
+                    f"document.documentElement.dataset.mode = '{theme}'"
+                )
+                found[page][theme] = settled(browser)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    return found
+
+
+def test_every_page_loads_and_is_drawn(site, address, seen):
     n_formulas = n_diagrams = 0
-    for page in pages(site):
-        seen = visit(browser, f"{address}/{page}")
-        measures = seen["measures"]
-        assert not seen["complaints"], (page, seen["complaints"])
+    for page, found in seen(1280).items():
+        measures = found["measures"]
+        assert not found["complaints"], (page, found["complaints"])
         assert all(
             url.startswith((address, "data:", "blob:", "chrome:")) and code < 400
-            for url, code in seen["requests"].items()
-        ), (page, seen["requests"])
+            for url, code in found["requests"].items()
+        ), (page, found["requests"])
         assert (
             weight := sum(
                 packed(site, url.removeprefix(address))
-                for url in seen["requests"]
+                for url in found["requests"]
                 if url.startswith(address)
             )
         ) <= 3e6, (page, weight)
@@ -199,37 +222,24 @@ def test_search_finds_the_recommender(address, browser):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_pages_can_be_read_at_both_widths_in_light_and_dark(site, address, browser, width):
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+def test_pages_can_be_read_at_both_widths_in_light_and_dark(seen, width):
     faults, n_diagrams, n_figures = {}, 0, 0
-    try:
-        for page in pages(site):
-            visit(browser, f"{address}/{page}")
-            for theme in ("light", "dark"):
-                browser.execute_script(
-                    f"document.documentElement.dataset.theme = '{theme}';"
-                    f"document.documentElement.dataset.mode = '{theme}'"
-                )
-                measures = settled(browser)
-                n_diagrams += len(measures["letters"])
-                n_figures += measures["dark_figures"] if theme == "light" else 0
-                wrong = {
-                    "wider than the screen": measures["too_wide"] > 2,
-                    "does not scroll inside itself": measures["outside"] > 0,
-                    "letters of a diagram": not has_legible_diagrams(measures),
-                    "button on a diagram": measures["icons"] > 0,
-                    "code cut off": width == 1280 and measures["columns"] < 100,
-                    "search boxes": page == "index.html"
-                    and width == 1280
-                    and measures["searches"] != 1,
-                    "empty index column": measures["counted"] > 0,
-                    "dark ink on dark": theme == "dark" and measures["dark_figures"] > 0,
-                }
-                if found := [name for name, is_wrong in wrong.items() if is_wrong]:
-                    faults[page, theme] = found
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    for (page, found), theme in itertools.product(seen(width).items(), ("light", "dark")):
+        measures = found[theme]
+        n_diagrams += len(measures["letters"])
+        n_figures += measures["dark_figures"] if theme == "light" else 0
+        wrong = {
+            "wider than the screen": measures["too_wide"] > 2,
+            "does not scroll inside itself": measures["outside"] > 0,
+            "letters of a diagram": not has_legible_diagrams(measures),
+            "button on a diagram": measures["icons"] > 0,
+            "code cut off": width == 1280 and measures["columns"] < 100,
+            "search boxes": page == "index.html" and width == 1280 and measures["searches"] != 1,
+            "empty index column": measures["counted"] > 0,
+            "dark ink on dark": theme == "dark" and measures["dark_figures"] > 0,
+        }
+        if names := [name for name, is_wrong in wrong.items() if is_wrong]:
+            faults[page, theme] = names
     assert not faults
     # both kinds were there to be measured
     assert n_diagrams > 40 and n_figures > 20
