@@ -19,6 +19,13 @@ QUIET = ["--IPKernelApp.log_level=40"]
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "nbs"
 
 
+def is_for_readers(output: dict) -> bool:
+    """Whether an output is more than a progress bar, or Ray's report of a worker that was killed on
+    purpose.
+    """
+    return WIDGET not in output.get("data", {}) and "(raylet)" not in output.get("text", "")
+
+
 def run(path: Path) -> float:
     """Execute one notebook and save it when it has run through; seconds taken."""
     notebook, started = nbformat.read(path, as_version=4), time.perf_counter()
@@ -30,9 +37,7 @@ def run(path: Path) -> float:
     ).execute()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [
-                output for output in cell.outputs if WIDGET not in output.get("data", {})
-            ]
+            cell.outputs = [output for output in cell.outputs if is_for_readers(output)]
     notebook.metadata.pop("widgets", None)
     with atomic_file(path) as temporary:
         nbformat.write(notebook, temporary)
