@@ -294,11 +294,10 @@ def softmax_weights(
     def loss_and_gradient(numbers: np.ndarray) -> tuple[float, np.ndarray]:
         weights = torch.from_numpy(numbers).float()
         logits = scores @ weights + log_counts
-        highest = logits.amax(1, keepdim=True)
-        chances = (logits - highest).exp_()  # up to their sum
-        sums = chances.sum(1, keepdim=True)
-        loss = (highest + sums.log()).sum() - wanted @ weights
-        expected = chances.div_(sums).view(1, -1) @ scores.view(-1, n_members)
+        chances = logits.softmax(1)
+        log_sums = logits.amax(1) - chances.amax(1).log()
+        loss = log_sums.sum() - wanted @ weights
+        expected = chances.view(1, -1) @ scores.view(-1, n_members)
         away = weights - votes
         loss = loss + n_votes * away.square().sum()
         gradient = expected[0] - wanted + 2 * n_votes * away
