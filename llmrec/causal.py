@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM
 
 from .assets import staged
 from .checks import DataError, require_number, require_whole
@@ -133,7 +132,7 @@ class _CausalModel:
         """Load an asset of the box, a hub name or a folder; options as for the class. Raises
         `EncodingError` where there is no such model.
         """
-        return cls(*load_language_model(name, AutoModelForCausalLM), name=name, **options)
+        return cls(*load_language_model(name, "AutoModelForCausalLM"), name=name, **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into a new `folder`, whole or not at all."""

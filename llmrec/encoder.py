@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.masking_utils import eager_mask
 
 from .assets import ASSETS, cache_folder, staged
 from .checks import DataError, require_whole
@@ -172,8 +171,12 @@ def attention_in_sixteens(
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register("llmrec_in_sixteens", attention_in_sixteens)
-AttentionMaskInterface.register("llmrec_in_sixteens", eager_mask)
+def _attend_in_sixteens(model) -> None:
+    """Tell a model of transformers to use `attention_in_sixteens`, with the plainest mask."""
+    transformers.AttentionInterface.register("llmrec_in_sixteens", attention_in_sixteens)
+    masks = transformers.AttentionMaskInterface
+    masks.register("llmrec_in_sixteens", masks()["eager"])
+    model.set_attn_implementation("llmrec_in_sixteens")
 
 # %% ../nbs/07_encoder.ipynb #fae67733
 class _TextModel:
@@ -207,7 +210,7 @@ class _TextModel:
         if uses_bfloat16(precision, self.device):
             rounded = copy.deepcopy(self.exact_model).bfloat16()
             if self.device.type == "cpu":
-                rounded.set_attn_implementation("llmrec_in_sixteens")
+                _attend_in_sixteens(rounded)
             if precision != "auto" or _agrees(self, rounded):
                 return rounded, "bfloat16"
         is_exact = self.exact_model.dtype == torch.float32

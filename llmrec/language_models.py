@@ -19,12 +19,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
 
 from .assets import ASSETS, cache_folder, fetch_asset, staged
 from .compute import seeded
@@ -39,9 +33,9 @@ __all__ = ['logger', 'OPTIONS_FILE', 'MOST_CRUMBS', 'FEWEST_LETTERS', 'FEWEST_PI
            'trim_vocabulary']
 
 # %% ../nbs/06_language_models.ipynb #0b9df7fe
-def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
-    """Model of a `kind` of transformers, and tokenizer; parts that the file lacks get the random
-    weights of `seed`, the same at every load, and are logged.
+def load_language_model(name: str, kind: str = "AutoModel", *, seed: int = 0) -> tuple:
+    """Model of a `kind`, by the name of its class in transformers, and tokenizer; parts that the
+    file lacks get the random weights of `seed`, the same at every load, and are logged.
     """
     model, tokenizer, missing = _read_model(name, model_source(name), kind, seed)
     if missing:
@@ -51,17 +45,17 @@ def load_language_model(name: str, kind=AutoModel, *, seed: int = 0) -> tuple:
     return model, tokenizer
 
 
-def _read_model(name: str, source: str | Path, kind, seed: int) -> tuple:
+def _read_model(name: str, source: str | Path, kind: str, seed: int) -> tuple:
     """Model, tokenizer, and the names of weights that the files lack."""
     files = list(Path(source).glob("*.gguf")) if Path(source).is_dir() else []
     is_gguf = {"gguf_file": files[0].name} if len(files) == 1 else {}
     options, weights = {"trust_remote_code": False, **is_gguf}, {"use_safetensors": True}
     try:
         with seeded(seed), _quiet_transformers():
-            model, report = kind.from_pretrained(
+            model, report = getattr(transformers, kind).from_pretrained(
                 source, output_loading_info=True, **options, **({} if files else weights)
             )
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:
         raise EncodingError(
             f"no encoder at {name!r}: {error}. Pass a folder with config.json, model.safetensors "
@@ -100,7 +94,7 @@ def _unpack(name: str, folder: Path, into: Path) -> None:
         model = read_packed(next(folder.glob(f"*{_PACKED}")))
         write_encoder(into, network_of(model), tokenizer_of(model), _PACKED_OPTIONS)
     else:  # a causal model, whose blocks of four bits take transformers twenty seconds to read
-        model, tokenizer, _ = _read_model(name, folder, AutoModelForCausalLM, seed=0)
+        model, tokenizer, _ = _read_model(name, folder, "AutoModelForCausalLM", seed=0)
         model.save_pretrained(into)
         tokenizer.save_pretrained(into)
 
@@ -302,7 +296,7 @@ def trim_vocabulary(model, tokenizer, tokens: Iterable[Sequence[int]]) -> tuple:
     kept = sorted(used.union(single, tokenizer.all_special_ids))
     place = {old: new for new, old in enumerate(kept)}
     _cut_rules(rules, place)
-    small = PreTrainedTokenizerFast(
+    small = transformers.PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(rules)),
         model_max_length=tokenizer.model_max_length,
         padding_side=tokenizer.padding_side,

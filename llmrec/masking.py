@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from torch.nn import functional as F
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from .compute import seeded
 from .losses import NOT_CHOSEN
@@ -67,7 +67,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # %% ../nbs/12_masking.ipynb #16be81a5
 def train_tokenizer(
     texts: Sequence[str], *, vocabulary_size: int = 4_000, min_count: int = 2
-) -> PreTrainedTokenizerFast:
+) -> transformers.PreTrainedTokenizerFast:
     """A WordPiece tokenizer learned from `texts`: the most frequent characters and words, lower
     case; a word that is not among them is read letter by letter.
 
@@ -93,7 +93,7 @@ def train_tokenizer(
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
     roles = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     named = dict(zip(roles, SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
 
 # %% ../nbs/12_masking.ipynb #dd4b9ef9
 def _count_pieces(texts: Sequence[str]) -> Counter:
@@ -144,11 +144,11 @@ def new_model(
     max_tokens: int = 128,
     dropout: float = 0.0,
     seed: int = 0,
-) -> BertForMaskedLM:
+) -> transformers.BertForMaskedLM:
     """A BERT for masked-token prediction with random weights; its head shares the embedding
     table.
     """
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
         num_hidden_layers=n_layers,
@@ -162,7 +162,7 @@ def new_model(
         attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
     )
     with seeded(seed):
-        return BertForMaskedLM(config)
+        return transformers.BertForMaskedLM(config)
 
 # %% ../nbs/12_masking.ipynb #b6648f7e
 def masked_loss(

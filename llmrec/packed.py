@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 # %% auto #0
 __all__ = ['BLOCK', 'unpack_four_bits', 'PackedModelError', 'PackedModel', 'read_packed', 'network_of', 'tokenizer_of']
@@ -193,9 +193,10 @@ def _layout(sizes: Mapping[str, int]) -> dict[str, tuple[str, tuple[int, ...]]]:
     return layout
 
 # %% ../nbs/A10_packed.ipynb #c936fc7b
-def network_of(packed: PackedModel) -> BertModel:
+def network_of(packed: PackedModel) -> transformers.BertModel:
     """The network, float32, without a pooler."""
-    model = BertModel(BertConfig(**packed.sizes), add_pooling_layer=False)
+    config = transformers.BertConfig(**packed.sizes)
+    model = transformers.BertModel(config, add_pooling_layer=False)
     weights = {
         name: torch.from_numpy(packed.tensors[short]).reshape(shape)
         for short, (name, shape) in _layout(packed.sizes).items()
@@ -204,7 +205,7 @@ def network_of(packed: PackedModel) -> BertModel:
     return model.eval()
 
 
-def tokenizer_of(packed: PackedModel) -> PreTrainedTokenizerFast:
+def tokenizer_of(packed: PackedModel) -> transformers.PreTrainedTokenizerFast:
     """The tokenizer: compatibility forms of characters unified, single spaces, likeliest pieces."""
     unknown = packed.special["unk"]
     scored = list(zip(packed.pieces, packed.scores.tolist(), strict=True))
@@ -221,7 +222,7 @@ def tokenizer_of(packed: PackedModel) -> PreTrainedTokenizerFast:
         special_tokens=[(start, packed.special["bos"]), (end, packed.special["eos"])],
     )
     names = {name: packed.pieces[place] for name, place in packed.special.items()}
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         **{f"{name}_token": piece for name, piece in names.items()},
         cls_token=start,

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import AutoModelForMaskedLM
 
 from .assets import atomic_file, cache_folder, staged
 from .checks import require_choice, require_number, require_whole
@@ -370,11 +369,11 @@ def pretrain(
 def _to_go_on_from(start: str, texts: Sequence[str] | None, seed: int) -> tuple:
     """A masked language model that starts from another, with the word pieces of `texts` alone."""
     if texts is None:
-        return load_language_model(start, AutoModelForMaskedLM, seed=seed)
+        return load_language_model(start, "AutoModelForMaskedLM", seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         small = TextEncoder.from_pretrained(start, cache=False).trim_vocabulary(texts)
         small.save_pretrained(f"{folder}/small")
-        return load_language_model(f"{folder}/small", AutoModelForMaskedLM, seed=seed)
+        return load_language_model(f"{folder}/small", "AutoModelForMaskedLM", seed=seed)
 
 # %% ../nbs/13_pretraining.ipynb #dac45e1c
 REVIEW_RECIPE = PretrainingConfig(epochs=30, tokens_per_batch=2_048, mask_share=0.3)

@@ -248,6 +248,16 @@ def test_importing_the_library_loads_no_torch_and_every_name_is_found():
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
+def test_importing_every_name_builds_no_network_of_transformers():
+    """Its classes are asked for where one is used, which spares every other program seconds."""
+    program = (
+        "import sys, llmrec; "
+        "assert all(getattr(llmrec, name) is not None for name in llmrec.__all__); "
+        "assert 'transformers.modeling_utils' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
 def test_help_is_printed_without_torch():
     program = (
         "import sys\n"
