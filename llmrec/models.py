@@ -5,7 +5,7 @@
 # %% ../nbs/16_models.ipynb #34505b1e
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from .checks import DataError, require_choice, require_number, require_whole
 
 # %% auto #0
-__all__ = ['FUSIONS', 'TEXT_AND_ID', 'Dropout', 'ItemTower', 'WhiteningExperts', 'Block', 'SequenceTower', 'GRUTower',
-           'RunningMean', 'MeanTower', 'ExponentialMovingAverage', 'ContentProfile', 'IdProfile', 'TrainingConfig',
+__all__ = ['FUSIONS', 'HISTORIES', 'TEXT_AND_ID', 'Dropout', 'ItemTower', 'WhiteningExperts', 'Block', 'BlockTower',
+           'SequenceTower', 'GRUTower', 'RunningMean', 'MeanTower', 'LastTower', 'LinearRecurrence', 'LinearBlock',
+           'PointwiseBlock', 'ExponentialMovingAverage', 'ContentProfile', 'IdProfile', 'TrainingConfig',
            'SequentialModel', 'pad_histories']
 
 # %% ../nbs/16_models.ipynb #88e8fc02
@@ -131,13 +132,7 @@ class Block(nn.Module):
             nn.Linear(dim, 3 * dim),
             nn.Linear(dim, dim),
         )
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(dim),
-            nn.Linear(dim, 4 * dim),
-            nn.GELU(),
-            Dropout(dropout),
-            nn.Linear(4 * dim, dim),
-        )
+        self.feed_forward = _feed_forward(dim, dropout)
         self.residual_dropout = Dropout(dropout)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -155,8 +150,32 @@ class Block(nn.Module):
         )
         return x + self.residual_dropout(self.feed_forward(x))
 
+
+def _feed_forward(dim: int, dropout: float) -> nn.Sequential:
+    """Two layers over each position alone."""
+    widen, narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+    return nn.Sequential(nn.LayerNorm(dim), widen, nn.GELU(), Dropout(dropout), narrow)
+
 # %% ../nbs/16_models.ipynb #66c7c548
-class SequenceTower(nn.Module):
+class BlockTower(nn.Module):
+    """Blocks one after the other, ``[batch, length, dim]`` to the same, for blocks that know by
+    themselves what came first.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module], dim: int, dropout: float):
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        x = self.dropout(embeddings)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+
+class SequenceTower(BlockTower):
     """Embeddings of a history ``[batch, length, dim]`` to a user embedding at each position, the
     same shape. Source: Kang and McAuley, *SASRec*, 2018.
     """
@@ -170,17 +189,12 @@ class SequenceTower(nn.Module):
         max_length: int = 100,
         dropout: float = 0.2,
     ):
-        super().__init__()
-        self.positions = nn.Embedding(max_length, dim)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(dim, n_heads, dropout) for _ in range(n_layers))
-        self.norm = nn.LayerNorm(dim)
+        positions = nn.Embedding(max_length, dim)
+        super().__init__((Block(dim, n_heads, dropout) for _ in range(n_layers)), dim, dropout)
+        self.positions = positions
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        x = self.dropout(embeddings + self.positions.weight[: embeddings.shape[1]])
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
+        return super().forward(embeddings + self.positions.weight[: embeddings.shape[1]])
 
 # %% ../nbs/16_models.ipynb #57343549
 class GRUTower(nn.Module):
@@ -232,6 +246,87 @@ class MeanTower(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         return self.layers(self.mean(embeddings))
+
+
+class LastTower(MeanTower):
+    """The last item through the same layers, ``[batch, length, dim]`` to the same."""
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        return self.layers(embeddings)
+
+# %% ../nbs/16_models.ipynb #90fc9926
+class LinearRecurrence(nn.Module):
+    """A memory that shrinks and turns at learned speeds, ``[batch, length, dim]`` to the same, all
+    positions at once.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        # the factors begin between forgetting at once and a memory of a hundred events
+        self.log_speeds = nn.Parameter(torch.linspace(1.0, -4.6, dim))
+        self.angles = nn.Parameter(torch.rand(dim) * torch.pi / 10)
+        self.enter, self.leave = nn.Linear(dim, dim), nn.Linear(2 * dim, dim)
+
+    def powers(self, length: int) -> torch.Tensor:
+        """What is left of position s at t, real and imaginary part: ``[2, dim, length, length]``;
+        0 for s > t.
+        """
+        age = torch.arange(length, device=self.angles.device)
+        age = (age[:, None] - age).clamp(min=0)
+        speeds, turned = self.log_speeds.exp()[:, None, None], self.angles[:, None, None] * age
+        size = (-speeds * age).exp() * (1 - (-2 * speeds).exp()).sqrt()
+        return torch.stack([size * turned.cos(), size * turned.sin()]).tril()
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        inputs = self.enter(steps)
+        with torch.autocast(steps.device.type, enabled=False):
+            memory = torch.einsum("pcts,bsc->btpc", self.powers(steps.shape[1]), inputs.float())
+        return self.leave(memory.flatten(2))
+
+
+class LinearBlock(nn.Module):
+    """A linear recurrent unit and two layers, ``[batch, length, dim]`` to the same. Source: Orvieto
+    et al., *Resurrecting Recurrent Neural Networks*, 2023; Yue et al., *LRURec*, 2024.
+    """
+
+    def __init__(self, dim: int, dropout: float):
+        super().__init__()
+        self.recurrence = nn.Sequential(nn.LayerNorm(dim), LinearRecurrence(dim))
+        self.feed_forward = _feed_forward(dim, dropout)
+        self.residual_dropout = Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.residual_dropout(self.recurrence(x))
+        return x + self.residual_dropout(self.feed_forward(x))
+
+# %% ../nbs/16_models.ipynb #a05fadc7
+class PointwiseBlock(nn.Module):
+    """One block of causal pointwise attention with a gate, ``[batch, length, dim]`` to the same.
+    Source: Zhai et al., *Actions Speak Louder than Words* (HSTU), 2024, without its times.
+    """
+
+    def __init__(self, dim: int, *, n_heads: int, max_length: int, dropout: float):
+        super().__init__()
+        self.n_heads, self.by_distance = n_heads, nn.Parameter(torch.zeros(max_length, n_heads))
+        self.enter = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 4 * dim), nn.SiLU())
+        self.norm, self.leave = nn.LayerNorm(dim), nn.Linear(dim, dim)
+        self.residual_dropout = Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, dim = x.shape
+        split = self.enter(x).view(batch, length, 4, self.n_heads, -1)
+        age = torch.arange(length, device=x.device)
+        age = age[:, None] - age
+        with torch.autocast(x.device.type, enabled=False):
+            queries, keys, values, gates = split.float().permute(2, 0, 3, 1, 4)
+            bias = F.embedding(age.clamp(min=0), self.by_distance).permute(2, 0, 1)
+            weights = F.silu(queries @ keys.transpose(2, 3) + bias).tril()
+            n_so_far = torch.arange(1, length + 1, device=x.device)[:, None]
+            attended, gates = (
+                part.transpose(1, 2).reshape(batch, length, dim)
+                for part in (weights @ values / n_so_far, gates)
+            )
+        return x + self.residual_dropout(self.leave(self.norm(attended) * gates))
 
 # %% ../nbs/16_models.ipynb #8e18ee07
 class ExponentialMovingAverage(nn.Module):
@@ -317,10 +412,11 @@ class IdProfile(nn.Module):
         return self.fading(steps)
 
 # %% ../nbs/16_models.ipynb #059595fd
-# what a setting may be
+# what reads a history, and what a setting may be
+HISTORIES = ("gru", "transformer", "linear", "pointwise", "mean", "last")
 _WHOLE_SETTINGS = {
     **dict.fromkeys(("n_components", "dim", "hidden", "n_layers", "n_heads", "max_length"), 1),
-    **dict.fromkeys(("batch_size", "epochs", "patience", "n_sampled"), 1),
+    **dict.fromkeys(("batch_size", "epochs", "patience", "n_sampled", "horizon"), 1),
     **dict.fromkeys(("content_dim", "profile_dim", "warmup_epochs", "full_softmax_items"), 0),
 }
 _SETTINGS = {
@@ -330,7 +426,7 @@ _SETTINGS = {
 }
 _CHOICES = {
     "fusion": tuple(FUSIONS),
-    "history": ("gru", "transformer", "mean"),
+    "history": HISTORIES,
     "precision": ("auto", "float32", "bfloat16"),
     **dict.fromkeys(
         ("fading", "popularity_prior", "cosine", "exclude_history", "repeats", "shuffle_ties"),
@@ -346,7 +442,7 @@ def _check_settings(config: TrainingConfig) -> None:
         require_number(name, getattr(config, name), **bounds)
     for name, choices in _CHOICES.items():
         require_choice(name, getattr(config, name), choices)
-    if config.history == "transformer" and config.dim % config.n_heads:
+    if config.history in ("transformer", "pointwise") and config.dim % config.n_heads:
         raise DataError(
             f"dim={config.dim} cannot be divided among n_heads={config.n_heads}. Use a multiple."
         )
@@ -357,7 +453,7 @@ class TrainingConfig:
     """Sizes of the network and of its training. The defaults were chosen on validation."""
 
     fusion: str = "text"  # what an item enters as: one of `FUSIONS`
-    history: str = "gru"  # the sequence tower: "gru", "transformer" or "mean"
+    history: str = "gru"  # the sequence tower: one of `HISTORIES`
     n_components: int = 384  # directions of the text that whitening keeps
     shrinkage: float = 0.0  # of `Whitening`
     dim: int = 64
@@ -372,6 +468,7 @@ class TrainingConfig:
     max_length: int = 100  # the last events of a history that are read
     exclude_history: bool = True  # whether seen items are no candidates in the loss either
     repeats: bool = False  # whether early stopping asks for seen items, too
+    horizon: int = 1  # the target is drawn among so many next events
     shuffle_ties: bool = True  # simultaneous events: in a new order each epoch, or as filed
     dropout: float = 0.4
     batch_size: int = 64  # users
@@ -482,16 +579,16 @@ class SequentialModel(_Embeddings):
 
 # %% ../nbs/16_models.ipynb #a3241425
 def _sequence_tower(config: TrainingConfig) -> nn.Module:
+    dim, dropout, layers = config.dim, config.dropout, range(config.n_layers)
+    by_attention = {"n_heads": config.n_heads, "max_length": config.max_length, "dropout": dropout}
     if config.history == "transformer":
-        return SequenceTower(
-            config.dim,
-            n_layers=config.n_layers,
-            n_heads=config.n_heads,
-            max_length=config.max_length,
-            dropout=config.dropout,
-        )
-    towers = {"gru": GRUTower, "mean": MeanTower}
-    return towers[config.history](config.dim, dropout=config.dropout)
+        return SequenceTower(dim, n_layers=config.n_layers, **by_attention)
+    if config.history == "pointwise":
+        return BlockTower((PointwiseBlock(dim, **by_attention) for _ in layers), dim, dropout)
+    if config.history == "linear":
+        return BlockTower((LinearBlock(dim, dropout) for _ in layers), dim, dropout)
+    towers = {"gru": GRUTower, "mean": MeanTower, "last": LastTower}
+    return towers[config.history](dim, dropout=dropout)
 
 
 def pad_histories(histories: Sequence[np.ndarray], max_length: int) -> torch.Tensor:

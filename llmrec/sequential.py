@@ -49,9 +49,11 @@ def training_batch(
     max_length: int,
     random: np.random.Generator,
     timestamps: Sequence[np.ndarray] | None = None,
+    *,
+    horizon: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and targets, int64 ``[batch, length]``: a random window of each history, targets one
-    step ahead, -1 for padding.
+    step ahead, or drawn among the next `horizon` events, -1 for padding.
 
     `timestamps` holds a number for each event that never falls; events with the same number then
     come in random order.
@@ -72,7 +74,16 @@ def training_batch(
         ).numpy()
         when[when < 0] = np.iinfo(np.int64).max  # padding stays at the end
         padded = padded.gather(1, torch.from_numpy(np.lexsort((random.random(when.shape), when))))
-    return padded[:, :-1].contiguous(), padded[:, 1:].contiguous()
+    targets = padded[:, 1:] if horizon == 1 else _drawn_ahead(padded, horizon, random)
+    return padded[:, :-1].contiguous(), targets.contiguous()
+
+
+def _drawn_ahead(padded: torch.Tensor, horizon: int, random: np.random.Generator) -> torch.Tensor:
+    """For each event but the last one of the next `horizon` events, as many as there are."""
+    place = torch.arange(padded.shape[1] - 1)
+    n_left = (padded >= 0).sum(1, keepdim=True) - 1 - place
+    drawn = torch.from_numpy(random.random(n_left.shape)) * n_left.clamp(min=1, max=horizon)
+    return padded.gather(1, place + 1 + drawn.long())
 
 # %% ../nbs/17_sequential.ipynb #d15163d0
 class NegativeSampler:
@@ -222,7 +233,7 @@ def _train_epoch(run, histories, text_vectors, config, seed: int, epoch: int, op
     for number, rows in enumerate(random_batches(len(histories), config.batch_size, random)):
         chosen = [histories[row] for row in rows]
         when = None if timestamps is None else [timestamps[row] for row in rows]
-        batch = training_batch(chosen, config.max_length, random, when)
+        batch = training_batch(chosen, config.max_length, random, when, horizon=config.horizon)
         inputs, targets = (part.to(device) for part in own_share(batch))
         loss = loss_of(run.model, text_vectors, inputs, targets)
         if not torch.isfinite(loss):

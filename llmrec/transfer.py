@@ -429,7 +429,7 @@ def _adapt(
         target._see_items()
         old_ids, new_ids = source.items_["item_id"], target.items_["item_id"]
         network = copy.deepcopy(with_id_rows(source.network_, old_ids, new_ids))
-        stack = "sequence_tower.blocks" if source.config_.history == "transformer" else None
+        stack = "sequence_tower.blocks" if hasattr(network.sequence_tower, "blocks") else None
         if any(surgery.values()):
             _reshape_tower(target, network, stack, surgery)
         target._use(network)

@@ -1,5 +1,8 @@
 """Graphs of ONNX answer like the model that they were written from."""
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import pandas as pd
@@ -15,13 +18,23 @@ SMALL = TrainingConfig(dim=8, hidden=16, epochs=2, n_components=16, content_dim=
 
 
 @pytest.fixture(scope="module")
-def model(films, encoder):
+def fitted_with(films, encoder):
+    """What fits a small network with a history tower."""
     split = films.sample_users(80).split("leave_one_out")
-    model = TransferRecommender(encoder, config=SMALL, closed_form=False, progress=False)
-    return model.fit(split.train, split.valid)
+
+    @functools.cache
+    def fit(history: str) -> TransferRecommender:
+        config = replace(SMALL, history=history)
+        model = TransferRecommender(encoder, config=config, closed_form=False, progress=False)
+        return model.fit(split.train, split.valid)
+
+    return fit
 
 
-def test_a_runtime_gives_the_lists_of_the_model(model, tmp_path):
+# what has a graph of its own; the others are made of the same parts
+@pytest.mark.parametrize("history", ["gru", "linear", "pointwise"])
+def test_a_runtime_gives_the_lists_of_the_model(history, fitted_with, tmp_path):
+    model = fitted_with(history)
     files = export_onnx(model, tmp_path / "towers")
     assert {"items.onnx", "users.onnx"} <= set(files["file"]) and (files["difference"] < 1e-3).all()
     catalogue = pd.read_parquet(tmp_path / "towers" / "items.parquet")
@@ -36,7 +49,8 @@ def test_a_runtime_gives_the_lists_of_the_model(model, tmp_path):
     assert catalogue["item_id"].iloc[np.argsort(-scores)[:10]].tolist() == lists["item_id"].tolist()
 
 
-def test_a_graph_that_differs_is_not_written(model, tmp_path):
+def test_a_graph_that_differs_is_not_written(fitted_with, tmp_path):
+    model = fitted_with("gru")
     with pytest.raises(DataError, match="not written"):
         export_onnx(model, tmp_path / "exact", tolerance=-1.0)
     assert not any(tmp_path.iterdir())

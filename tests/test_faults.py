@@ -15,7 +15,7 @@ from llmrec.assets import fetch_asset
 from llmrec.baselines import EASE, ContentKNN, ItemKNN
 from llmrec.checks import DataError
 from llmrec.language_models import sentence_transformers_options
-from llmrec.models import FUSIONS, SequentialModel, TrainingConfig
+from llmrec.models import FUSIONS, HISTORIES, SequentialModel, TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
 from llmrec.sequential import SequentialRecommender
 from llmrec.text import EncodingError
@@ -186,7 +186,7 @@ def test_settings_of_a_network_are_tuned_by_name(system, films):
 
 
 # every fusion and tower has a head that learns
-@pytest.mark.parametrize("history", ["gru", "transformer", "mean"])
+@pytest.mark.parametrize("history", HISTORIES)
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_network_has_a_head(fusion, history):
     config = TrainingConfig(fusion=fusion, history=history, dim=4, hidden=6, n_layers=1)

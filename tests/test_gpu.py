@@ -18,7 +18,7 @@ from llmrec.classification import TransferClassifier
 from llmrec.compute import seeded
 from llmrec.generation import GenerativeRecommender, LanguageModelRanker
 from llmrec.masking import new_model, train_tokenizer
-from llmrec.models import TrainingConfig
+from llmrec.models import HISTORIES, TrainingConfig
 from llmrec.pretraining import MaskedLanguageModelTrainer, PretrainingConfig
 from llmrec.recommenders import Popular
 from llmrec.reranking import RankingPrompt
@@ -85,7 +85,7 @@ def test_encode(precision, tolerance):
     assert (vectors[0] * vectors[1]).sum(1).min() > tolerance
 
 
-@pytest.mark.parametrize("history", ["gru", "transformer", "mean"])
+@pytest.mark.parametrize("history", HISTORIES)
 def test_fit(history, split):
     cpu, gpu = (
         fitted_on(device, split, replace(CONFIG, history=history)) for device in ("cpu", "cuda")
