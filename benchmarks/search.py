@@ -4,15 +4,15 @@ only.
 The sets are MovieLens-100K without its test events, and for the history tower and `TEXT_AND_ID` two
 more of The Complete Journey: 800 households and all they buy (``shop``), and the other half of the
 households over drugs, cosmetics and flowers (``drugs``). The group ``histories`` compares all
-`HISTORIES`, each at three learning rates, also on the films of seven genres (``genres``) and on 800
-users of MovieLens-1M (``more films``).
+`HISTORIES`, each at several learning rates, also on the films of seven genres (``genres``) and on
+800 users of MovieLens-1M (``more films``); the group ``horizons`` draws the target from so many
+next events, where validation asks for the coming weeks (``shop, weeks`` and so on).
 
 Each user's last three events before the test event are the validation, so that a setting is judged
 on 2,829 events in place of 943; the test event is never seen. One run a setting, with early
 stopping on the same events. ``benchmarks/search.jsonl`` is the log: a line a run, written when it
-ends, with the minutes that its process used; a
-setting that stands there is not run again. Names on the command line choose groups of `TRIALS`;
-none means all.
+ends, with the minutes that its process used; a setting that stands there is not run again. Names on
+the command line choose groups of `TRIALS`; none means all.
 """
 
 import argparse
@@ -120,6 +120,18 @@ TRIALS = {
         for dataset in SETS
         for history in HISTORIES
     ],
+    "horizons": [
+        {
+            **BEST_TEXT,
+            "exclude_history": True,
+            "history": "gru",
+            "horizon": horizon,
+            "dataset": f"{dataset}, weeks",
+            **(SHOP if dataset in ("shop", "drugs") else {}),
+        }
+        for dataset in ("shop", "drugs", "more films")
+        for horizon in (1, 10, 100)
+    ],
     "ensemble": [
         {"members": ["text", "text + id"]},
         {"members": ["text", "text + id"] * 2},
@@ -140,10 +152,15 @@ MEMBERS = {
 
 @functools.cache
 def validation_split(text: tuple | None = None, dataset: str = "films") -> tuple[Dataset, Dataset]:
-    """All but the last `N_VALID` events of each user, and those; `text`: the columns that make an
-    item's text.
+    """All but the last `N_VALID` events of each user, and those, or of a set with ", weeks" behind
+    its name what is before a day, and the weeks after it; `text`: the columns that make an item's
+    text.
     """
-    data = SETS[dataset](**({"text": text} if text else {}))
+    name, _, weeks = dataset.partition(", ")
+    data = SETS[name](**({"text": text} if text else {}))
+    if weeks:
+        split = data.split("temporal")
+        return split.train, split.valid
     log = data.split("leave_one_out").train_valid
     ordered = sort_by_time(log.interactions)
     is_last = ordered.groupby("user_id").cumcount(ascending=False) < N_VALID
