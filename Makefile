@@ -10,10 +10,11 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 .PHONY: case-study demo test book docs wheel lab benchmark lint clean
 
+# Not compiled at once: a module is compiled when it is first imported, and most of them never are.
 $(VENV)/.ready: requirements.lock settings.ini setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}. Use make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
