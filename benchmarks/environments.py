@@ -19,6 +19,7 @@ ENVIRONMENTS = {
     "rectools": [TORCH, "RecTools[torch]==0.19.0", "pyarrow<20"],
     "recbole": [TORCH, "recbole==1.2.1", "numpy<2", "pandas<3", "pyarrow<20", "setuptools<81"],
     "implicit": ["implicit==0.7.3", "pandas", "pyarrow", "threadpoolctl"],
+    "warm-transfer": ["warm-transfer==0.1.0", "pyarrow"],
     "skrecsys": ["skrecsys==0.9.0", "pandas", "pyarrow"],
     "sentence-transformers": [TORCH, "sentence-transformers==6.2.0", "pandas", "pyarrow"],
     "faiss": ["faiss-cpu==1.15.1", "ranx==0.3.21", "pyarrow"],
@@ -73,16 +74,15 @@ def run_adapter(
     settings: dict,
     *,
     train: pd.DataFrame,
-    users: np.ndarray,
-    vectors: np.ndarray,
+    **arrays: np.ndarray,
 ) -> tuple[pd.DataFrame, dict]:
-    """Lists and record of one run; see ``peers/exchange.py``."""
+    """Lists and record of one run; the `arrays` are those of ``peers/exchange.py``."""
     python = environment(name)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         train.to_parquet(folder / "train.parquet")
-        np.save(folder / "users.npy", users)
-        np.save(folder / "vectors.npy", vectors)
+        for array, values in arrays.items():
+            np.save(folder / f"{array}.npy", values)
         (folder / "settings.json").write_text(json.dumps(settings))
         _checked(
             [python, HERE / "peers" / script, folder],

@@ -3,7 +3,7 @@ named on its command line.
 
 In: ``train.parquet`` (user_id, item_id, timestamp: whole numbers, one an event, in the order of the
 protocol, so that no tie is left to chance), ``users.npy`` (to recommend to), ``vectors.npy`` (text
-vectors, a row an item id from 0), ``settings.json``.
+vectors, a row an item id from 0), ``settings.json``, and what else an adapter asks for.
 Out: ``lists.parquet`` (user_id, rank, item_id, score) and ``record.json`` (seconds to fit,
 versions).
 """
@@ -24,12 +24,13 @@ class Exchange:
     def __init__(self):
         self.folder = Path(sys.argv[1])
         self.train = pd.read_parquet(self.folder / "train.parquet")
-        self.users, self.vectors = (
-            np.load(self.folder / "users.npy"),
-            np.load(self.folder / "vectors.npy"),
-        )
+        self.users, self.vectors = self.array("users"), self.array("vectors")
         self.settings = json.loads((self.folder / "settings.json").read_text())
         self.seconds = 0.0
+
+    def array(self, name):
+        """One of the arrays, by its name."""
+        return np.load(self.folder / f"{name}.npy")
 
     def __enter__(self):
         self.started = time.perf_counter()
