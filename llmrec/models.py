@@ -283,7 +283,7 @@ class LinearRecurrence(nn.Module):
             memory = torch.einsum("pcts,bsc->btpc", self.powers(steps.shape[1]), inputs.float())
         return self.leave(memory.flatten(2))
 
-
+# %% ../nbs/16_models.ipynb #7e3a139f
 class LinearBlock(nn.Module):
     """A linear recurrent unit and two layers, ``[batch, length, dim]`` to the same. Source: Orvieto
     et al., *Resurrecting Recurrent Neural Networks*, 2023; Yue et al., *LRURec*, 2024.
