@@ -485,8 +485,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            # a grid or a search gives numbers of numpy, which torch and JSON do not take
-            if isinstance(value, np.generic):
+            if isinstance(value, np.generic):  # of a grid; torch and JSON do not take it
                 object.__setattr__(self, name, value.item())
         _check_settings(self)
 
