@@ -77,7 +77,7 @@ def training_batch(
     targets = padded[:, 1:] if horizon == 1 else _drawn_ahead(padded, horizon, random)
     return padded[:, :-1].contiguous(), targets.contiguous()
 
-
+# %% ../nbs/17_sequential.ipynb #f1c16a56
 def _drawn_ahead(padded: torch.Tensor, horizon: int, random: np.random.Generator) -> torch.Tensor:
     """For each event but the last one of the next `horizon` events, as many as there are."""
     place = torch.arange(padded.shape[1] - 1)
