@@ -12,7 +12,7 @@ from llmrec import Dataset, TextEncoder, TransferRecommender
 from llmrec.ensembles import Ensemble
 from llmrec.evaluation import evaluate
 from llmrec.losses import bpr, full_softmax, gbce, sampled_softmax
-from llmrec.models import Dropout, ItemTower, SequentialModel, TrainingConfig
+from llmrec.models import HISTORIES, Dropout, ItemTower, SequentialModel, TrainingConfig
 from llmrec.recommenders import Popular
 from llmrec.sequential import (
     NegativeSampler,
@@ -372,6 +372,27 @@ def test_both_precisions_learn(few, precision):
     assert losses.iloc[-1] < losses.iloc[0] and all(
         tensor.dtype == torch.float32 for tensor in model.network_.state_dict().values()
     )
+
+
+@pytest.mark.parametrize("horizon", [1, 10])
+@pytest.mark.parametrize("history", HISTORIES)
+def test_whatever_reads_a_history_learns_and_travels(history, horizon, few, encoder, tmp_path):
+    config = TrainingConfig(
+        history=history, horizon=horizon, dim=16, hidden=32, n_components=16, batch_size=16
+    )
+    model = TransferRecommender(encoder, config=config, closed_form=False, progress=False)
+    losses = model.fit(few.train, epochs=4).history_["loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    model.save_pretrained(tmp_path / "model")
+    again = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+    assert again.config_ == model.config_ and same_bits(weights(again), weights(model))
+    asked = few.histories("test")
+    pd.testing.assert_frame_equal(again.recommend(asked, k=3), model.recommend(asked, k=3))
+
+
+def test_a_horizon_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="horizon=0"):
+        TrainingConfig(horizon=0)
 
 
 def test_an_unknown_precision_is_refused(few):
