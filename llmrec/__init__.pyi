@@ -528,6 +528,7 @@ from .reranking import (
 )
 from .scale import (
     Growth as Growth,
+    SECONDS_TO_NOTICE as SECONDS_TO_NOTICE,
     fit_together as fit_together,
     mapped_vectors as mapped_vectors,
     plan as plan,

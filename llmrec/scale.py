@@ -26,7 +26,7 @@ from .workers import actor, start_ray, workers_here
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'mapped_vectors', 'fit_together', 'Growth', 'plan']
+__all__ = ['logger', 'SECONDS_TO_NOTICE', 'mapped_vectors', 'fit_together', 'Growth', 'plan']
 
 # %% ../nbs/51_scale.ipynb #2275fac3
 def mapped_vectors(path: str | Path) -> torch.Tensor:
@@ -106,6 +106,9 @@ def fit_together(
     )
 
 # %% ../nbs/51_scale.ipynb #f8df1d9a
+SECONDS_TO_NOTICE = 10.0  # that another member has died
+
+
 def _fit_once(recommender, data: tuple, n_workers: int, address, options: Mapping):
     """The fitted recommender, or None if a worker died."""
     ray = start_ray(n_workers, address)
@@ -116,17 +119,34 @@ def _fit_once(recommender, data: tuple, n_workers: int, address, options: Mappin
         fits = [
             one.fit.remote(number, n_workers, where, options) for number, one in enumerate(workers)
         ]
-        results = [_result_of(one) for one in fits]
+        results = _results_of(fits)
         errors = [result for result in results if isinstance(result, ray.exceptions.RayError)]
         if any(isinstance(error, ray.exceptions.RayActorError) for error in errors):
             logger.warning("a worker died; all begin again from the last complete epoch")
-            return None  # the others complain that it is gone
+            return None  # the others complain that it is gone, or wait for it in vain
         if errors:
             raise getattr(errors[0], "cause", errors[0])
-        return results[0]
+        return next(result for result in results if result is not None)
     finally:
         for worker in workers:
             ray.kill(worker)
+
+
+def _results_of(calls: list) -> list:
+    """What calls give, in the order in which they end, or their errors. Once one has failed, the
+    others have `SECONDS_TO_NOTICE`: who waits for a member that died never comes back.
+    """
+    import ray
+
+    results, timeout = [], None
+    while calls:
+        ended, calls = ray.wait(calls, timeout=timeout)
+        if not ended:
+            break
+        results += map(_result_of, ended)
+        if isinstance(results[-1], ray.exceptions.RayError):
+            timeout = SECONDS_TO_NOTICE
+    return results
 
 
 def _result_of(call):

@@ -1,6 +1,7 @@
 """Logs on disk are those in memory, and many workers do what one does."""
 
 import logging
+import os
 import pickle
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmrec import Dataset, workers
+from llmrec import Dataset, scale, workers
 from llmrec.checks import DataError
 from llmrec.evaluation import evaluate_users
+from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular
 from llmrec.scale import Growth, fit_together, mapped_vectors, plan
 from llmrec.sequential import SequentialRecommender, training_sequences
@@ -268,6 +270,26 @@ def test_without_ray_one_process_works_and_says_so(monkeypatch, caplog, encoder,
     network = SequentialRecommender(device="cpu", progress=False)
     trained = fit_together(network, split.train, epochs=1, n_workers=2)
     assert len(trained.history_) == 1 and not hasattr(network, "history_")
+
+
+def test_who_dies_before_the_others_have_met_keeps_nobody_waiting(
+    monkeypatch, caplog, films, tmp_path
+):
+    """The one that is left would wait half an hour for it."""
+    has_died = tmp_path / "has died"
+
+    class DiesOnce(scale._Member):
+        def fit(self, number, *rest):
+            if number == 1 and not has_died.exists():
+                has_died.touch()
+                os._exit(1)
+            return super().fit(number, *rest)
+
+    monkeypatch.setattr(scale, "_Member", DiesOnce)
+    monkeypatch.setattr(scale, "SECONDS_TO_NOTICE", 1.0)
+    network = SequentialRecommender(config=TrainingConfig(fusion="id", dim=4), progress=False)
+    fitted = fit_together(network, films.sample_users(30).split().train, epochs=1, n_workers=2)
+    assert has_died.exists() and "a worker died" in caplog.text and len(fitted.history_) == 1
 
 
 def test_a_team_of_one_changes_nothing():
