@@ -22,7 +22,7 @@ from .assets import staged
 from .checks import DataError, require_number, require_whole
 from .compute import device_named, seeded, uses_bfloat16
 from .data import require_dataset
-from .language_models import load_language_model, write_encoder
+from .language_models import load_language_model, stored_options, write_encoder
 from .metrics import bootstrap_interval, wilson_interval
 from .splits import Split
 from .text import EncodingError
@@ -122,6 +122,7 @@ class _CausalModel:
         self, model, tokenizer, *, name: str = "", device: str | None = None, precision="auto"
     ):
         self.device, self.name, self.tokenizer = device_named(device), name, tokenizer
+        self.options = {"precision": precision}  # as it was asked for
         self.precision = "bfloat16" if uses_bfloat16(precision, self.device) else "float32"
         self.model = model.to(self.device, getattr(torch, self.precision)).eval()
         self.window = getattr(model.config, "max_position_embeddings", None) or 2_048
@@ -129,15 +130,17 @@ class _CausalModel:
 
     @classmethod
     def from_pretrained(cls, name: str = "SmolLM2-135M-Instruct", **options) -> CausalLanguageModel:
-        """Load an asset of the box, a hub name or a folder; options as for the class. Raises
-        `EncodingError` where there is no such model.
+        """Load an asset of the box, a hub name or a folder; options as for the class, before those
+        that were saved. Raises `EncodingError` where there is no such model.
         """
-        return cls(*load_language_model(name, "AutoModelForCausalLM"), name=name, **options)
+        model, tokenizer = load_language_model(name, "AutoModelForCausalLM")
+        saved = {"precision": stored_options(name, model).get("precision", "auto")}
+        return cls(model, tokenizer, name=name, **saved | options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model and tokenizer into a new `folder`, whole or not at all."""
         with staged(Path(folder)) as staging:
-            write_encoder(staging, self.model, self.tokenizer, {})
+            write_encoder(staging, self.model, self.tokenizer, self.options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, window={self.window}, {self.precision})"

@@ -131,7 +131,7 @@ def _fit_once(recommender, data: tuple, n_workers: int, address, options: Mappin
         for worker in workers:
             ray.kill(worker)
 
-
+# %% ../nbs/51_scale.ipynb #daccb8f1
 def _results_of(calls: list) -> list:
     """What calls give, in the order in which they end, or their errors. Once one has failed, the
     others have `SECONDS_TO_NOTICE`: who waits for a member that died never comes back.
