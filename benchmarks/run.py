@@ -315,6 +315,13 @@ def result_of(runs: list, valid: float, seconds: list, settings: dict) -> dict:
     }
 
 
+def peer_users(split) -> pd.Index:
+    """The users in the order of their numbers; who has no event left in training comes last."""
+    known = pd.Index(split.train.interactions["user_id"].unique())
+    asked = [user for part in ("valid", "test") for user in split.targets(part)]
+    return known.append(pd.Index(asked).unique().difference(known))
+
+
 def peer_table(split, dataset) -> pd.DataFrame:
     """A log as peers get it: numbers for users and items, in the order of the protocol, and as many
     moments as events, so that no tie is left to chance.
@@ -322,20 +329,20 @@ def peer_table(split, dataset) -> pd.DataFrame:
     log = sort_by_time(dataset.interactions)
     return pd.DataFrame(
         {
-            "user_id": pd.Index(split.train.interactions["user_id"].unique()).get_indexer(
-                log["user_id"]
-            ),
+            "user_id": peer_users(split).get_indexer(log["user_id"]),
             "item_id": pd.Index(split.train.items["item_id"]).get_indexer(log["item_id"]),
             "timestamp": log["timestamp"].rank(method="first").astype(np.int64),
         }
     )
 
 
-def peer_lists(split, vectors, environment, script, settings, *, dataset, part) -> tuple:
-    """A peer's lists for the users of a part after learning from `dataset`, and its record."""
+def peer_lists(split, vectors, environment, script, settings, *, dataset, part, **arrays) -> tuple:
+    """A peer's lists for the users of a part after learning from `dataset`, and its record; its
+    adapter may ask for more `arrays`.
+    """
     items, users, targets = (
         pd.Index(split.train.items["item_id"]),
-        pd.Index(split.train.interactions["user_id"].unique()),
+        peer_users(split),
         split.targets(part),
     )
     lists, record = run_adapter(
@@ -345,6 +352,7 @@ def peer_lists(split, vectors, environment, script, settings, *, dataset, part) 
         train=peer_table(split, dataset),
         users=users.get_indexer(list(targets)),
         vectors=vectors,
+        **arrays,
     )
     lists = lists.assign(user_id=users[lists["user_id"]], item_id=items[lists["item_id"]])
     return ranked_lists(lists, targets, k=11, items=items).top(10), record

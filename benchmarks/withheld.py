@@ -14,15 +14,14 @@ import itertools
 import numpy as np
 import pandas as pd
 from default import LONG
-from environments import run_adapter
 from horizon import SETS
-from run import HERE, chosen_parts, peer_table, save
+from run import HERE, chosen_parts, peer_lists, peer_users, save
 
 from llmrec import TextEncoder
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.evaluation import compare_users, evaluate_users
 from llmrec.linear import WHOLE_HISTORY, ClosedForm
-from llmrec.metrics import ndcg, ranked_lists
+from llmrec.metrics import ndcg
 from llmrec.recommenders import history_indices
 from llmrec.splits import Split
 from llmrec.tuning import choose
@@ -34,26 +33,15 @@ RIDGES = 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0
 
 
 class Peer:
-    """A split as warm-transfer wants it, and its lists."""
+    """A split as warm-transfer wants it, and how well it ranks."""
 
     def __init__(self, split: Split, vectors: np.ndarray):
-        self.split, self.train = split, peer_table(split, split.train)
-        # who has no event left in training comes last, with an empty history
-        known = pd.Index(split.train.interactions["user_id"].unique())
-        asked = [user for part in ("valid", "test") for user in split.targets(part)]
-        self.users = known.append(pd.Index(asked).unique().difference(known))
-        self.items = pd.Index(split.train.items["item_id"])
+        self.split, self.vectors, self.users = split, vectors, peer_users(split)
+        self.items, self.donors = pd.Index(split.train.items["item_id"]), {}
         pairs = split.valid.interactions
-        user, item = (
-            self.users.get_indexer(pairs["user_id"]),
-            self.items.get_indexer(pairs["item_id"]),
-        )
-        self.arrays = {
-            "vectors": vectors,
-            "withheld": self.items.get_indexer(split.candidates("valid")),
-            "valid": np.column_stack([user, item]),
-        }
-        self.donors = {}
+        user = self.users.get_indexer(pairs["user_id"])
+        item = self.items.get_indexer(pairs["item_id"])
+        self.valid = np.column_stack([user, item])
 
     def donor(self, regularisation: float) -> np.ndarray:
         """Scores of EASE for all users, ``[n_users, n_items]``."""
@@ -66,21 +54,22 @@ class Peer:
 
     def ndcg(self, part: str, donor: float, **settings) -> pd.Series:
         """NDCG@10 of each user of a part."""
-        targets = self.split.targets(part)
-        lists, _ = run_adapter(
+        candidates = {
+            name: self.items.get_indexer(self.split.candidates(of))
+            for name, of in (("candidates", part), ("withheld", "valid"))
+        }
+        ranked, _ = peer_lists(
+            self.split,
+            self.vectors,
             "warm-transfer",
             "warm_transfer.py",
             settings,
-            train=self.train,
-            users=self.users.get_indexer(list(targets)),
+            dataset=self.split.train,
+            part=part,
             donor=self.donor(donor),
-            candidates=self.items.get_indexer(self.split.candidates(part)),
-            **self.arrays,
+            valid=self.valid,
+            **candidates,
         )
-        lists = lists.assign(
-            user_id=self.users[lists["user_id"]], item_id=self.items[lists["item_id"]]
-        )
-        ranked = ranked_lists(lists, targets, k=11, items=self.items).top(10)
         return pd.Series(ndcg(ranked), index=ranked.users)
 
 

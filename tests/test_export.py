@@ -31,8 +31,8 @@ def fitted_with(films, encoder):
     return fit
 
 
-# what has a graph of its own; the others are made of the same parts
-@pytest.mark.parametrize("history", ["gru", "linear", "pointwise"])
+# what has a graph of its own; the mean and the last item have only layers that the items have, too
+@pytest.mark.parametrize("history", ["gru", "transformer", "linear", "pointwise"])
 def test_a_runtime_gives_the_lists_of_the_model(history, fitted_with, tmp_path):
     model = fitted_with(history)
     files = export_onnx(model, tmp_path / "towers")
