@@ -6,7 +6,7 @@ is), ``tuned`` (the same, fine-tuned, 200 labels), ``few`` (own model and from s
 labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200 labels),
 ``5000``, ``all``, ``ends`` (of long reviews, all labels), ``tuned-more`` (E5 fine-tuned on other
 numbers of labels), ``tuned-all``, and ``masked`` and ``masked-tuned`` (E5 that has first guessed
-masked pieces of the reviews; these four want a GPU). Each result is a row of
+masked pieces of the reviews); each of the last four takes an hour or more. Each result is a row of
 ``labels.parquet``, written at once; what is there is left out, so that a second call goes on.
 Settings that were chosen stand in ``labels_choices.json``. Of seed 0 with all labels it also writes
 what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
@@ -69,21 +69,21 @@ def multilingual() -> TextEncoder:
 
 @functools.cache
 def masked_training() -> TextEncoder:
-    """The same after it has guessed masked pieces of the reviews to learn from, ten times over; the
-    head for that is new.
+    """The same after it has guessed masked pieces of the reviews to learn from, in three passes;
+    the head for that is new.
     """
     start = multilingual()
     with seeded(0):
         network = BertForMaskedLM(start.exact_model.config)
     network.bert.load_state_dict(start.exact_model.state_dict(), strict=False)  # but the pooler
-    config = PretrainingConfig(epochs=10, learning_rate=1e-4)
-    trainer = MaskedLanguageModelTrainer(network, start.tokenizer, config=config, progress=False)
+    config = PretrainingConfig(epochs=3, learning_rate=1e-4)
+    trainer = MaskedLanguageModelTrainer(network, start.tokenizer, config=config)
     texts = [start.template.format(text) for text in LEARNED_FROM["text"]]
     RUNS.mkdir(exist_ok=True)
     trainer.fit(texts, checkpoint=RUNS / "labels-masked.safetensors")
     print(trainer.records_.to_string(), flush=True)
     name = f"{start.name}, trained on reviews"
-    return TextEncoder(network.bert, start.tokenizer, name=name, cache=False, **start.options)
+    return TextEncoder(network.bert, start.tokenizer, name=name, **start.options)
 
 
 @functools.cache
@@ -316,11 +316,11 @@ PARTS = {
     **{
         part: [
             (f"E5 after masked tokens, {how}", method, n, {"encoder": masked_training})
-            for n in (*FEW, 5_000, ALL)
+            for n in sizes
         ]
-        for part, how, method in (
-            ("masked", "frozen", frozen),
-            ("masked-tuned", "fine-tuned", tuned),
+        for part, how, method, sizes in (
+            ("masked", "frozen", frozen, (*FEW, 5_000, ALL)),
+            ("masked-tuned", "fine-tuned", tuned, (200,)),
         )
     },
     "few": bert(*FEW),
