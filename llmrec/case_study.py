@@ -29,7 +29,7 @@ from .encoder import TextEncoder
 from .evaluation import compare_users, copy_histories, evaluate_users, summarise
 from .explanation import explain
 from .metrics import bootstrap_interval, coverage, hit_rate, ndcg, ranked_lists
-from .linear import ClosedForm
+from .linear import ClosedForm, refitted, with_members
 from .plots import BLUE, new_figure, plot_intervals
 from .ensembles import Ensemble
 from .recommenders import Popular, Recommender
@@ -39,8 +39,9 @@ from .tuning import choose, tuned_baselines
 
 # %% auto #0
 __all__ = ['OURS', 'OURS_LINEAR', 'build_systems', 'Study', 'study_dataset', 'standing', 'what_to_ship', 'cost_row',
-           'format_table', 'reasons_for', 'example_users', 'score_lists', 'new_products', 'opened_department',
-           'department_periods', 'judge_department', 'write_page', 'person_section', 'run_case_study']
+           'format_table', 'reasons_for', 'example_users', 'score_lists', 'new_products', 'products_asked',
+           'opened_department', 'department_periods', 'last_weeks', 'judge_department', 'department_asked',
+           'write_page', 'person_section', 'run_case_study']
 
 # %% ../nbs/41_case_study.ipynb #4abe2eb9
 OURS, OURS_LINEAR = "llmrec (ours)", "closed form (ours)"
@@ -302,22 +303,31 @@ def new_products(
 
     Raises `ValueError` if nobody in the test part bought anything new.
     """
-    histories, targets = split.histories("test"), _first_sold(products, days)
-    targets = {user: texts for user, texts in targets.items() if user in histories}
+    items, *asked = products_asked(split, products, days=days)
+    systems = _readers(recommender, replace(split.train, items=items))
+    return score_lists(systems, *asked, seed=seed)
+
+
+def products_asked(
+    split: Split, products: Dataset, *, days: int = 28
+) -> tuple[pd.DataFrame, dict, dict, list]:
+    """The catalogue with the descriptions that were first sold in the last `days`; of each user who
+    bought one the history and what was bought; and the new items.
+    """
+    histories, sold = split.histories("test"), _first_sold(products, days)
+    targets = {user: texts for user, texts in sold.items() if user in histories}
     if not targets:
         raise ValueError(
             f"no user of the split bought a product that was first sold in the last {days} days. "
             "Pass a larger number of days."
         )
-    texts = sorted(set(itertools.chain.from_iterable(_first_sold(products, days).values())))
+    texts = sorted(set(itertools.chain.from_iterable(sold.values())))
     new = pd.DataFrame({"text": texts}).assign(item_id=lambda table: "new: " + table["text"])
-    items = pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True)
-    return score_lists(
-        _readers(recommender, replace(split.train, items=items)),
+    return (
+        pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True),
         {user: histories[user] for user in targets},
         {user: [f"new: {text}" for text in texts] for user, texts in targets.items()},
         new["item_id"].tolist(),
-        seed=seed,
     )
 
 # %% ../nbs/41_case_study.ipynb #e1c9fa97
@@ -348,15 +358,14 @@ def opened_department(
     encoder: TextEncoder,
     department: str = "DRUG GM",
     *,
-    epochs: int = 3,
     seed: int = 0,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """What to show in a department that opens when a tenth of the year's first purchases is left
     before the test: `score_lists` and `cost_row` of each system.
 
-    EASE and content take the settings that best foretell the eight weeks after the opening from
-    what was bought before. `everything` holds all purchases, not the first alone; those inside
+    Ours is the closed form: among items that nobody has bought the network says nothing. EASE and
+    content take the settings that best foretell the eight weeks after the opening from what was
+    bought before. `everything` holds all purchases, not the first alone; those inside
     before the opening are taken out. Raises `ValueError` for a department that is not there.
     """
     of_shop = everything.items["department"]
@@ -366,9 +375,8 @@ def opened_department(
         )
     inside = everything.items.loc[of_shop == department, "item_id"].tolist()
     periods = department_periods(everything, inside)
-    fit = partial(_fit_default, encoder, epochs, seed, progress)
     systems, costs = {}, {}
-    for name, make in _department_plans(periods, inside, encoder, fit).items():
+    for name, make in _department_plans(periods, inside, encoder, seed).items():
         with Cost() as costs[name]:
             systems[name] = make()
     table = judge_department(systems, periods, inside, seed)
@@ -396,16 +404,22 @@ def department_periods(everything: Dataset, inside: list) -> dict[str, Dataset]:
     return {name: replace(everything, interactions=log[chosen]) for name, chosen in rows.items()}
 
 
-def _fit_default(encoder, epochs: int, seed: int, progress: bool, known: Dataset, refit=False):
-    """Our default, weighed on the last four weeks, and then perhaps fitted on them too."""
+def last_weeks(known: Dataset, weeks: int = 4) -> tuple[Dataset, Dataset]:
+    """What happened before the last weeks of a log, to learn from, and in them, to weigh."""
     log = known.interactions
-    is_late = log["timestamp"] >= log["timestamp"].max() - pd.Timedelta(weeks=4)
-    train, valid = (replace(known, interactions=log[rows]) for rows in (~is_late, is_late))
-    ours = TransferRecommender(encoder, seed=seed, progress=progress)
-    return ours.fit(train, valid, epochs=epochs, refit=refit)
+    is_late = log["timestamp"] >= log["timestamp"].max() - pd.Timedelta(weeks=weeks)
+    early, late = (replace(known, interactions=log[rows]) for rows in (~is_late, is_late))
+    return early, late
 
 # %% ../nbs/41_case_study.ipynb #24e0e39f
-def _department_plans(periods: dict, inside: list, encoder, fit) -> dict:
+def _department_plans(periods: dict, inside: list, encoder, seed: int) -> dict:
+    def weighed(known: Dataset) -> Ensemble:
+        return ClosedForm(encoder, seed=seed).fit(*last_weeks(known)).ensemble_
+
+    def weighed_and_refitted(known: Dataset) -> Ensemble:
+        ensemble = weighed(known)
+        return with_members(ensemble, refitted(ensemble.members, known))
+
     before, weeks, known = (periods[name] for name in ("before", "weeks", "known"))
     contents = (
         one
@@ -415,11 +429,11 @@ def _department_plans(periods: dict, inside: list, encoder, fit) -> dict:
     eases = (EASE(regularisation).fit(before) for regularisation in (300, 1_000, 3_000))
     there = periods["weeks inside"]
     return {
-        "llmrec, first day (ours)": lambda: fit(before),
+        "closed form, first day (ours)": lambda: weighed(before),
         "content kNN": lambda: choose(contents, before, there, candidates=inside),
         "popular there": lambda: Popular().fit(there),
         "EASE": lambda: choose(eases, before, weeks).fit(known),
-        "llmrec, eight weeks (ours)": lambda: fit(known, refit=True),
+        "closed form, eight weeks (ours)": lambda: weighed_and_refitted(known),
     }
 
 
@@ -427,12 +441,16 @@ def judge_department(
     systems: Mapping[str, Recommender], periods: Mapping, inside: list, seed: int = 0
 ) -> pd.DataFrame:
     """`score_lists` of a department's later purchases, after all that is known by then."""
+    return score_lists(systems, *department_asked(periods, inside), seed=seed)
+
+
+def department_asked(periods: Mapping, inside: list) -> tuple[dict, dict, list]:
+    """Of each household that buys there later its history and what it buys; and the items."""
     histories = periods["known"].histories()
     later = periods["after, inside"].interactions
     targets = later.groupby("user_id")["item_id"].agg(list).to_dict()
     targets = {user: items for user, items in targets.items() if user in histories}
-    asked = {user: histories[user] for user in targets}
-    return score_lists(systems, asked, targets, inside, seed=seed)
+    return {user: histories[user] for user in targets}, targets, inside
 
 # %% ../nbs/41_case_study.ipynb #cc6a2217
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;
@@ -548,7 +566,7 @@ def run_case_study(
     purchases = load_dataset("complete-journey", purchases="all", progress=False)
     shelf = new_products(shop.recommender, shop.split, products, seed=seed)
     shop.more["New products of the last month, ranked among themselves"] = shelf
-    department = opened_department(purchases, encoder, **options)
+    department = opened_department(purchases, encoder, seed=seed)
     shop.more["A department that opened in September, ranked from November on"] = department
     write_page(list(studies.values()), out / "case_study.html")
     record = {name: _record(study, seed) for name, study in studies.items()}

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 __all__ = ['logger', 'EVENTS_AT_ONCE', 'MOST_USERS', 'MOST_LINEAR', 'N_RECENT', 'WHOLE_HISTORY', 'largest_of_columns', 'TextEASE',
            'past_and_next', 'SLIT', 'batches_of_events', 'best_fading', 'without_fading', 'tuned_text_ease',
            'tuned_slit', 'tuned_content', 'closed_form_members', 'refitted', 'ScoresFromText', 'scores_of_new_items',
-           'blend', 'with_members', 'ClosedForm', 'members_for', 'packed', 'unpacked']
+           'is_later', 'is_debiased', 'blend', 'with_members', 'ClosedForm', 'members_for', 'packed', 'unpacked']
 
 # %% ../nbs/23_linear.ipynb #0f32b895
 def largest_of_columns(weights: np.ndarray, n_kept: int) -> np.ndarray:
@@ -316,8 +316,17 @@ class _Carried(Recommender):
         to_texts[known] = scipy.linalg.solve(gram, texts[known].T, assume_a="pos").T
         self.users_ = self.model.weights_ @ to_texts
         self.to_users_ = to_texts.T @ self.users_  # what a text alone is, as an event
-        self.users_[~known] = texts[~known] @ self.to_users_
+        self.average_ = np.zeros_like(self.users_, shape=texts.shape[1])
+        if self.debiased and known.any():
+            shares = self.popularity_ / self.popularity_.sum()
+            self.average_ = (shares @ self.users_).astype(self.users_.dtype)
+        self.users_ -= self.average_
+        self.users_[~known] = self.of_texts(texts[~known])
         return self
+
+    def of_texts(self, vectors: np.ndarray) -> np.ndarray:
+        """What events that are known by their texts alone, ``[n, dim]``, are as rows of `users_`."""
+        return vectors @ self.to_users_ - self.average_
 
     def with_items(self, items: pd.DataFrame) -> ScoresFromText:
         """The same over another or a larger catalogue, ``item_id, text``."""
@@ -325,6 +334,7 @@ class _Carried(Recommender):
             self.model.with_items(items),
             self.content.with_items(items),
             regularisation=self.regularisation,
+            debiased=self.debiased,
         ).join()
 
 # %% ../nbs/23_linear.ipynb #cd73153c
@@ -342,10 +352,21 @@ class ScoresFromText(_Carried):
         Holds the texts as vectors of unit length.
     regularisation : float
         Penalty of the ridge regression.
+    debiased : bool
+        Whether what the average event says is taken off, so that an item is not shown because
+        others of its kind are popular.
     """
 
-    def __init__(self, model: ItemItem, content: ContentKNN, *, regularisation: float = 10.0):
-        self.model, self.content, self.regularisation = model, content, regularisation
+    def __init__(
+        self,
+        model: ItemItem,
+        content: ContentKNN,
+        *,
+        regularisation: float = 10.0,
+        debiased: bool = False,
+    ):
+        self.model, self.content = model, content
+        self.regularisation, self.debiased = regularisation, debiased
 
     def factors(self, histories: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Users and items in the space of the texts; all events of a history count alike."""
@@ -360,15 +381,32 @@ N_RECENT = 30  # events of a history that show what somebody is after now
 WHOLE_HISTORY = 10**9  # events; nobody has more
 
 
-def scores_of_new_items(members: Sequence[FadingRecommender]) -> list[Recommender]:
+def scores_of_new_items(
+    members: Sequence[FadingRecommender], *, debiased: bool = False
+) -> list[Recommender]:
     """What scores the items without events beside fitted members, the last of them `ContentKNN`:
     the cosine to the last `N_RECENT` texts of a history and to all of them, and what `TextEASE` and
-    `SLIT` make of the texts.
+    `SLIT` make of the texts, `debiased` or not.
     """
     content = without_fading(members[-1])
     cosines = [copy.copy(content).set_params(n_last=n) for n in (N_RECENT, WHOLE_HISTORY)]
     matrices = [member for member in members if isinstance(member, (TextEASE, SLIT))]
-    return [*cosines, *(ScoresFromText(matrix, content).join() for matrix in matrices)]
+    carried = (ScoresFromText(matrix, content, debiased=debiased) for matrix in matrices)
+    return [*cosines, *(one.join() for one in carried)]
+
+
+def is_later(train: Dataset, valid: Dataset) -> bool:
+    """Whether all events of `valid` happened after all of `train`, so that what is new there has
+    arrived, and was not withheld.
+    """
+    if train.order != "time" or not len(valid.interactions):
+        return False
+    return bool(valid.interactions["timestamp"].min() > train.interactions["timestamp"].max())
+
+
+def is_debiased(ensemble: Ensemble) -> bool:
+    """Whether what scores new items there is debiased."""
+    return any(getattr(one, "debiased", False) for one in ensemble.new_items)
 
 # %% ../nbs/23_linear.ipynb #fa41af77
 def blend(
@@ -377,12 +415,15 @@ def blend(
     valid: Dataset | None = None,
     *,
     weights: Sequence[float] | None = None,
+    debiased: bool = False,
     seed: int = 0,
 ) -> Ensemble:
     """Fitted members, the last of them `ContentKNN`, with weights from `valid`, or the given ones,
-    or all alike; items without events are scored by their text, see `scores_of_new_items`.
+    or all alike; items without events are scored by their text, see `scores_of_new_items`,
+    `debiased` as given or where `valid` is later than `train`.
     """
-    new_items = scores_of_new_items(members)
+    debiased = debiased or (valid is not None and is_later(train, valid))
+    new_items = scores_of_new_items(members, debiased=debiased)
     if valid is None:
         given = Ensemble(members, standardise=True, weights=weights, new_items=new_items)
         return given.join()
@@ -392,8 +433,8 @@ def blend(
 
 def with_members(ensemble: Ensemble, members: Sequence[Recommender]) -> Ensemble:
     """The same weights for other members of the same kinds, the last of them `ContentKNN`."""
-    other = copy.copy(ensemble)
-    other.members, other.new_items = list(members), scores_of_new_items(members)
+    other, debiased = copy.copy(ensemble), is_debiased(ensemble)
+    other.members, other.new_items = list(members), scores_of_new_items(members, debiased=debiased)
     other.items_, other.popularity_ = members[-1].items_, members[-1].popularity_
     return other
 

@@ -45,6 +45,7 @@ from llmrec.linear import (
     ClosedForm,
     blend,
     closed_form_members,
+    is_debiased,
     members_for,
     packed,
     refitted,
@@ -464,8 +465,16 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
     target.config = target.config_ = replace(target.config_, n_layers=len(blocks))
 
 # %% ../nbs/24_transfer.ipynb #6cea24aa
-_KIND, _FORMAT = "llmrec.TransferRecommender", 9
-_READABLE = (4, 5, 6, 7, 8, 9)  # 4 had no checksum of its settings and no card, 5 no closed form
+_KIND, _FORMAT = "llmrec.TransferRecommender", 10
+_READABLE = (
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+)  # 4 had no checksum of its settings and no card, 5 no closed form
 
 
 def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame | None) -> None:
@@ -482,8 +491,8 @@ def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame 
         members, tensors = packed(ensemble.members[1:])
         weights |= tensors
         numbers = list(map(float, ensemble.weights_))
-        new = list(map(float, ensemble.new_weights_))
-        settings["closed_form"] = {"weights": numbers, "new": new, "members": members}
+        new = {"new": list(map(float, ensemble.new_weights_)), "debiased": is_debiased(ensemble)}
+        settings["closed_form"] = {"weights": numbers, "members": members, **new}
     catalogue = recommender.items_[["item_id", "text"]].assign(popularity=recommender.popularity_)
     write_model(
         folder,
@@ -615,8 +624,10 @@ def _rebuild_ensemble(loaded: TransferRecommender, settings: Mapping, weights: M
     """Put the closed form beside a loaded network."""
     noted, catalogue = settings["closed_form"], (loaded.items_, loaded.popularity_)
     members = unpacked(noted["members"], weights, *catalogue, encoder=loaded.views_)
-    members, numbers = [loaded.alone(), *members], noted["weights"]
-    loaded.ensemble_ = blend(members, weights=numbers)
+    members, debiased = [loaded.alone(), *members], noted.get("debiased", False)
+    if not isinstance(debiased, bool):
+        raise TypeError(f"debiased={debiased!r:.40} is neither true nor false")
+    loaded.ensemble_ = blend(members, weights=noted["weights"], debiased=debiased)
     if "new" in noted:  # not in models of format 6
         slopes = _checked_weights(noted["new"], loaded.ensemble_, settings["format"])
         loaded.ensemble_.new_weights_ = slopes

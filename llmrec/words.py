@@ -113,7 +113,7 @@ def _(model: ScoresFromText, rows: _Rows) -> Recommender:
     other.content = _extended(model.content, rows)
     other.users_ = model.users_[rows.originals]
     is_new = rows.originals < 0
-    other.users_[is_new] = other.content.vectors_.numpy()[is_new] @ model.to_users_
+    other.users_[is_new] = model.of_texts(other.content.vectors_.numpy()[is_new])
     return other
 
 

@@ -19,7 +19,14 @@ from llmrec.baselines import EASE, ContentKNN
 from llmrec.checks import DataError
 from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
 from llmrec.folders import ModelError
-from llmrec.linear import SLIT, ClosedForm, ScoresFromText, TextEASE, past_and_next
+from llmrec.linear import (
+    SLIT,
+    ClosedForm,
+    ScoresFromText,
+    TextEASE,
+    is_debiased,
+    past_and_next,
+)
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Popular, RecentlyPopular, top_k, top_k_of_products
 
@@ -191,6 +198,56 @@ def test_columns_of_new_items_are_a_ridge_regression_of_the_known_ones(films, en
     wanted = ease.weights_[history].sum(0)[known]
     expected = ridge.fit(texts[known].astype(float), wanted).predict(texts)
     assert np.allclose(found.score([history])[0], expected, atol=1e-4)
+
+
+def test_debiased_scores_are_those_less_what_the_average_event_says(films, encoder):
+    split = films.sample_users(150, seed=4).split("cold_items")
+    content = ContentKNN(encoder).fit(split.train)
+    ease = EASE().fit(split.train)
+    whole = ScoresFromText(ease, content).join()
+    debiased = ScoresFromText(ease, content, debiased=True).join()
+    history = np.flatnonzero(content.popularity_)[:5]
+    everything = [np.array([item]) for item in range(len(content.items_))]
+    shares = torch.from_numpy(content.popularity_ / content.popularity_.sum()).float()
+    average = shares @ whole.score(everything)
+    found = debiased.score([history, history[:0]])
+    assert torch.allclose(found[0], whole.score([history])[0] - 5 * average, atol=1e-5)
+    assert not found[1].any()  # without a history nothing is known of a person
+    moved = debiased.with_items(content.items_[["item_id", "text"]])
+    assert torch.allclose(moved.score([history]), found[:1], atol=1e-5)
+
+
+def test_what_arrives_is_scored_without_what_everybody_takes(films, encoder, tmp_path):
+    """Where validation is later than training, also of a model that was saved, or fitted again; and
+    not where its items were withheld.
+    """
+    some = films.sample_users(120, seed=3)
+    split = some.split("cold_items")
+    assert not is_debiased(ClosedForm(encoder).fit(split.train, split.valid).ensemble_)
+    # one time for all users, so that each of them goes on after the cut
+    turn = some.interactions.groupby("user_id").cumcount()
+    later = some.interactions.assign(
+        timestamp=pd.Timestamp("2020-01-01") + turn * pd.Timedelta("1h")
+    )
+    split = replace(some, interactions=later).split("temporal")
+    model = TransferRecommender(encoder, config=SMALL, progress=False)
+    model.fit(split.train, split.valid, refit=True)
+    assert is_debiased(model.ensemble_)
+    model.save_pretrained(tmp_path / "model")
+    loaded = TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
+    assert is_debiased(loaded.ensemble_)
+    new = pd.DataFrame({"item_id": [90_001, 90_002], "text": ["Zoo, Children's", "Love, Romance"]})
+    items = pd.concat([split.train.items[["item_id", "text"]], new], ignore_index=True)
+    asked = split.histories("test")
+    lists = [one.with_items(items).recommend(asked) for one in (model, loaded)]
+    assert lists[0].equals(lists[1])
+
+    def change(noted: dict) -> None:
+        noted["closed_form"]["debiased"] = "yes"
+
+    sign_again(tmp_path / "model", change)
+    with pytest.raises(ModelError, match="neither true nor false"):
+        TransferRecommender.from_pretrained(tmp_path / "model", encoder=encoder)
 
 
 def test_where_nothing_has_events_the_cosine_decides(split, encoder):

@@ -40,11 +40,9 @@ def test_sales_before_the_opening_change_nothing(encoder, purchases, monkeypatch
     assert is_early.any()
     without = replace(purchases, interactions=log[~is_early])
     columns = ["NDCG@10", "HR@10", "coverage@10"]
-    table = case_study.opened_department(purchases, encoder, epochs=1, progress=False)[columns]
+    table = case_study.opened_department(purchases, encoder)[columns]
     monkeypatch.setattr(type(purchases), "split", lambda self, protocol: cut)
-    assert case_study.opened_department(without, encoder, epochs=1, progress=False)[columns].equals(
-        table
-    )
+    assert case_study.opened_department(without, encoder)[columns].equals(table)
 
 
 def test_unknown_department_is_named(encoder, purchases):
