@@ -316,16 +316,14 @@ class _Carried(Recommender):
         to_texts[known] = scipy.linalg.solve(gram, texts[known].T, assume_a="pos").T
         self.users_ = self.model.weights_ @ to_texts
         self.to_users_ = to_texts.T @ self.users_  # what a text alone is, as an event
-        self.average_ = np.zeros_like(self.users_, shape=texts.shape[1])
-        if self.debiased and known.any():
-            shares = self.popularity_ / self.popularity_.sum()
-            self.average_ = (shares @ self.users_).astype(self.users_.dtype)
+        shares = self.debiased * self.popularity_ / max(1, self.popularity_.sum())
+        self.average_ = (shares @ self.users_).astype(self.users_.dtype)
         self.users_ -= self.average_
         self.users_[~known] = self.of_texts(texts[~known])
         return self
 
     def of_texts(self, vectors: np.ndarray) -> np.ndarray:
-        """What events that are known by their texts alone, ``[n, dim]``, are as rows of `users_`."""
+        """Rows of `users_` for events that are known by their texts alone, ``[n, dim]``."""
         return vectors @ self.to_users_ - self.average_
 
     def with_items(self, items: pd.DataFrame) -> ScoresFromText:
