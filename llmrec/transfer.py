@@ -466,15 +466,7 @@ def _reshape_tower(target, network: SequentialModel, stack: str | None, surgery:
 
 # %% ../nbs/24_transfer.ipynb #6cea24aa
 _KIND, _FORMAT = "llmrec.TransferRecommender", 10
-_READABLE = (
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-    10,
-)  # 4 had no checksum of its settings and no card, 5 no closed form
+_READABLE = tuple(range(4, 11))  # 4 had no checksum of its settings and no card, 5 no closed form
 
 
 def _save(recommender: TransferRecommender, folder: Path, metrics: pd.DataFrame | None) -> None:
