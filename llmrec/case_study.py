@@ -363,9 +363,9 @@ def opened_department(
     """What to show in a department that opens when a tenth of the year's first purchases is left
     before the test: `score_lists` and `cost_row` of each system.
 
-    Ours is the closed form: among items that nobody has bought the network says nothing. EASE and
-    content take the settings that best foretell the eight weeks after the opening from what was
-    bought before. `everything` holds all purchases, not the first alone; those inside
+    Ours is the closed form: beside it, the network is not asked about items that nobody has bought.
+    EASE and content take the settings that best foretell the eight weeks after the opening from
+    what was bought before. `everything` holds all purchases, not the first alone; those inside
     before the opening are taken out. Raises `ValueError` for a department that is not there.
     """
     of_shop = everything.items["department"]
