@@ -16,7 +16,7 @@ from run import chosen_parts, measure_missing
 
 from llmrec import TextEncoder, load_dataset
 from llmrec.baselines import ContentKNN
-from llmrec.case_study import department_periods, judge_department
+from llmrec.case_study import department_asked, department_periods, judge_department
 from llmrec.evaluation import evaluate_users
 from llmrec.linear import WHOLE_HISTORY
 
@@ -58,8 +58,7 @@ def of_department(n_last: int) -> dict:
     content, periods, inside = opened()
     model = copy.copy(content).set_params(n_last=n_last)
     table = judge_department({"content": model}, periods, inside)
-    users = [set(periods[name].interactions["user_id"]) for name in ("known", "after, inside")]
-    n_users = len(set.intersection(*users))
+    n_users = len(department_asked(periods, inside)[0])
     return {"valid": np.nan, "test": table["NDCG@10"].iloc[0], "n_users": n_users}
 
 
