@@ -420,7 +420,9 @@ def blend(
     or all alike; items without events are scored by their text, see `scores_of_new_items`,
     `debiased` as given or where `valid` is later than `train`.
     """
-    debiased = debiased or (valid is not None and is_later(train, valid))
+    has_matrix = any(isinstance(member, (TextEASE, SLIT)) for member in members)
+    if valid is not None and has_matrix:  # without, the log may be larger than memory
+        debiased = debiased or is_later(train, valid)
     new_items = scores_of_new_items(members, debiased=debiased)
     if valid is None:
         given = Ensemble(members, standardise=True, weights=weights, new_items=new_items)
