@@ -8,18 +8,22 @@ on validation, then a second network on training and validation together, the cl
 fits `ON_CORES`, a smaller setting for a processor: its 14 epochs were named before anything was
 measured, and as the last of them was the best on validation, 30 stand beside them. Part ``linear``
 is the closed form alone, with the settings that are best on validation learned from both parts.
+Part ``peer`` is SASRec of RecTools, in an environment of its own, with the smaller of the two
+settings that it may choose from on MovieLens-100K, learned from both parts; nothing is chosen.
 Each result is a row of ``many_films.parquet``, written at once; what is there is left out.
 """
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
-from run import HERE, chosen_parts, measure_missing
+from run import HERE, PEERS, chosen_parts, measure_missing, peer_lists
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.compute import Cost
 from llmrec.evaluation import evaluate_users
 from llmrec.linear import ClosedForm, refitted, with_members
+from llmrec.metrics import hit_rate, ndcg
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Recommender
 from llmrec.splits import Split
@@ -85,14 +89,27 @@ def linear(encoder: TextEncoder, split: Split, seed: int) -> dict:
     return {"seconds": cost.seconds} | accuracy(model, split) | weights
 
 
+def peer(split: Split, setting: str) -> dict:
+    """A peer in its first setting, learned from training and validation together."""
+    environment, script, choices = PEERS[setting]
+    no_vectors = np.zeros((len(split.train.items), 1), dtype=np.float32)
+    lists, record = peer_lists(
+        split, no_vectors, environment, script, choices[0], dataset=split.train_valid, part="test"
+    )
+    means = {"ndcg@10": ndcg(lists).mean(), "hr@10": hit_rate(lists).mean()}
+    return {"seconds": record["seconds"]} | means
+
+
 def main() -> None:
-    options = chosen_parts(__doc__, ["search", "test", "cores", "linear"])
+    options = chosen_parts(__doc__, ["search", "test", "cores", "linear", "peer"])
     split = load_dataset("movielens-1m", progress=False).split("leave_one_out")
     encoder = TextEncoder.from_pretrained()
 
     def measure(part: str, setting: str, seed: int) -> dict:
         if part == "linear":
             return linear(encoder, split, seed)
+        if part == "peer":
+            return peer(split, setting)
         return (search if part == "search" else test)(encoder, split, setting, seed)
 
     if "search" in options.parts:
@@ -108,6 +125,9 @@ def main() -> None:
         measure_missing(NAME, plans, measure)
     if "linear" in options.parts:
         plans = [{"part": "linear", "setting": "closed form", "seed": 0}]
+        measure_missing(NAME, plans, measure)
+    if "peer" in options.parts:
+        plans = [{"part": "peer", "setting": "RecTools SASRec", "seed": 0}]
         measure_missing(NAME, plans, measure)
 
 

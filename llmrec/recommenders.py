@@ -165,7 +165,13 @@ class _WithCatalogue(BaseEstimator):
         """Indices of item ids in the catalogue; an unknown one is refused by name."""
         if not len(item_ids):
             return np.array([], dtype=int)
-        indices = pd.Index(self.items_["item_id"]).get_indexer(pd.Index(item_ids))
+        known = self.items_["item_id"]
+        if len(item_ids) > len(known):  # pandas would make a column of so many first
+            row_of = dict(zip(known, range(len(known)), strict=True))
+            found = (row_of.get(item, -1) for item in item_ids)
+            indices = np.fromiter(found, dtype=np.intp, count=len(item_ids))
+        else:
+            indices = pd.Index(known).get_indexer(pd.Index(item_ids))
         if (indices < 0).any():
             unknown = list(item_ids)[int(np.argmax(indices < 0))]
             raise KeyError(_unknown_item(unknown, whose, self.items_["item_id"]))
