@@ -6,10 +6,11 @@ is), ``tuned`` (the same, fine-tuned, 200 labels), ``few`` (own model and from s
 labels), ``length`` (of pretraining, 200 labels), ``more`` (what else might help, 200 labels),
 ``5000``, ``all``, ``ends`` (of long reviews, all labels), ``tuned-more`` (E5 fine-tuned on other
 numbers of labels), ``tuned-all``, and ``masked`` and ``masked-tuned`` (E5 that has first guessed
-masked pieces of the reviews); each of the last four takes an hour or more. Each result is a row of
-``labels.parquet``, written at once; what is there is left out, so that a second call goes on.
-Settings that were chosen stand in ``labels_choices.json``. Of seed 0 with all labels it also writes
-what two systems think of every held-out review, in order, ``labels_reviews.parquet``.
+masked pieces of the reviews); each of the last four takes three quarters of an hour or more. Each
+result is a row of ``labels.parquet``, written at once; what is there is left out, so that a second
+call goes on. Settings that were chosen stand in ``labels_choices.json``. Of seed 0 with all labels
+it also writes what two systems think of every held-out review, in order,
+``labels_reviews.parquet``.
 """
 
 import functools

@@ -64,7 +64,7 @@ CHINESE = ROOT / "README.zh-CN.md"
 def chinese_readme() -> str:
     """The Chinese README with the tables of results that the English one shows."""
     text, english = CHINESE.read_text(encoding="utf-8"), readme()
-    for name in ("results", "of_sets", "first_users"):
+    for name in ("results", "of_sets", "a_million", "first_users", "of_reviews"):
         pattern = rf"(```python\n{name}[^`]*```)\n\n((?: {{4}}[^\n]*\n)+)"
         code, table = re.search(pattern, english).groups()
         both = f"<!-- {name} -->\n{code}\n\n{table.rstrip()}\n<!-- /{name} -->"
