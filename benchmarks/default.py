@@ -71,14 +71,14 @@ def books() -> Dataset:
 
 SETS = {
     "films, leave-one-out": (films, "leave_one_out", FEW),
-    "shop, temporal": (shop, "temporal", MANY),
-    "drugs, leave-one-out": (drugs, "leave_one_out", MANY),
-    "films, withheld": (films, "cold_items", FEW),
     "some films, leave-one-out": (fantastic_films, "leave_one_out", FEW),
+    "drugs, leave-one-out": (drugs, "leave_one_out", MANY),
     "shop, leave-one-out": (shop, "leave_one_out", MANY),
-    "drugs, temporal": (drugs, "temporal", MANY),
-    "shop, withheld": (shop, "cold_items", MANY),
     "books, random": (books, "random", replace(MANY, history="mean", fading=False)),
+    "drugs, temporal": (drugs, "temporal", MANY),
+    "shop, temporal": (shop, "temporal", MANY),
+    "films, withheld": (films, "cold_items", FEW),
+    "shop, withheld": (shop, "cold_items", MANY),
     "many films, temporal": (many_films, "temporal", MANY),
     "many films, leave-one-out": (many_films, "leave_one_out", MANY),
 }
@@ -151,8 +151,12 @@ def main() -> None:
     for name in options.parts:
         if name not in set(known["set"]):
             rows = measured(encoder, name, options.seeds)
-            known = pd.concat([known, rows], ignore_index=True)
-            save(known, NAME)
+            known = pd.concat([known, rows])
+            # a set that was measured again stands where it stood
+            known = known.sort_values(
+                "set", key=lambda sets: sets.map(list(SETS).index), kind="stable"
+            )
+            save(known.reset_index(drop=True), NAME)
 
 
 if __name__ == "__main__":
