@@ -168,8 +168,7 @@ class _WithCatalogue(BaseEstimator):
         known = self.items_["item_id"]
         if len(item_ids) > len(known):  # pandas would make a column of so many first
             row_of = dict(zip(known, range(len(known)), strict=True))
-            found = (row_of.get(item, -1) for item in item_ids)
-            indices = np.fromiter(found, dtype=np.intp, count=len(item_ids))
+            indices = np.array([row_of.get(item, -1) for item in item_ids])
         else:
             indices = pd.Index(known).get_indexer(pd.Index(item_ids))
         if (indices < 0).any():
