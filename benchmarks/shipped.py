@@ -7,7 +7,7 @@ of a setting, and all there are. Each is scored once on test. A row of ``shipped
 seed`` (-1: all), ``n_networks``, ``ndcg@10, hr@10``; what is there is left out, and fits are kept
 in ``.runs``.
 
-    python benchmarks/shipped.py [--seeds 5]
+    python benchmarks/shipped.py --seeds 3
 """
 
 import functools
@@ -54,14 +54,17 @@ def main() -> None:
         ("both, all seeds", EVERY): [one for some in together.values() for one in some],
     }
 
-    def measure(what: str, seed: int) -> dict:
+    def measure(what: str, seed: int, n_networks: int) -> dict:
         models = [shipped(*plan) for plan in fits[what, seed]]
         system = models[0] if len(models) == 1 else Ensemble(models, standardise=True).join()
         means = evaluate_users(system, split(), metrics=("ndcg", "hr")).mean()
-        found = {f"{metric}@10": means[metric, 10] for metric in ("ndcg", "hr")}
-        return {"n_networks": len(models)} | found
+        return {f"{metric}@10": means[metric, 10] for metric in ("ndcg", "hr")}
 
-    measure_missing(NAME, ({"what": what, "seed": seed} for what, seed in fits), measure)
+    plans = [
+        {"what": what, "seed": seed, "n_networks": len(members)}
+        for (what, seed), members in fits.items()
+    ]
+    measure_missing(NAME, plans, measure)
 
 
 if __name__ == "__main__":

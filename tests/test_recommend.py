@@ -64,6 +64,14 @@ def test_unknown_item_names_the_user(fitted):
         fitted.recommend({"ann": [1, -5]})
 
 
+def test_a_history_longer_than_the_catalogue_is_read_alike(tiny):
+    popular, items = Popular().fit(tiny), tiny.items["item_id"].tolist()
+    pieces = [popular._item_indices([item])[0] for item in items[::-1]]
+    assert popular._item_indices(items[::-1] * 2).tolist() == pieces * 2
+    with pytest.raises(KeyError, match="'ann'.*'nowhere'"):
+        popular.recommend({"ann": [*items, *items, "nowhere"]}, k=1)
+
+
 def test_no_history_is_answered_by_popularity_and_says_so(fitted):
     top = fitted.recommend({"new": [], "old": [1]}, k=5)
     assert top.attrs["answered_by_popularity"] == ["new"]
