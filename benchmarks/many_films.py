@@ -112,22 +112,20 @@ def main() -> None:
             return peer(split, setting)
         return (search if part == "search" else test)(encoder, split, setting, seed)
 
-    if "search" in options.parts:
-        plans = ({"part": "search", "setting": setting, "seed": 0} for setting in SETTINGS)
-        measure_missing(NAME, plans, measure)
+    settings = {
+        "search": SETTINGS,
+        "cores": ON_CORES,
+        "linear": ["closed form"],
+        "peer": ["RecTools SASRec"],
+    }
+    for part in settings:
+        if part in options.parts:
+            plans = [{"part": part, "setting": one, "seed": 0} for one in settings[part]]
+            measure_missing(NAME, plans, measure)
     if "test" in options.parts:
         known = pd.read_parquet(HERE / NAME).query("part == 'search'").set_index("setting")
         best = known["valid_ndcg@10"].idxmax()
         plans = [{"part": "test", "setting": best, "seed": seed} for seed in range(options.seeds)]
-        measure_missing(NAME, plans, measure)
-    if "cores" in options.parts:
-        plans = [{"part": "cores", "setting": setting, "seed": 0} for setting in ON_CORES]
-        measure_missing(NAME, plans, measure)
-    if "linear" in options.parts:
-        plans = [{"part": "linear", "setting": "closed form", "seed": 0}]
-        measure_missing(NAME, plans, measure)
-    if "peer" in options.parts:
-        plans = [{"part": "peer", "setting": "RecTools SASRec", "seed": 0}]
         measure_missing(NAME, plans, measure)
 
 

@@ -173,7 +173,7 @@ class _WithCatalogue(BaseEstimator):
             indices = pd.Index(known).get_indexer(pd.Index(item_ids))
         if (indices < 0).any():
             unknown = list(item_ids)[int(np.argmax(indices < 0))]
-            raise KeyError(_unknown_item(unknown, whose, self.items_["item_id"]))
+            raise KeyError(_unknown_item(unknown, whose, known))
         return indices
 
 # %% ../nbs/15_recommenders.ipynb #a8033c40
