@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -339,8 +340,9 @@ def _ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
 
 # %% ../nbs/18_ensembles.ipynb #ee276772
 def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.DataFrame]:
-    """A weight for each member, and the steps that led there: ``left_out, ndcg@10`` (cross-fitted),
-    a row for each member that was found to do harm after the row of all members.
+    """A weight for each member, and the steps that led there, ``members`` (their indices) and their
+    cross-fitted ``ndcg@10``: all of them, fewer as long as that is better, and from the best member
+    alone upwards if it is ahead of those that are left.
 
     With fewer than ten users no member is judged, and the log says so.
     """
@@ -353,27 +355,45 @@ def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd
             len(told.scores),
         )
         weights = softmax_weights(told) if len(told.scores) else np.full(n_members, VOTE)
-        return weights.tolist(), pd.DataFrame({"left_out": [], "ndcg@10": []})
-    kept, value = list(range(n_members)), cross_fitted_ndcg(told, seed=seed).mean()
-    steps = [(None, value)]
-    while len(kept) > 1:
-        without = {
-            member: cross_fitted_ndcg(_only(told, [m for m in kept if m != member]), seed=seed)
-            for member in kept
-        }
-        harmful = max(without, key=lambda member: without[member].mean())
-        if without[harmful].mean() <= value:
-            break
-        kept.remove(harmful)
-        value = without[harmful].mean()
-        steps.append((harmful, value))
-    weights = np.zeros(n_members)
+        return weights.tolist(), pd.DataFrame({"members": [], "ndcg@10": []})
+    steps = _steps(told, seed)
+    weights, kept = np.zeros(n_members), list(steps["members"].iloc[-1])
     weights[kept] = softmax_weights(_only(told, kept))
-    return weights.tolist(), pd.DataFrame(steps, columns=["left_out", "ndcg@10"])
+    return weights.tolist(), steps
 
 # %% ../nbs/18_ensembles.ipynb #be17de1c
+def _steps(told: MemberScores, seed: int) -> pd.DataFrame:
+    """The sets of members, each better than the one before."""
+    everyone = range(told.scores.shape[2])
+
+    @functools.cache
+    def value(kept: tuple[int, ...]) -> float:
+        return cross_fitted_ndcg(_only(told, kept), seed=seed).mean()
+
+    def climb(kept: tuple[int, ...], others: Callable) -> list[tuple[int, ...]]:
+        found = [kept]
+        while tried := others(found[-1]):
+            best = max(tried, key=value)
+            if value(best) <= value(found[-1]):
+                break
+            found.append(best)
+        return found
+
+    def fewer(kept: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [tuple(m for m in kept if m != out) for out in kept if len(kept) > 1]
+
+    def more(kept: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [tuple(sorted((*kept, new))) for new in everyone if new not in kept]
+
+    steps = climb(tuple(everyone), fewer)
+    alone = max(more(()), key=value)
+    if value(alone) > value(steps[-1]):
+        steps += climb(alone, more)
+    return pd.DataFrame({"members": steps, "ndcg@10": [value(kept) for kept in steps]})
+
+
 def _only(told: MemberScores, members: Sequence[int]) -> MemberScores:
-    return told._replace(scores=told.scores[:, :, members].contiguous())
+    return told._replace(scores=told.scores[:, :, list(members)].contiguous())
 
 # %% ../nbs/18_ensembles.ipynb #9abe2b7b
 def earned_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.Series]:
@@ -482,7 +502,7 @@ class Ensemble(_Joined):
         Draws the folds of users in which the weights are judged.
 
     Attributes: `weights_`; `new_weights_`, slopes and level of the scores of new items;
-    `steps_`, where weights were learned, what `learn_weights` left out.
+    `steps_`, where weights were learned, those of `learn_weights`.
     """
 
     def __init__(

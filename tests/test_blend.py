@@ -17,7 +17,13 @@ from sklearn.linear_model import Ridge
 from llmrec import Dataset, TransferRecommender
 from llmrec.baselines import EASE, ContentKNN
 from llmrec.checks import DataError
-from llmrec.ensembles import Ensemble, MemberScores, member_scores, softmax_weights
+from llmrec.ensembles import (
+    Ensemble,
+    MemberScores,
+    learn_weights,
+    member_scores,
+    softmax_weights,
+)
 from llmrec.folders import ModelError
 from llmrec.linear import (
     SLIT,
@@ -131,6 +137,29 @@ def test_a_harmful_member_gets_next_to_nothing(split):
     learned = Ensemble(members, weights="validation").fit(split.train, split.valid)
     assert 0 <= learned.weights_[1] < 0.1 < max(learned.weights_)
     assert learned.steps_["ndcg@10"].is_monotonic_increasing
+    assert learned.steps_["members"].iloc[0] == (0, 1, 2)
+
+
+def test_two_members_that_do_the_same_harm_do_not_hide_each_other():
+    """A member that makes the target likelier than most items, and lets ten pass it."""
+    random, shape = np.random.default_rng(1), (200, 300)
+    good = random.normal(size=shape)
+    found = random.random(shape[0]) < 0.4
+    good[:, 0] = np.where(found, random.normal(2.6, 0.3, shape[0]), good[:, 0])
+    harmful = np.full(shape, -0.6)
+    harmful[:, 0] = 1.0
+    liked = random.random((shape[0], shape[1] - 1)).argsort(1)[:, :100] + 1
+    np.put_along_axis(harmful, liked, 1.0, axis=1)
+    np.put_along_axis(harmful, liked[:, :10], 6.0, axis=1)
+    harmful += random.normal(0, 0.1, shape)
+    scores = torch.from_numpy(np.stack([good, harmful, harmful], axis=2)).float()
+    targets = torch.zeros(shape, dtype=torch.bool)
+    targets[:, 0] = True
+    items = torch.arange(shape[1]).expand(shape)
+    told = MemberScores(scores, torch.zeros(shape), targets, items)
+    weights, steps = learn_weights(told)
+    assert weights[0] > 0 and weights[1:] == [0, 0]
+    assert steps["members"].iloc[-1] == (0,) and steps["ndcg@10"].is_monotonic_increasing
 
 
 def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
