@@ -433,18 +433,33 @@ def _typed(column: pa.ChunkedArray) -> pd.Series:
     return pd.Series(present.to_pandas(), dtype="str")
 
 # %% ../nbs/A8_tables.ipynb #6f24fce4
+_HALF = re.compile("[\ud800-\udfff]")  # of a character, such as an emoji that was cut
+
+
+def _parsed(text: str) -> tuple[object, int]:
+    """What a JSON text says, and how many halves of characters, which no table can hold, were
+    replaced in it.
+    """
+    value, n_halves = json.loads(text), 0
+    if "\\u" in text:
+        whole, n_halves = _HALF.subn("\ufffd", json.dumps(value, ensure_ascii=False))
+    return (json.loads(whole) if n_halves else value), n_halves
+
+
 def _read_json(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     content = read_text(path, encoding=form.encoding, compression=form.compression)
     text = bytes(content).decode("utf-8")
     if text.lstrip()[:1] == "[":  # one list of rows, over as many lines as it likes
-        return _renamed(pd.DataFrame(json.loads(text)), columns)
-    rows, n_bad = [], 0
+        rows, n_halves = _parsed(text)
+        return _json_table(rows, path, columns, 0, n_halves)
+    rows, n_bad, n_halves = [], 0, 0
     for number, line in enumerate(io.StringIO(text), start=1):
         try:
-            row = json.loads(line) if line.strip() else {}
+            row, n_replaced = _parsed(line) if line.strip() else ({}, 0)
             if not isinstance(row, dict):
                 raise ValueError("a row is written as {...}")
             rows += [row] if row else []
+            n_halves += n_replaced
         except ValueError as error:
             if form.on_bad_lines == "error":
                 raise DataError(
@@ -452,8 +467,14 @@ def _read_json(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
                     "Correct or remove the line, or say on_bad_lines='skip'."
                 ) from error
             n_bad += 1
+    return _json_table(rows, path, columns, n_bad, n_halves)
+
+
+def _json_table(rows: list, path: Path, columns, n_bad: int, n_halves: int) -> pd.DataFrame:
     if n_bad:
         logger.warning("%s: %d line(s) that are not JSON left out", path.name, n_bad)
+    if n_halves:
+        logger.warning("%s: %d half character(s) (lone surrogates) read as �", path.name, n_halves)
     return _renamed(pd.DataFrame(rows), columns)
 
 

@@ -141,6 +141,14 @@ def test_malformed_rows_are_left_out_on_request_and_counted(tmp_path, caplog):
     assert "2 line(s) that are not JSON left out" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["items.jsonl", "items.json"])
+def test_half_a_character_in_json_is_replaced_and_counted(tmp_path, caplog, name):
+    row = r'{"item_id": 1, "text": "cut \ud83d, whole \ud83d\ude00, spelled \\ud83d"}'
+    (tmp_path / name).write_text(f"[{row}]" if name.endswith(".json") else row)
+    assert read_table(tmp_path / name)["text"].tolist() == [r"cut �, whole 😀, spelled \ud83d"]
+    assert "1 half character(s)" in caplog.text
+
+
 @pytest.mark.parametrize(
     "name, content, options, words",
     [
