@@ -302,7 +302,8 @@ def softmax_weights(
         away = weights - votes
         loss = loss + n_votes * away.square().sum()
         gradient = expected[0] - wanted + 2 * n_votes * away
-        return loss.item() / n_users, gradient.double().numpy() / n_users
+        per_user = 1 / max(1, n_users)
+        return loss.item() * per_user, gradient.double().numpy() * per_user
 
     found = scipy.optimize.minimize(
         loss_and_gradient,
@@ -354,8 +355,7 @@ def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd
             "the members by. Each of them counts nearly alike",
             len(told.scores),
         )
-        weights = softmax_weights(told) if len(told.scores) else np.full(n_members, VOTE)
-        return weights.tolist(), pd.DataFrame({"members": [], "ndcg@10": []})
+        return softmax_weights(told).tolist(), pd.DataFrame({"members": [], "ndcg@10": []})
     steps = _steps(told, seed)
     weights, kept = np.zeros(n_members), list(steps["members"].iloc[-1])
     weights[kept] = softmax_weights(_only(told, kept))

@@ -352,8 +352,8 @@ def validation_task(
     task = ranking_task(known, valid, candidates, exclude_seen)
     if len(valid.interactions) and not any(task.histories.values()):
         logger.warning(
-            "validation says nothing: none of its users has a history and a new item. All epochs "
-            "are run, and the last one is kept"
+            "validation says nothing: none of its users has a history and a new item. Nothing is "
+            "chosen by it: a network runs all its epochs, and members of a blend count alike"
         )
         return RankingTask({}, {})
     return task

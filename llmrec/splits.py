@@ -311,6 +311,11 @@ def withheld_ids(ids: pd.Series, fractions: Sequence[float], seed: int) -> list[
     seed = require_whole("seed", seed, at_least=0, at_most=2**32 - 1)
     random, remaining, draws = np.random.RandomState(seed), np.sort(ids.unique()), []
     n_ids = len(remaining)
+    if n_ids <= len(fractions):
+        raise DataError(
+            f"{ids.name}: {n_ids} distinct id(s), and each part needs one at least. Choose another "
+            "protocol, or pass more data."
+        )
     for fraction in fractions:
         draws.append(random.choice(remaining, max(1, int(n_ids * fraction)), replace=False))
         remaining = np.setdiff1d(remaining, draws[-1])

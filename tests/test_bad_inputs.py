@@ -84,6 +84,13 @@ def frames(w, items=None, **columns):
     return Dataset.from_frames(w.log.assign(**columns), w.items if items is None else items)
 
 
+def of_few(w, column: str, n: int) -> Dataset:
+    """The events of the first `n` users or items."""
+    log, items = w.dataset.interactions, w.dataset.items
+    log = log[log[column].isin(log[column].unique()[:n])]
+    return Dataset.from_frames(log, items[items["item_id"].isin(log["item_id"])])
+
+
 def is_true(answer) -> None:
     assert answer
 
@@ -495,6 +502,14 @@ PARTS = {
         lambda w: w.dataset.split("temporal", valid_fraction=0.5, test_fraction=0.5),
         "nothing is left for training",
     ),
+    **{
+        f"split {protocol} with {n}": (
+            lambda w, column=column, n=n, protocol=protocol: of_few(w, column, n).split(protocol),
+            rf"{column}: {n} distinct id\(s\), and each part needs one",
+        )
+        for protocol, column in (("cold_items", "item_id"), ("cold_users", "user_id"))
+        for n in (1, 2)
+    },
     "split cold_items {'seed': 'a'}": (
         lambda w: w.dataset.split("cold_items", seed="a"),
         "seed='a': a whole number",

@@ -22,6 +22,7 @@ from llmrec.ensembles import (
     MemberScores,
     learn_weights,
     member_scores,
+    new_votes,
     softmax_weights,
 )
 from llmrec.folders import ModelError
@@ -160,6 +161,20 @@ def test_two_members_that_do_the_same_harm_do_not_hide_each_other():
     weights, steps = learn_weights(told)
     assert weights[0] > 0 and weights[1:] == [0, 0]
     assert steps["members"].iloc[-1] == (0,) and steps["ndcg@10"].is_monotonic_increasing
+
+
+def test_validation_that_says_nothing_leaves_the_votes_also_of_new_items(encoder, caplog):
+    """Items that nobody took in training, and validation users who took nothing new."""
+    log = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [0, 1, 1, 2], "timestamp": range(4)})
+    items = pd.DataFrame({"item_id": range(5), "text": [f"tea number {n}" for n in range(5)]})
+    train = Dataset.from_frames(log, items)
+    again = Dataset.from_frames(log[:1].assign(timestamp=9), items)
+    fitted = ClosedForm(encoder).fit(train, again)
+    assert "validation says nothing" in caplog.text
+    ensemble = fitted.ensemble_
+    assert ensemble.weights_ == [0.5] * len(ensemble.members)
+    assert ensemble.new_weights_ == new_votes(ensemble.weights_, len(ensemble.new_items))
+    assert len(fitted.recommend({"new": [0]}, k=4)) == 4
 
 
 def test_the_default_is_a_blend_that_travels(default, split, encoder, tmp_path):
