@@ -18,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'UNITS', 'DataError', 'require_choice', 'require_whole', 'require_number', 'require_frame',
-           'require_columns', 'first_bad', 'plain_values', 'occurs_in', 'clean_ids', 'as_strings', 'clean_timestamps',
-           'time_unit', 'as_seconds', 'as_dates', 'join_texts', 'warn_of_leftovers']
+           'require_encoder', 'require_columns', 'first_bad', 'plain_values', 'occurs_in', 'clean_ids', 'as_strings',
+           'clean_timestamps', 'time_unit', 'as_seconds', 'as_dates', 'join_texts', 'warn_of_leftovers']
 
 # %% ../nbs/A7_checks.ipynb #9aa5886d
 class DataError(ValueError):
@@ -75,6 +75,15 @@ def require_frame(value, source: str) -> None:
         raise DataError(
             f"{source}: a pandas DataFrame is expected, not {type(value).__name__}. Files are "
             "read with Dataset.from_files, other tables with pandas.DataFrame(...)."
+        )
+
+
+def require_encoder(value) -> None:
+    """Raise `DataError` if `value` reads no texts."""
+    if isinstance(value, str) or not callable(getattr(value, "encode", None)):
+        raise DataError(
+            f"encoder={value!r:.60}: it reads no texts. Pass a TextEncoder, such as "
+            "TextEncoder.from_pretrained('all-MiniLM-L6-v2')."
         )
 
 # %% ../nbs/A7_checks.ipynb #02695898

@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from .checks import DataError, require_choice, require_number, require_whole
+from .checks import DataError, require_choice, require_encoder, require_number, require_whole
 from .compute import Cost, seeded, uses_bfloat16
 from .data import Dataset, sort_by_time
 from .encoder import TextEncoder
@@ -67,6 +67,7 @@ class _Classifying(ClassifierMixin, BaseEstimator):
         """Learn from texts and labels of equal number, at least two classes. Returns self."""
         texts = _checked(self, texts, labels)
         encoder = self.encoder or TextEncoder.for_texts(texts)
+        require_encoder(encoder)
         surgery = {"drop": self.drop_layers, "reinit": self.reinit_layers, "new": self.new_layers}
         with Cost() as self.cost_:
             self.encoder_ = _reshaped(encoder, seed=self.seed, **surgery)

@@ -21,15 +21,15 @@ from .compute import Cost
 from .data import Dataset, require_dataset
 from .encoder import TextEncoder
 from .features import ItemViews
-from .evaluation import compare_users, copy_histories
-from .metrics import bootstrap_interval, ndcg, ranked_lists
+from .evaluation import compare_users, evaluate_users
+from .metrics import bootstrap_interval
 from .models import TrainingConfig
 from .plots import BLUE, GREY, ORANGE
 from .ensembles import VOTE, Ensemble, member_scores, softmax_weights
 from .linear import closed_form_members
 from .recommenders import Popular, Recommender
 from .sequential import SequentialRecommender, validation_task
-from .splits import Split
+from .splits import Split, require_split
 from .transfer import TransferRecommender
 from .tuning import choose, tuned_baselines
 from .whitening import Whitening
@@ -201,6 +201,7 @@ def transfer_report(
     the validation events of those users. Raises `ValueError` without a source or with one user.
     """
     sources = [sources] if isinstance(sources, TransferRecommender) else list(sources)
+    require_split(target)
     n_users = target.train.interactions["user_id"].nunique()
     if not sources or n_users < 2:
         raise ValueError(
@@ -228,13 +229,10 @@ class _Ladder:
 
     def __init__(self, target: Split):
         self.target, self.values, self.rows = target, {}, []
-        self.histories, self.targets = target.histories("test"), target.targets("test")
 
     def note(self, system: str, share: float, n_users: int, recommender, seconds: float) -> None:
         """Evaluate a system, and keep its value for each user."""
-        top = recommender.recommend(copy_histories(self.histories), k=10)
-        lists = ranked_lists(top, self.targets, k=10)
-        of_users = pd.Series(ndcg(lists), index=lists.users)
+        of_users = evaluate_users(recommender, self.target, metrics=("ndcg",))["ndcg", 10]
         self.values.setdefault((system, share), []).append(of_users)
         row = {"system": system, "share": share, "n_users": n_users, "seconds": seconds}
         self.rows.append(row)

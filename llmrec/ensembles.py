@@ -345,7 +345,8 @@ def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd
     cross-fitted ``ndcg@10``: all of them, fewer as long as that is better, and from the best member
     alone upwards if it is ahead of those that are left.
 
-    With fewer than ten users no member is judged, and the log says so.
+    With fewer than ten users no member is judged, and if none helps each of them counts alike; the
+    log says so.
     """
     n_members = told.scores.shape[2]
     if len(told.scores) < 10:
@@ -359,6 +360,12 @@ def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd
     steps = _steps(told, seed)
     weights, kept = np.zeros(n_members), list(steps["members"].iloc[-1])
     weights[kept] = softmax_weights(_only(told, kept))
+    if not weights.any():
+        logger.warning(
+            "no member makes what the users of the validation part took any likelier. Each of them "
+            "counts alike"
+        )
+        weights[:] = VOTE
     return weights.tolist(), steps
 
 # %% ../nbs/18_ensembles.ipynb #be17de1c

@@ -30,7 +30,7 @@ from llmrec.metrics import (
     sign_flip_p_value,
 )
 from .plots import GREY, plot_intervals
-from .splits import RankingTask, Split
+from .splits import RankingTask, Split, require_split
 
 # %% auto #0
 __all__ = ['METRICS', 'BEYOND_ACCURACY', 'CATALOGUE_METRICS', 'TIE_RULE', 'copy_histories', 'evaluate_users', 'evaluate',
@@ -88,10 +88,7 @@ def evaluate_users(
 
 # %% ../nbs/20_evaluation.ipynb #ceca808f
 def _check_systems(recommenders: Mapping, split: Split) -> None:
-    if not isinstance(split, Split):
-        raise DataError(
-            f"split: a Split is expected, not {type(split).__name__}. Make one with Dataset.split."
-        )
+    require_split(split)
     for name, system in recommenders.items():
         if not hasattr(system, "recommend"):
             raise DataError(

@@ -19,7 +19,14 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from .checks import DataError, first_bad, plain_values, require_frame, require_whole
+from llmrec.checks import (
+    DataError,
+    first_bad,
+    plain_values,
+    require_encoder,
+    require_frame,
+    require_whole,
+)
 from .encoder import TextEncoder
 from .folders import ModelError, encoder_folder
 from .text import preprocess
@@ -139,6 +146,8 @@ class ItemViews(_HoldsEncoders):
 
     def __init__(self, encoders: Sequence[TextEncoder], views: Mapping[str, str] | None = None):
         self.encoders = _as_list(encoders)
+        for encoder in self.encoders:
+            require_encoder(encoder)
         self.views = None if views is None else dict(views)
         is_told = self.views is None or all(map(_names_columns, self.views.values()))
         if not self.encoders or self.views == {} or not is_told:
@@ -168,8 +177,9 @@ COLUMN = re.compile(r"\{([^{}]+)\}")  # nothing but names: a template may come w
 
 
 def _as_list(encoders) -> list:
-    """One encoder or several."""
-    return list(encoders) if isinstance(encoders, Sequence) else [encoders]
+    """One encoder or several; a name is neither."""
+    several = isinstance(encoders, Sequence) and not isinstance(encoders, str)
+    return list(encoders) if several else [encoders]
 
 
 def _names_columns(template) -> bool:
@@ -295,6 +305,7 @@ class _FeatureTable(TransformerMixin, BaseEstimator):
         require_whole("n_components", self.n_components)
         described = _described(self, items)
         self.encoder_ = self.encoder or TextEncoder.for_texts(described["text"])
+        require_encoder(self.encoder_)
         self.whitening_ = Whitening(self.n_components).fit(self.encoder_.encode(described["text"]))
         found_in_text = {"sentiment": self.sentiment, "entities": self.entities}
         columns = [*self.columns, *(name for name, wanted in found_in_text.items() if wanted)]

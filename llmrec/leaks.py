@@ -16,7 +16,7 @@ import torch
 
 from .checks import DataError, occurs_in
 from .data import Dataset
-from .splits import CONTEXT, PROTOCOLS, TEST, TRAIN, VALID, LeakError, Split
+from .splits import CONTEXT, PROTOCOLS, TEST, TRAIN, VALID, LeakError, Split, require_split
 
 # %% auto #0
 __all__ = ['MOST_PROFILES', 'audit', 'require_no_leak']
@@ -38,6 +38,7 @@ def audit(split: Split, features: Mapping | None = None) -> pd.DataFrame:
     DataFrame
         ``check, verdict, count, meaning``; verdict is "ok", "note" or "leak".
     """
+    require_split(split)
     texts = split.train.items.set_index("item_id")["text"]
     targets = _sampled(split).targets("test")
     rows = [
@@ -226,7 +227,7 @@ def _written_into(
         f"other users stand there {np.mean(others):.0f} times. Build it from training alone."
     )
     # of a hundred users one may well be numbered like a film
-    is_chance = own <= 2 * max(others) or own < min(len(users), max(3, 0.01 * len(users)))
+    is_chance = own <= 2 * max(others) or own < min(len(users), max(5, 0.01 * len(users)))
     return _verdict(f"targets in {name}", 0 if is_chance else own, meaning)
 
 # %% ../nbs/19_leaks.ipynb #759cc48f

@@ -30,9 +30,10 @@ from .datasets import load_dataset
 
 # %% auto #0
 __all__ = ['TRAIN', 'VALID', 'TEST', 'CONTEXT', 'PROTOCOLS', 'LeakError', 'RankingTask', 'Part', 'new_items', 'ranking_task',
-           'sample_task_users', 'Split', 'leave_one_out', 'rows_by_user', 'temporal', 'time_cuts', 'label_by_time',
-           'withheld_ids', 'cold_items', 'cold_users', 'label_by_user', 'random_events', 'add_table', 'content_hash',
-           'nothing_left', 'split_dataset', 'checked_options', 'split_manifest', 'as_part', 'split_reviews']
+           'sample_task_users', 'Split', 'require_split', 'leave_one_out', 'rows_by_user', 'temporal', 'time_cuts',
+           'label_by_time', 'withheld_ids', 'cold_items', 'cold_users', 'label_by_user', 'random_events', 'add_table',
+           'content_hash', 'nothing_left', 'split_dataset', 'checked_options', 'split_manifest', 'as_part',
+           'split_reviews']
 
 # %% ../nbs/04_splits.ipynb #e59d5f96
 class LeakError(DataError):
@@ -204,6 +205,14 @@ class Split(_Tables, _Parts):
     def load(folder: str | Path) -> Split:
         """Read a saved split and compare its content with its hash."""
         return _load_split(Path(folder))
+
+# %% ../nbs/04_splits.ipynb #4751490b
+def require_split(value) -> None:
+    """Raise `DataError` if `value` is no `Split`."""
+    if not isinstance(value, Split):
+        raise DataError(
+            f"split: a Split is expected, not {type(value).__name__}. Make one with Dataset.split."
+        )
 
 # %% ../nbs/04_splits.ipynb #b946cdc4
 def _train_valid(split: Split) -> Dataset:

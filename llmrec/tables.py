@@ -432,7 +432,7 @@ def _typed(column: pa.ChunkedArray) -> pd.Series:
             continue
     return pd.Series(present.to_pandas(), dtype="str")
 
-# %% ../nbs/A8_tables.ipynb #6f24fce4
+# %% ../nbs/A8_tables.ipynb #half0001
 _HALF = re.compile("[\ud800-\udfff]")  # of a character, such as an emoji that was cut
 
 
@@ -445,7 +445,7 @@ def _parsed(text: str) -> tuple[object, int]:
         whole, n_halves = _HALF.subn("\ufffd", json.dumps(value, ensure_ascii=False))
     return (json.loads(whole) if n_halves else value), n_halves
 
-
+# %% ../nbs/A8_tables.ipynb #6f24fce4
 def _read_json(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     content = read_text(path, encoding=form.encoding, compression=form.compression)
     text = bytes(content).decode("utf-8")
@@ -485,7 +485,7 @@ def _renamed(table: pd.DataFrame, columns) -> pd.DataFrame:
         raise DataError(f"{len(columns)} names for {table.shape[1]} columns. Name all of them.")
     return table.set_axis(list(columns), axis=1)
 
-
+# %% ../nbs/A8_tables.ipynb #842501e9
 def _read_excel(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     try:
         cells = pd.read_excel(path, dtype=object, keep_default_na=False, na_values=[""])
@@ -494,7 +494,7 @@ def _read_excel(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     # each cell keeps its own type: 007 may be text, and 7 a number
     return _renamed(cells.infer_objects(), columns)
 
-# %% ../nbs/A8_tables.ipynb #842501e9
+
 def _read_parquet(path: Path, form: TextFormat, as_text, columns) -> pd.DataFrame:
     return _renamed(pd.read_parquet(pa.BufferReader(_unpacked(path, form.compression))), columns)
 

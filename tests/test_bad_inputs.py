@@ -937,7 +937,28 @@ def refused(call, *arguments) -> None:
         call(*arguments)
 
 
+NAME = "all-MiniLM-L6-v2"
 READING = {
+    **{
+        f"the name of an encoder to {kind.__name__}": (
+            lambda w, kind=kind: kind(NAME).fit(w.dataset),
+            "encoder='all-MiniLM-L6-v2': it reads no texts",
+        )
+        for kind in (TransferRecommender, ContentKNN, NextItemRidge)
+    },
+    "the name of an encoder to a classifier": (
+        lambda w: TransferClassifier(NAME).fit(["a", "b"], [0, 1]),
+        "encoder='all-MiniLM-L6-v2': it reads no texts",
+    ),
+    "the name of an encoder to FeatureExtractor": (
+        lambda w: FeatureExtractor(NAME).fit(w.dataset.items),
+        "encoder='all-MiniLM-L6-v2': it reads no texts",
+    ),
+    "audit of a Dataset": (lambda w: audit(w.dataset), "a Split is expected, not Dataset"),
+    "transfer_report of a Dataset": (
+        lambda w: transfer_report(w.model, w.dataset),
+        "a Split is expected, not Dataset",
+    ),
     "encode None": (lambda w: w.encoder.encode(None), "a list of texts is expected"),
     "encode dict": (lambda w: w.encoder.encode({"a": "b"}), "a list of texts is expected"),
     "encode int": (lambda w: w.encoder.encode(5), "a list of texts is expected"),

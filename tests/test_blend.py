@@ -163,6 +163,16 @@ def test_two_members_that_do_the_same_harm_do_not_hide_each_other():
     assert steps["members"].iloc[-1] == (0,) and steps["ndcg@10"].is_monotonic_increasing
 
 
+def test_members_that_all_mislead_count_alike(caplog):
+    """Else every item would score 0, and the order of the list say nothing."""
+    random, shape = np.random.default_rng(0), (40, 30)
+    scores = torch.from_numpy(random.normal(size=(*shape, 2))).float()
+    targets = torch.nn.functional.one_hot(scores.sum(2).argmin(1), shape[1]).bool()
+    items = torch.arange(shape[1]).expand(shape)
+    weights, _ = learn_weights(MemberScores(scores, torch.zeros(shape), targets, items))
+    assert weights == [0.5, 0.5] and "any likelier" in caplog.text
+
+
 def test_validation_that_says_nothing_leaves_the_votes_also_of_new_items(encoder, caplog):
     """Items that nobody took in training, and validation users who took nothing new."""
     log = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [0, 1, 1, 2], "timestamp": range(4)})

@@ -345,6 +345,17 @@ def test_a_report_needs_users(fitted, films, horror):
         transfer_report([], horror)
 
 
+def test_a_report_leaves_out_users_whose_last_event_is_no_new_one(fitted, films):
+    few = films.sample_users(40, seed=1).domain(genres=["Horror"])
+    last = few.interactions.sort_values("timestamp", kind="stable").groupby("user_id").tail(1)
+    again = last[:3].assign(timestamp=last["timestamp"] + 1)
+    target = replace(few, interactions=pd.concat([few.interactions, again], ignore_index=True))
+    split = target.split("leave_one_out")
+    assert len(split.histories("test")) > len(split.targets("test"))
+    report = transfer_report(fitted, split, shares=(1.0,), progress=False)
+    assert report.table["ndcg@10"].between(0, 1).all()
+
+
 def test_a_rate_that_breaks_the_weights_is_named(small_encoder):
     vectors = small_encoder.encode(REVIEWS)
     with pytest.raises(ValueError, match=r"in step .*\. Lower learning_rate"):
