@@ -178,10 +178,12 @@ from .encoder import (
 )
 from .ensembles import (
     Ensemble as Ensemble,
+    FACTORS as FACTORS,
     MemberScores as MemberScores,
     NEW_VOTE as NEW_VOTE,
     N_BEST as N_BEST,
     N_DRAWN as N_DRAWN,
+    N_ERRORS as N_ERRORS,
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     earned_weights as earned_weights,
