@@ -194,6 +194,7 @@ from .ensembles import (
     new_item_weights as new_item_weights,
     new_votes as new_votes,
     softmax_weights as softmax_weights,
+    weighted_ndcg as weighted_ndcg,
 )
 from .evaluation import (
     BEYOND_ACCURACY as BEYOND_ACCURACY,

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 # %% auto #0
 __all__ = ['logger', 'VOTE', 'NEW_VOTE', 'N_BEST', 'N_DRAWN', 'FACTORS', 'N_ERRORS', 'needs_times', 'MemberScores',
-           'member_scores', 'joined_scores', 'softmax_weights', 'learn_weights', 'cross_fitted_ndcg', 'earned_weights',
-           'new_item_weights', 'new_votes', 'Ensemble']
+           'member_scores', 'joined_scores', 'softmax_weights', 'weighted_ndcg', 'learn_weights', 'cross_fitted_ndcg',
+           'earned_weights', 'new_item_weights', 'new_votes', 'Ensemble']
 
 # %% ../nbs/18_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -315,7 +315,8 @@ def softmax_weights(
     return found.x
 
 # %% ../nbs/18_ensembles.ipynb #40d059c2
-def _ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
+def weighted_ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
+    """NDCG@k of each user ``[n_users]``, with these weights of the members."""
     scores = told.scores @ torch.from_numpy(weights).float()
     scores = scores.masked_fill(told.log_counts.isneginf(), -torch.inf)
     columns = top_k(scores, min(k, scores.shape[1]))[1]
@@ -329,9 +330,16 @@ def _ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
     return ndcg(lists)
 
 # %% ../nbs/18_ensembles.ipynb #ee276772
-def learn_weights(told: MemberScores) -> tuple[list[float], pd.DataFrame]:
+FACTORS = np.array([0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.4, 2, 4])  # tried at each weight
+N_ERRORS = 1.5  # standard errors that a change has to gain
+
+
+def learn_weights(
+    told: MemberScores, *, n_errors: float = N_ERRORS
+) -> tuple[list[float], pd.DataFrame]:
     """A weight for each member, and the steps that led there, ``member, weight, ndcg@10``: what the
-    likelihood found in the first row, then each change that gained enough.
+    likelihood found in the first row, then each change that gained more than `n_errors` standard
+    errors.
 
     With fewer than ten users no member is judged, and if none helps each of them counts alike; the
     log says so.
@@ -346,7 +354,7 @@ def learn_weights(told: MemberScores) -> tuple[list[float], pd.DataFrame]:
             n_users,
         )
     else:
-        weights, steps = _ascent(told, weights)
+        weights, steps = _ascent(told, weights, n_errors)
     if not weights.any():
         logger.warning(
             "no member makes what the users of the validation part took any likelier. Each of them "
@@ -356,23 +364,21 @@ def learn_weights(told: MemberScores) -> tuple[list[float], pd.DataFrame]:
     return weights.tolist(), steps
 
 # %% ../nbs/18_ensembles.ipynb #be17de1c
-FACTORS = np.array([0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.4, 2, 4])  # tried at each weight
-N_ERRORS = 1.5  # standard errors that a change has to gain
-
-
-def _ascent(told: MemberScores, weights: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+def _ascent(
+    told: MemberScores, weights: np.ndarray, n_errors: float
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Coordinate ascent in NDCG@10, and its steps."""
-    values, n_members, member, n_at_rest = _ndcg(told, weights), len(weights), 0, 0
+    values, n_members, member, n_at_rest = weighted_ndcg(told, weights), len(weights), 0, 0
     steps = [(None, np.nan, values.mean())]
     while n_at_rest < n_members:
         tried = np.tile(weights, (len(FACTORS), 1))
         # one without a weight is tried at shares of a tenth of the largest
         tried[:, member] = FACTORS * (weights[member] or weights.max() / 10)
-        gains = np.stack([_ndcg(told, one) for one in tried]) - values
+        gains = np.stack([weighted_ndcg(told, one) for one in tried]) - values
         best = gains.mean(1).argmax()
         gain, error = gains[best].mean(), gains[best].std(ddof=1) / len(values) ** 0.5
         n_at_rest += 1
-        if gain > N_ERRORS * error:
+        if gain > n_errors * error:
             weights, values, n_at_rest = tried[best], values + gains[best], 0
             steps.append((member, weights[member], values.mean()))
         member = (member + 1) % n_members
@@ -392,7 +398,7 @@ def cross_fitted_ndcg(told: MemberScores, *, n_folds: int = 5, seed: int = 0) ->
     folds = KFold(min(n_folds, len(values)), shuffle=True, random_state=seed).split(values)
     for others, own in folds:
         weights = softmax_weights(_rows(told, others), of_all)
-        values[own] = _ndcg(_rows(told, own), weights)
+        values[own] = weighted_ndcg(_rows(told, own), weights)
     return values
 
 # %% ../nbs/18_ensembles.ipynb #9abe2b7b
