@@ -178,12 +178,10 @@ from .encoder import (
 )
 from .ensembles import (
     Ensemble as Ensemble,
-    FACTORS as FACTORS,
     MemberScores as MemberScores,
     NEW_VOTE as NEW_VOTE,
     N_BEST as N_BEST,
     N_DRAWN as N_DRAWN,
-    N_ERRORS as N_ERRORS,
     VOTE as VOTE,
     cross_fitted_ndcg as cross_fitted_ndcg,
     earned_weights as earned_weights,
@@ -194,7 +192,6 @@ from .ensembles import (
     new_item_weights as new_item_weights,
     new_votes as new_votes,
     softmax_weights as softmax_weights,
-    weighted_ndcg as weighted_ndcg,
 )
 from .evaluation import (
     BEYOND_ACCURACY as BEYOND_ACCURACY,

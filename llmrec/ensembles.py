@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,9 @@ from .splits import RankingTask
 logger = logging.getLogger(__name__)
 
 # %% auto #0
-__all__ = ['logger', 'VOTE', 'NEW_VOTE', 'N_BEST', 'N_DRAWN', 'FACTORS', 'N_ERRORS', 'needs_times', 'MemberScores',
-           'member_scores', 'joined_scores', 'softmax_weights', 'weighted_ndcg', 'learn_weights', 'cross_fitted_ndcg',
-           'earned_weights', 'new_item_weights', 'new_votes', 'Ensemble']
+__all__ = ['logger', 'VOTE', 'NEW_VOTE', 'N_BEST', 'N_DRAWN', 'needs_times', 'MemberScores', 'member_scores', 'joined_scores',
+           'softmax_weights', 'cross_fitted_ndcg', 'learn_weights', 'earned_weights', 'new_item_weights', 'new_votes',
+           'Ensemble']
 
 # %% ../nbs/18_ensembles.ipynb #2dc0ec99
 def needs_times(member) -> bool:
@@ -315,8 +316,17 @@ def softmax_weights(
     return found.x
 
 # %% ../nbs/18_ensembles.ipynb #40d059c2
-def weighted_ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
-    """NDCG@k of each user ``[n_users]``, with these weights of the members."""
+def cross_fitted_ndcg(told: MemberScores, *, n_folds: int = 5, seed: int = 0) -> np.ndarray:
+    """NDCG@10 of each user ``[n_users]``, with weights learned from the users of other folds."""
+    values, of_all = np.zeros(len(told.scores)), softmax_weights(told)
+    folds = KFold(min(n_folds, len(values)), shuffle=True, random_state=seed).split(values)
+    for others, own in folds:
+        weights = softmax_weights(_rows(told, others), of_all)
+        values[own] = _ndcg(_rows(told, own), weights)
+    return values
+
+
+def _ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.ndarray:
     scores = told.scores @ torch.from_numpy(weights).float()
     scores = scores.masked_fill(told.log_counts.isneginf(), -torch.inf)
     columns = top_k(scores, min(k, scores.shape[1]))[1]
@@ -330,76 +340,67 @@ def weighted_ndcg(told: MemberScores, weights: np.ndarray, k: int = 10) -> np.nd
     return ndcg(lists)
 
 # %% ../nbs/18_ensembles.ipynb #ee276772
-FACTORS = np.array([0, 0.25, 0.5, 0.7, 0.85, 1.2, 1.4, 2, 4])  # tried at each weight
-N_ERRORS = 1.5  # standard errors that a change has to gain
-
-
-def learn_weights(
-    told: MemberScores, *, n_errors: float = N_ERRORS
-) -> tuple[list[float], pd.DataFrame]:
-    """A weight for each member, and the steps that led there, ``member, weight, ndcg@10``: what the
-    likelihood found in the first row, then each change that gained more than `n_errors` standard
-    errors.
+def learn_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.DataFrame]:
+    """A weight for each member, and the steps that led there, ``members`` (their indices) and their
+    cross-fitted ``ndcg@10``: all of them, fewer as long as that is better, and from the best member
+    alone upwards if it is ahead of those that are left.
 
     With fewer than ten users no member is judged, and if none helps each of them counts alike; the
     log says so.
     """
-    weights, n_users = softmax_weights(told), len(told.scores)
-    steps = pd.DataFrame(columns=["member", "weight", "ndcg@10"])
-    if n_users < 10:
+    n_members = told.scores.shape[2]
+    if len(told.scores) < 10:
         # no user at all: everything that is asked for is new, and scored by another
-        (logger.warning if n_users else logger.info)(
+        (logger.warning if len(told.scores) else logger.info)(
             "%d user(s) of the validation part have a history and a new item: too few to judge "
             "the members by. Each of them counts nearly alike",
-            n_users,
+            len(told.scores),
         )
-    else:
-        weights, steps = _ascent(told, weights, n_errors)
+        return softmax_weights(told).tolist(), pd.DataFrame({"members": [], "ndcg@10": []})
+    steps = _steps(told, seed)
+    weights, kept = np.zeros(n_members), list(steps["members"].iloc[-1])
+    weights[kept] = softmax_weights(_only(told, kept))
     if not weights.any():
         logger.warning(
             "no member makes what the users of the validation part took any likelier. Each of them "
             "counts alike"
         )
-        weights = np.full(len(weights), VOTE)
+        weights[:] = VOTE
     return weights.tolist(), steps
 
 # %% ../nbs/18_ensembles.ipynb #be17de1c
-def _ascent(
-    told: MemberScores, weights: np.ndarray, n_errors: float
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Coordinate ascent in NDCG@10, and its steps."""
-    values, n_members, member, n_at_rest = weighted_ndcg(told, weights), len(weights), 0, 0
-    steps = [(None, np.nan, values.mean())]
-    while n_at_rest < n_members:
-        tried = np.tile(weights, (len(FACTORS), 1))
-        # one without a weight is tried at shares of a tenth of the largest
-        tried[:, member] = FACTORS * (weights[member] or weights.max() / 10)
-        gains = np.stack([weighted_ndcg(told, one) for one in tried]) - values
-        best = gains.mean(1).argmax()
-        gain, error = gains[best].mean(), gains[best].std(ddof=1) / len(values) ** 0.5
-        n_at_rest += 1
-        if gain > n_errors * error:
-            weights, values, n_at_rest = tried[best], values + gains[best], 0
-            steps.append((member, weights[member], values.mean()))
-        member = (member + 1) % n_members
-    # a ranking does not depend on the size of all weights together; new items stand beside it
-    told = told._replace(scores=(told.scores @ torch.from_numpy(weights).float())[:, :, None])
-    size = softmax_weights(told, vote=1.0)
-    return weights * size, pd.DataFrame(steps, columns=["member", "weight", "ndcg@10"])
+def _steps(told: MemberScores, seed: int) -> pd.DataFrame:
+    """The sets of members, each better than the one before."""
+    everyone = range(told.scores.shape[2])
+
+    @functools.cache
+    def value(kept: tuple[int, ...]) -> float:
+        return cross_fitted_ndcg(_only(told, kept), seed=seed).mean()
+
+    def climb(kept: tuple[int, ...], others: Callable) -> list[tuple[int, ...]]:
+        found = [kept]
+        while tried := others(found[-1]):
+            best = max(tried, key=value)
+            if value(best) <= value(found[-1]):
+                break
+            found.append(best)
+        return found
+
+    def fewer(kept: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [tuple(m for m in kept if m != out) for out in kept if len(kept) > 1]
+
+    def more(kept: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [tuple(sorted((*kept, new))) for new in everyone if new not in kept]
+
+    steps = climb(tuple(everyone), fewer)
+    alone = max(more(()), key=value)
+    if value(alone) > value(steps[-1]):
+        steps += climb(alone, more)
+    return pd.DataFrame({"members": steps, "ndcg@10": [value(kept) for kept in steps]})
 
 
 def _only(told: MemberScores, members: Sequence[int]) -> MemberScores:
     return told._replace(scores=told.scores[:, :, list(members)].contiguous())
-
-# %% ../nbs/18_ensembles.ipynb #crossfit
-def cross_fitted_ndcg(told: MemberScores, *, n_folds: int = 5, seed: int = 0) -> np.ndarray:
-    """NDCG@10 of each user ``[n_users]``, with weights learned from the users of other folds."""
-    values, of_all = np.zeros(len(told.scores)), softmax_weights(told)
-    folds = KFold(min(n_folds, len(values)), shuffle=True, random_state=seed).split(values)
-    for others, own in folds:
-        weights = softmax_weights(_rows(told, others), of_all)
-        values[own] = weighted_ndcg(_rows(told, own), weights)
-    return values
 
 # %% ../nbs/18_ensembles.ipynb #9abe2b7b
 def earned_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], pd.Series]:
@@ -417,7 +418,7 @@ def earned_weights(told: MemberScores, *, seed: int = 0) -> tuple[list[float], p
     verdict = {"first_stage": first.mean(), "blend": blend.mean(), "gain": (blend - first).mean()}
     verdict = pd.Series(verdict | {"standard_error": error})
     is_earned = verdict["gain"] > error
-    return (learn_weights(told)[0] if is_earned else alone), verdict
+    return (learn_weights(told, seed=seed)[0] if is_earned else alone), verdict
 
 # %% ../nbs/18_ensembles.ipynb #5f1558df
 def new_item_weights(
@@ -505,7 +506,7 @@ class Ensemble(_Joined):
         Fitted already. They alone score the items that have no events in training, of which the
         members may know nothing; see `new_item_weights`. Scores are standardised then.
     seed : int
-        Draws the items beside the best ones that weights are learned from.
+        Draws the folds of users in which the weights are judged.
 
     Attributes: `weights_`; `new_weights_`, slopes and level of the scores of new items;
     `steps_`, where weights were learned, those of `learn_weights`.
@@ -545,13 +546,13 @@ def _join(ensemble: Ensemble, train: Dataset | None, valid: Dataset | None) -> E
 
 def _learn(ensemble: Ensemble, task: RankingTask) -> None:
     """Weights of the members from the items that they know, and then those of new items."""
-    is_new = ensemble._is_new
+    is_new, how = ensemble._is_new, {"seed": ensemble.seed}
     asked = [*ensemble.members, *(ensemble._for_new if is_new.any() else [])]
-    told = member_scores(asked, task, seed=ensemble.seed)
+    told = member_scores(asked, task, **how)
     known = told
     if is_new.any():
         known = _only(_without(told, is_new[told.items]), range(len(ensemble.members)))
-    ensemble.weights_, ensemble.steps_ = learn_weights(known)
+    ensemble.weights_, ensemble.steps_ = learn_weights(known, **how)
     ensemble.new_weights_ = new_votes(ensemble.weights_, len(ensemble._for_new))
     if is_new.any():
         ensemble.new_weights_ = new_item_weights(told, ensemble.weights_, is_new)
