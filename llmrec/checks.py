@@ -297,8 +297,32 @@ def _parsed(values: pd.Series, where: str) -> pd.Series:
             f"{where}: numbers and dates mixed: {first_bad(is_number != is_number[0], values)}, "
             f"while row 0 holds {values.iloc[0]!r}. Bring all to one form."
         )
-    iso = {"format": "ISO8601"} if kind == "string" else {}
-    return _without_zone(pd.to_datetime(values, errors="coerce", utc=True, **iso), values, where)
+    if kind == "string":
+        dates = _written_dates(values)
+    else:
+        dates = pd.to_datetime(values, errors="coerce", utc=True)
+    return _without_zone(dates, values, where)
+
+
+# dates as people write them, where there is one way to read them; a time of day may follow
+_WRITTEN = [
+    date + clock
+    for date in ("%d.%m.%Y", "%Y年%m月%d日", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
+    for clock in ("", " %H:%M", " %H:%M:%S")
+]
+
+
+def _written_dates(values: pd.Series) -> pd.Series:
+    """UTC dates of strings, by ISO 8601 or by the first of `_WRITTEN` that fits the first row."""
+    dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+    if pd.notna(dates.iloc[0]):
+        return dates
+    first = values.iloc[0]
+    fitting = (
+        form for form in _WRITTEN if pd.notna(pd.to_datetime(first, format=form, errors="coerce"))
+    )
+    form = next(fitting, None)
+    return dates if form is None else pd.to_datetime(values, errors="coerce", utc=True, format=form)
 
 
 def _by_format(values: pd.Series, format: str, where: str) -> pd.Series:
@@ -377,6 +401,8 @@ def join_texts(frame: pd.DataFrame, columns: Sequence[str], source: str) -> pd.S
 # %% ../nbs/A7_checks.ipynb #2bea8898
 def _text_column(values: pd.Series, source: str) -> pd.Series:
     values = plain_values(values)
+    if values.dtype == object:
+        values = values.map(_listed)
     present = values.notna()
     is_string = isinstance(values.dtype, pd.StringDtype)
     if not is_string and (wrong := present & ~values.map(lambda x: isinstance(x, str))).any():
@@ -387,6 +413,12 @@ def _text_column(values: pd.Series, source: str) -> pd.Series:
         )
     texts = values.astype(object).where(present, "")
     return pd.Series([text.strip() for text in texts], values.index, dtype=object)
+
+
+def _listed(value: object) -> object:
+    """A list of strings, as genres are, in one string; anything else as it is."""
+    is_list = isinstance(value, (list, tuple, np.ndarray))
+    return ", ".join(value) if is_list and all(isinstance(x, str) for x in value) else value
 
 # %% ../nbs/A7_checks.ipynb #47dd7868
 _LEFTOVERS = {

@@ -136,6 +136,37 @@ def test_dates_and_zones_become_utc(tables):
     assert as_text.interactions["timestamp"].iloc[0] == pd.Timestamp("2026-01-01")
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["31.01.2026 18:05", "2026年1月31日 18:05", "31 Jan 2026 18:05", "Jan 31, 2026 18:05:00"],
+)
+def test_dates_that_can_be_read_in_one_way_are_read(tables, written):
+    log, items = tables
+    read = Dataset.from_frames(log.assign(timestamp=written), items)
+    assert read.interactions["timestamp"].eq(pd.Timestamp("2026-01-31 18:05")).all()
+    mixed = log.assign(timestamp=[written] * (len(log) - 1) + ["13.13.2026"])
+    with pytest.raises(DataError, match=f"not a time: row {len(log) - 1} "):
+        Dataset.from_frames(mixed, items)
+
+
+def test_a_list_of_strings_is_a_text(tables):
+    """As JSON and Parquet hold genres and tags; what is no list of strings is still refused."""
+    log, items = tables
+    tagged = items.assign(tags=[["tea", "绿"], [], None, ("pot",), np.array(["a", "b"], object)])
+    texts = Dataset.from_frames(log, tagged, text=["text", "tags"]).items["text"]
+    told = [
+        ", ".join(map(str, [own, *tags]))
+        for own, tags in zip(
+            items["text"], [["tea", "绿"], [], [], ["pot"], ["a", "b"]], strict=True
+        )
+    ]
+    assert texts.tolist() == told
+    with pytest.raises(DataError, match="'tags': text must be a string: row 3"):
+        Dataset.from_frames(
+            log, tagged.assign(tags=[*tagged["tags"][:3], [1, 2], "x"]), text="tags"
+        )
+
+
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "jsonl", "csv.gz", "jsonl.gz"])
 def test_every_format_reads_the_same(tmp_path, tables, tiny, ending):
     paths = []

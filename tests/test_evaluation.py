@@ -170,6 +170,15 @@ def test_target_inside_a_profile(films, split):
         audit(split, {"profiles": clean.drop(columns="user_id")})
 
 
+@pytest.mark.parametrize("n_told, found", [(4, []), (5, ["targets in profiles"])])
+def test_a_few_profiles_that_name_a_target_by_chance_are_no_leak(films, n_told, found):
+    """An age may well be the number of a film: fewer than five such users of many say nothing."""
+    split = films.sample_users(40, seed=2).split("leave_one_out")
+    targets = {user: items[0] for user, items in split.targets("test").items()}
+    told = [str(target) if row < n_told else "" for row, target in enumerate(targets.values())]
+    assert leaks(split, {"profiles": pd.DataFrame({"user_id": [*targets], "age": told})}) == found
+
+
 @pytest.mark.parametrize(
     "fit",
     [
