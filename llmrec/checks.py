@@ -279,6 +279,27 @@ def _calendar_dates(values: pd.Series) -> pd.Series:
         return values if dates.isna().any() else dates
     return values
 
+# %% ../nbs/A7_checks.ipynb #a7wr1tt3
+# dates as people write them, where there is one way to read them; a time of day may follow
+_WRITTEN = [
+    date + clock
+    for date in ("%d.%m.%Y", "%Y年%m月%d日", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
+    for clock in ("", " %H:%M", " %H:%M:%S")
+]
+
+
+def _written_dates(values: pd.Series) -> pd.Series:
+    """UTC dates of strings, by ISO 8601 or by the first of `_WRITTEN` that fits the first row."""
+    dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+    if pd.notna(dates.iloc[0]):
+        return dates
+    first = values.iloc[0]
+    fitting = (
+        form for form in _WRITTEN if pd.notna(pd.to_datetime(first, format=form, errors="coerce"))
+    )
+    form = next(fitting, None)
+    return dates if form is None else pd.to_datetime(values, errors="coerce", utc=True, format=form)
+
 # %% ../nbs/A7_checks.ipynb #119a7c04
 def _parsed(values: pd.Series, where: str) -> pd.Series:
     """Numbers or UTC dates, from strings and objects."""
@@ -302,27 +323,6 @@ def _parsed(values: pd.Series, where: str) -> pd.Series:
     else:
         dates = pd.to_datetime(values, errors="coerce", utc=True)
     return _without_zone(dates, values, where)
-
-
-# dates as people write them, where there is one way to read them; a time of day may follow
-_WRITTEN = [
-    date + clock
-    for date in ("%d.%m.%Y", "%Y年%m月%d日", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
-    for clock in ("", " %H:%M", " %H:%M:%S")
-]
-
-
-def _written_dates(values: pd.Series) -> pd.Series:
-    """UTC dates of strings, by ISO 8601 or by the first of `_WRITTEN` that fits the first row."""
-    dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-    if pd.notna(dates.iloc[0]):
-        return dates
-    first = values.iloc[0]
-    fitting = (
-        form for form in _WRITTEN if pd.notna(pd.to_datetime(first, format=form, errors="coerce"))
-    )
-    form = next(fitting, None)
-    return dates if form is None else pd.to_datetime(values, errors="coerce", utc=True, format=form)
 
 
 def _by_format(values: pd.Series, format: str, where: str) -> pd.Series:
