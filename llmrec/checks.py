@@ -402,7 +402,8 @@ def join_texts(frame: pd.DataFrame, columns: Sequence[str], source: str) -> pd.S
 def _text_column(values: pd.Series, source: str) -> pd.Series:
     values = plain_values(values)
     if values.dtype == object:
-        values = values.map(_listed)
+        listed = [_listed(value) for value in values]
+        values = pd.Series(listed, values.index, dtype=object, name=values.name)
     present = values.notna()
     is_string = isinstance(values.dtype, pd.StringDtype)
     if not is_string and (wrong := present & ~values.map(lambda x: isinstance(x, str))).any():
