@@ -3,9 +3,9 @@ sets and protocols that differ: films and a shop, the next item and the coming w
 and withheld ones.
 
 Of every set: `TransferRecommender` (with fewer passes and larger batches, `SHORT`, on the larger
-logs), the network of it alone, `ClosedForm`, and `tuned_baselines`, all fitted on the
-training part, chosen on validation, and scored once on test, among withheld items also the cosine
-to whole histories instead of the last hundred events; what learns by chance, with several seeds.
+logs), the network of it alone, `ClosedForm`, and `tuned_baselines`, all fitted on the training
+part, chosen on validation, and scored once on test, among withheld items also the cosine to whole
+histories instead of the last hundred events; what learns by chance, with several seeds.
 Writes ``default.parquet``, a row a set and system: ``set, system, n_seeds, ndcg@10, deviation``
 (mean and standard deviation over the seeds), ``n_users, seconds`` (of one fit), and for each other
 system the difference of the default to it with its interval over the same users (``difference,

@@ -280,8 +280,9 @@ def _calendar_dates(values: pd.Series) -> pd.Series:
     return values
 
 # %% ../nbs/A7_checks.ipynb #a7wr1tt3
-# dates as people write them, where there is one way to read them; a time of day may follow
-_WRITTEN = [
+# dates as machines write them, and as people do where there is one way to read them; a time of day
+# may follow
+_WRITTEN = ["ISO8601"] + [
     date + clock
     for date in ("%d.%m.%Y", "%Y年%m月%d日", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y")
     for clock in ("", " %H:%M", " %H:%M:%S")
@@ -289,16 +290,13 @@ _WRITTEN = [
 
 
 def _written_dates(values: pd.Series) -> pd.Series:
-    """UTC dates of strings, by ISO 8601 or by the first of `_WRITTEN` that fits the first row."""
-    dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
-    if pd.notna(dates.iloc[0]):
-        return dates
-    first = values.iloc[0]
-    fitting = (
-        form for form in _WRITTEN if pd.notna(pd.to_datetime(first, format=form, errors="coerce"))
-    )
-    form = next(fitting, None)
-    return dates if form is None else pd.to_datetime(values, errors="coerce", utc=True, format=form)
+    """UTC dates of strings, by the first of `_WRITTEN` that fits the first row."""
+
+    def read(written: pd.Series, form: str) -> pd.Series:
+        return pd.to_datetime(written, errors="coerce", utc=True, format=form)
+
+    fitting = (form for form in _WRITTEN if read(values[:1], form).notna().all())
+    return read(values, next(fitting, "ISO8601"))
 
 # %% ../nbs/A7_checks.ipynb #119a7c04
 def _parsed(values: pd.Series, where: str) -> pd.Series:
