@@ -4,16 +4,14 @@ and other libraries in environments of their own.
 Every system is chosen on validation (trained on "tr"), then trained once on train + validation and
 scored once on test. Ours run at the library's defaults, which ``search.py`` found without the test
 events, and take their number of epochs from validation. Each baseline gets `BUDGET` trials of
-Optuna, each peer
-the grid in `PEERS`. Whether a baseline lets its histories fade, and how, is chosen with its other
-settings; "1/age" beside it is not chosen at all: the default of EASE with weights of one over the
-age of an event.
+Optuna, each peer the grid in `PEERS`. Whether a baseline lets its histories fade, and how, is
+chosen with its other settings; "1/age" beside it is not chosen at all: the default of EASE with
+weights of one over the age of an event.
 Writes ``results.parquet`` (a row a system) and ``comparison.parquet`` (ours against each, paired
 over users) beside this file; with ``--dataset complete-journey`` the same, without peers, as
 ``shop_results.parquet`` and ``shop_comparison.parquet``. An interrupted run goes on where it
-stopped;
-systems that are named on the command line can run in processes side by side, one thread each,
-before the call without names writes the tables.
+stopped; systems that are named on the command line can run in processes side by side, one thread
+each, before the call without names writes the tables.
 """
 
 import argparse

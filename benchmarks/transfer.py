@@ -4,8 +4,7 @@ cure of zero-shot step by step.
 Parts: ``films`` (to other genres, other users), ``shop`` (groceries to drugs, cosmetics, nutrition
 and floral, other households), ``films-shop``, ``shop-films``, ``choice`` (of the configuration),
 ``strategies``, ``content`` (how it looks at a history), ``overlap`` (what the source may count) and
-``cure`` of
-zero-shot, ``encoders`` (contrastive tuning) and ``cold`` (withheld films).
+``cure`` of zero-shot, ``encoders`` (contrastive tuning) and ``cold`` (withheld films).
 Sources are fitted with early stopping on their own validation events. Writes
 ``transfer_<part>.parquet``.
 """
@@ -26,11 +25,12 @@ from llmrec.data import Dataset
 from llmrec.domains import CONTENT, TRANSFERABLE, sample_target_users, transfer_report, zero_shot
 from llmrec.ensembles import Ensemble
 from llmrec.evaluation import compare_users, evaluate_users
+from llmrec.linear import ClosedForm, refitted, with_members
 from llmrec.metrics import bootstrap_interval, ndcg, ranked_lists
 from llmrec.models import TrainingConfig
 from llmrec.pretraining import PretrainingConfig, pretrain
 from llmrec.sequential import mean_ndcg, validation_task
-from llmrec.splits import Split
+from llmrec.splits import Part, Split
 from llmrec.transfer import STRATEGIES
 
 GENRES = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
@@ -387,11 +387,14 @@ def of_known_items(dataset: Dataset) -> Dataset:
     )
 
 
+def all_items(targets: dict) -> list:
+    """Every item that somebody took."""
+    return sorted({item for items in targets.values() for item in items})
+
+
 def withheld_ndcg(recommender, histories: dict, targets: dict, *, among_all: bool = False) -> float:
     """Mean NDCG@10 on withheld films, with those alone as candidates or the whole catalogue."""
-    candidates = (
-        None if among_all else sorted({item for items in targets.values() for item in items})
-    )
+    candidates = None if among_all else all_items(targets)
     lists = ranked_lists(
         recommender.recommend(histories, k=10, candidates=candidates), targets, k=10
     )
@@ -499,9 +502,23 @@ def readers_of_text(
     }
 
 
+def weighed_closed_form(
+    encoder: TextEncoder, rest: Dataset, share: float, seed: int, *, among_all: bool
+) -> Ensemble:
+    """The closed form with settings and weights from films withheld once more from what is left,
+    which are ranked as the others will be, and learned again from all of it.
+    """
+    inner, _, targets = withhold(rest, share, seed + 100)
+    is_withheld = ~rest.interactions["item_id"].isin(inner.interactions["item_id"])
+    valid = replace(rest, interactions=rest.interactions[is_withheld].reset_index(drop=True))
+    candidates = None if among_all else all_items(targets)
+    closed = ClosedForm(encoder).fit(inner, Part(**vars(valid), candidates=candidates))
+    return with_members(closed.ensemble_, refitted(closed.ensemble_.members, rest))
+
+
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from
-    text, the network, and what they make together.
+    text, the closed form, the network, and what they make together.
     """
     long_texts = TextEncoder.from_pretrained(max_tokens=256)
     texts = {
@@ -513,7 +530,9 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
         seeds, texts.items(), ((0.1, False), (0.2, True))
     ):
         rest, histories, targets = withhold(films, share, seed)
-        systems = readers_of_text(reader, rest, share, seed, among_all=among_all)
+        how = {"share": share, "seed": seed, "among_all": among_all}
+        systems = readers_of_text(reader, rest, **how)
+        systems["closed form"] = weighed_closed_form(reader, rest, **how)
         if text == "title and genres":
             config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
             wrong, later = (
