@@ -11,7 +11,7 @@ Sources are fitted with early stopping on their own validation events. Writes
 
 import tempfile
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -504,7 +504,7 @@ def readers_of_text(
 
 def weighed_closed_form(
     encoder: TextEncoder, rest: Dataset, share: float, seed: int, *, among_all: bool
-) -> Ensemble:
+) -> dict:
     """The closed form with settings and weights from films withheld once more from what is left,
     which are ranked as the others will be, and learned again from all of it.
     """
@@ -513,60 +513,76 @@ def weighed_closed_form(
     valid = replace(rest, interactions=rest.interactions[is_withheld].reset_index(drop=True))
     candidates = None if among_all else all_items(targets)
     closed = ClosedForm(encoder).fit(inner, Part(**vars(valid), candidates=candidates))
-    return with_members(closed.ensemble_, refitted(closed.ensemble_.members, rest))
+    members = refitted(closed.ensemble_.members, rest)
+    return {"closed form": with_members(closed.ensemble_, members)}
+
+
+def networks_beside(encoder: TextEncoder, rest: Dataset, seed: int, readers: dict) -> dict:
+    """The network, trained with the withheld films in its catalogue or without, alone and beside
+    those that read.
+    """
+    config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
+    wrong, later = (
+        TransferRecommender(encoder, closed_form=False, config=config, seed=seed, progress=False)
+        .fit(known, epochs=30)
+        .with_items(rest.items)
+        for known in (rest, of_known_items(rest))
+    )
+    both = readers["ridge and content"]
+    weights = {"standardise": True, "weights": [1.0, *both.weights]}
+    return {
+        "network, trained with them": wrong,
+        "network, they came later": later,
+        "network and content": Ensemble(
+            [later, readers["content, whitened"]], standardise=True
+        ).join(),
+        "ridge, network and content": Ensemble([later, *both.members], **weights).join(),
+    }
+
+
+COLD = {"10% withheld, among themselves": (0.1, False), "20% withheld, among all": (0.2, True)}
+READERS = "content, whitened", "ridge from text", "ridge and content"
+CLOSED = ("closed form",)
+NETWORKS = (
+    "network, trained with them",
+    "network, they came later",
+    "network and content",
+    "ridge, network and content",
+)
 
 
 def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """Withheld films, a tenth ranked among themselves and a fifth among all: content, factors from
-    text, the closed form, the network, and what they make together.
+    text, the closed form, the network, and what they make together. What is there is left out.
     """
     long_texts = TextEncoder.from_pretrained(max_tokens=256)
     texts = {
         "title and genres": (load_dataset("movielens-100k"), encoder),
         "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts),
     }
-    rows = []
-    for seed, (text, (films, reader)), (share, among_all) in product(
-        seeds, texts.items(), ((0.1, False), (0.2, True))
-    ):
+    path = HERE / "transfer_cold.parquet"
+    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
+    done = {(row["setting"], row["text"], row["system"], row["seed"]) for row in rows}
+    for seed, text, setting in product(seeds, texts, COLD):
+        (films, reader), (share, among_all) = texts[text], COLD[setting]
         rest, histories, targets = withhold(films, share, seed)
         how = {"share": share, "seed": seed, "among_all": among_all}
-        systems = readers_of_text(reader, rest, **how)
-        systems["closed form"] = weighed_closed_form(reader, rest, **how)
+        readers = cache(partial(readers_of_text, reader, rest, **how))
+        groups = {READERS: readers, CLOSED: partial(weighed_closed_form, reader, rest, **how)}
         if text == "title and genres":
-            config = replace(TRANSFERABLE, popularity_prior=False)  # what nobody took has no counts
-            wrong, later = (
-                TransferRecommender(
-                    encoder, closed_form=False, config=config, seed=seed, progress=False
-                )
-                .fit(known, epochs=30)
-                .with_items(rest.items)
-                for known in (rest, of_known_items(rest))
+            groups[NETWORKS] = lambda rest=rest, seed=seed, readers=readers: networks_beside(
+                encoder, rest, seed, readers()
             )
-            both = systems["ridge and content"]
-            systems |= {
-                "network, trained with them": wrong,
-                "network, they came later": later,
-                "network and content": Ensemble(
-                    [later, systems["content, whitened"]], standardise=True
-                ).join(),
-                "ridge, network and content": Ensemble(
-                    [later, *both.members], standardise=True, weights=[1.0, *both.weights]
-                ).join(),
-            }
-        rows += [
-            {
-                "setting": f"{share:.0%} withheld, among {'all' if among_all else 'themselves'}",
-                "text": text,
-                "system": name,
-                "seed": seed,
-                "n_users": len(targets),
-                "ndcg@10": withheld_ndcg(system, histories, targets, among_all=among_all),
-            }
-            for name, system in systems.items()
-        ]
-        print(pd.DataFrame(rows[-len(systems) :]).to_string(), flush=True)
-        save(pd.DataFrame(rows), "transfer_cold.parquet")
+        for names, fitted in groups.items():
+            if all((setting, text, name, seed) in done for name in names):
+                continue
+            for name, system in fitted().items():
+                value = withheld_ndcg(system, histories, targets, among_all=among_all)
+                row = {"setting": setting, "text": text, "system": name, "seed": seed}
+                rows.append(row | {"n_users": len(targets), "ndcg@10": value})
+                print(rows[-1], flush=True)
+            table = pd.DataFrame(rows).sort_values("text", kind="stable", ignore_index=True)
+            save(table, path.name)
 
 
 PARTS = dict.fromkeys(DIRECTIONS, report) | {
