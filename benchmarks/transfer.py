@@ -10,13 +10,14 @@ Sources are fitted with early stopping on their own validation events. Writes
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import product
 
 import numpy as np
 import pandas as pd
-from run import HERE, RUNS, chosen_parts, machine, save
+from run import HERE, RUNS, chosen_parts, machine, measure_missing, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
 from llmrec.baselines import ContentKNN, RidgeFromText
@@ -541,8 +542,7 @@ def networks_beside(encoder: TextEncoder, rest: Dataset, seed: int, readers: dic
 
 
 COLD = {"10% withheld, among themselves": (0.1, False), "20% withheld, among all": (0.2, True)}
-READERS = "content, whitened", "ridge from text", "ridge and content"
-CLOSED = ("closed form",)
+READERS = "content, whitened", "ridge from text", "ridge and content", "closed form"
 NETWORKS = (
     "network, trained with them",
     "network, they came later",
@@ -557,32 +557,36 @@ def cold(encoder: TextEncoder, direction: str, seeds: range) -> None:
     """
     long_texts = TextEncoder.from_pretrained(max_tokens=256)
     texts = {
-        "title and genres": (load_dataset("movielens-100k"), encoder),
-        "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts),
+        "title and genres": (load_dataset("movielens-100k"), encoder, READERS + NETWORKS),
+        "with facts": (load_dataset("movielens-100k", **WITH_FACTS), long_texts, READERS),
     }
-    path = HERE / "transfer_cold.parquet"
-    rows = pd.read_parquet(path).to_dict("records") if path.exists() else []
-    done = {(row["setting"], row["text"], row["system"], row["seed"]) for row in rows}
-    for seed, text, setting in product(seeds, texts, COLD):
-        (films, reader), (share, among_all) = texts[text], COLD[setting]
-        rest, histories, targets = withhold(films, share, seed)
-        how = {"share": share, "seed": seed, "among_all": among_all}
-        readers = cache(partial(readers_of_text, reader, rest, **how))
-        groups = {READERS: readers, CLOSED: partial(weighed_closed_form, reader, rest, **how)}
-        if text == "title and genres":
-            groups[NETWORKS] = lambda rest=rest, seed=seed, readers=readers: networks_beside(
-                encoder, rest, seed, readers()
-            )
-        for names, fitted in groups.items():
-            if all((setting, text, name, seed) in done for name in names):
-                continue
-            for name, system in fitted().items():
-                value = withheld_ndcg(system, histories, targets, among_all=among_all)
-                row = {"setting": setting, "text": text, "system": name, "seed": seed}
-                rows.append(row | {"n_users": len(targets), "ndcg@10": value})
-                print(rows[-1], flush=True)
-            table = pd.DataFrame(rows).sort_values("text", kind="stable", ignore_index=True)
-            save(table, path.name)
+
+    @lru_cache(maxsize=1)
+    def asked(setting: str, text: str, seed: int) -> tuple:
+        return withhold(texts[text][0], COLD[setting][0], seed)
+
+    @lru_cache(maxsize=3)
+    def fitted(fit: Callable, setting: str, text: str, seed: int) -> dict:
+        rest, *_ = asked(setting, text, seed)
+        if fit is networks_beside:
+            return fit(encoder, rest, seed, fitted(readers_of_text, setting, text, seed))
+        share, among_all = COLD[setting]
+        return fit(texts[text][1], rest, share, seed, among_all=among_all)
+
+    def measure(setting: str, text: str, system: str, seed: int) -> dict:
+        fit = networks_beside if system in NETWORKS else readers_of_text
+        fit = weighed_closed_form if system == "closed form" else fit
+        one = fitted(fit, setting, text, seed)[system]
+        _, histories, targets = asked(setting, text, seed)
+        value = withheld_ndcg(one, histories, targets, among_all=COLD[setting][1])
+        return {"n_users": len(targets), "ndcg@10": value}
+
+    plans = [
+        {"setting": setting, "text": text, "system": system, "seed": seed}
+        for text, seed, setting in product(texts, seeds, COLD)
+        for system in texts[text][2]
+    ]
+    measure_missing("transfer_cold.parquet", plans, measure)
 
 
 PARTS = dict.fromkeys(DIRECTIONS, report) | {
