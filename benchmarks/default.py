@@ -1,11 +1,10 @@
 """The default of the library against every baseline, each tuned on the same validation events, over
-sets and protocols that differ: films and a shop, the next item and the coming weeks, known items
-and withheld ones.
+sets and protocols that differ: films, books and a shop, the next item and the coming weeks. (Items
+without events are in ``withheld.py``.)
 
 Of every set: `TransferRecommender` (with fewer passes and larger batches, `SHORT`, on the larger
 logs), the network of it alone, `ClosedForm`, and `tuned_baselines`, all fitted on the training
-part, chosen on validation, and scored once on test, among withheld items also the cosine to whole
-histories instead of the last hundred events; what learns by chance, with several seeds.
+part, chosen on validation, and scored once on test; what learns by chance, with several seeds.
 Writes ``default.parquet``, a row a set and system: ``set, system, n_seeds, ndcg@10, deviation``
 (mean and standard deviation over the seeds), ``n_users, seconds`` (of one fit), and for each other
 system the difference of the default to it with its interval over the same users (``difference,
@@ -24,18 +23,16 @@ import pandas as pd
 from run import HERE, chosen_parts, save
 
 from llmrec import TextEncoder, TransferRecommender, load_dataset
-from llmrec.baselines import ContentKNN
 from llmrec.compute import Cost
 from llmrec.data import Dataset
 from llmrec.evaluation import compare_users, evaluate_users
-from llmrec.linear import WHOLE_HISTORY, ClosedForm
+from llmrec.linear import ClosedForm
 from llmrec.models import TrainingConfig
 from llmrec.recommenders import Recommender
 from llmrec.splits import Split
-from llmrec.tuning import choose, tuned_baselines
+from llmrec.tuning import tuned_baselines
 
 NAME, DEFAULT = "default.parquet", "default"
-LONG = "content kNN, whole history"
 DRUGS = {"DRUG GM", "COSMETICS", "NUTRITION", "FLORAL"}
 FANTASTIC = {"Sci-Fi", "Horror", "Western", "Children's", "Animation", "Fantasy", "Musical"}
 OWN = TrainingConfig()  # what the library does by itself
@@ -73,20 +70,18 @@ def books() -> Dataset:
 SETS = {
     "films, leave-one-out": (films, "leave_one_out", OWN),
     "some films, leave-one-out": (fantastic_films, "leave_one_out", OWN),
-    "drugs, leave-one-out": (drugs, "leave_one_out", SHORT),
+    "drugs, leave-one-out": (drugs, "leave_one_out", OWN),
     "shop, leave-one-out": (shop, "leave_one_out", SHORT),
     "books, random": (books, "random", replace(SHORT, history="mean", fading=False)),
-    "drugs, temporal": (drugs, "temporal", SHORT),
+    "drugs, temporal": (drugs, "temporal", OWN),
     "shop, temporal": (shop, "temporal", SHORT),
-    "films, withheld": (films, "cold_items", OWN),
-    "shop, withheld": (shop, "cold_items", SHORT),
     "many films, temporal": (many_films, "temporal", SHORT),
     "many films, leave-one-out": (many_films, "leave_one_out", SHORT),
 }
 
 
 def systems(
-    encoder: TextEncoder, split: Split, config: TrainingConfig, n_seeds: int
+    encoder: TextEncoder, split: Split, config: TrainingConfig, seeds: range
 ) -> dict[str, list[Callable]]:
     """Name to the functions that fit a system, one for each seed; the network alone is taken out of
     the default, and the closed form is the same in all.
@@ -104,13 +99,10 @@ def systems(
     if split.train.order == "unknown":  # nothing can fade, and nothing is recent
         simple = {name: fit for name, fit in simple.items() if "ading" not in name}
         simple.pop("recently popular")
-    if split.manifest["protocol"] == "cold_items":  # withheld at any time, not of late
-        content = ContentKNN(encoder, n_last=WHOLE_HISTORY).fit(split.train)
-        simple[LONG] = lambda: choose(content.fadings(), split.train, split.valid)
     return {
         "closed form": [closed],
-        DEFAULT: [functools.partial(ours, seed) for seed in range(n_seeds)],
-        "network alone": [lambda seed=seed: ours(seed).alone() for seed in range(n_seeds)],
+        DEFAULT: [functools.partial(ours, seed) for seed in seeds],
+        "network alone": [lambda seed=seed: ours(seed).alone() for seed in seeds],
         **{name: [fit] for name, fit in simple.items()},
     }
 
@@ -119,7 +111,7 @@ def measured(encoder: TextEncoder, name: str, n_seeds: int) -> pd.DataFrame:
     """The rows of a set."""
     make, protocol, config = SETS[name]
     split, values, rows = make().split(protocol), {}, []
-    for system, fits in systems(encoder, split, config, n_seeds).items():
+    for system, fits in systems(encoder, split, config, range(n_seeds)).items():
         with Cost() as cost:
             fitted = [fit() for fit in fits]
         ndcg = [evaluate_users(one, split, metrics=("ndcg",))["ndcg", 10] for one in fitted]

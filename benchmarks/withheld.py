@@ -1,35 +1,49 @@
-"""Items without a single event: what is ours beside the library warm-transfer and plain content.
+"""Items without a single event, over draws of which items these are: the default and the closed
+form beside baselines that read texts and the library warm-transfer.
 
 Of each of `SETS` a tenth of the items is withheld with all their events for validation and a tenth
-for test (``cold_items``), and these alone are ranked. warm-transfer carries the scores of a donor
-to them, here those of EASE with a fading history; it gets the same text vectors as content kNN. The
-regularisation of donor and peer is chosen on validation with `linmap`; `stacking_plus` learns from
-the items of validation and takes the same. A row of ``withheld.parquet``: ``set, system``, NDCG@10
-on validation (where there is one) and test, ``settings``, and what `ClosedForm` is ahead
-(``difference, ci_low, ci_high``, over the same users). A set that stands there is not run again.
+for test (``cold_items``), and these alone are ranked. Which items they are decides more than any
+system, so each draw withholds others, and the draws are what intervals are taken over. All is
+chosen on validation. warm-transfer carries the scores of a donor to the withheld items, here those
+of EASE with a fading history; it gets the same text vectors as content kNN, and the regularisation
+of donor and peer is chosen with `linmap`; `stacking_plus` learns from the items of validation and
+takes the same.
+Writes ``withheld.parquet``: ``set, draw, system``, NDCG@10 on ``test`` and ``valid``, ``seconds``
+of the fit, ``settings`` of a peer, ``n_users``; a row that stands there is not measured again. And
+``withheld_means.parquet``, in the columns of ``default.parquet``: means over the draws, and what
+the default is ahead of each system, with the interval of Student's t over the draws.
+
+    python benchmarks/withheld.py [set ...] [--seeds 5]
 """
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from default import LONG
+import scipy.stats
+from default import DEFAULT, OWN, SHORT, systems
 from horizon import SETS
-from run import HERE, chosen_parts, peer_lists, peer_users, save
+from run import HERE, chosen_parts, measure_missing, peer_lists, peer_users, save
 
 from llmrec import TextEncoder
-from llmrec.baselines import EASE, ContentKNN
-from llmrec.evaluation import compare_users, evaluate_users
-from llmrec.linear import WHOLE_HISTORY, ClosedForm
+from llmrec.baselines import EASE, ContentKNN, RidgeFromText
+from llmrec.compute import Cost
+from llmrec.evaluation import evaluate_users
+from llmrec.linear import WHOLE_HISTORY
 from llmrec.metrics import ndcg
 from llmrec.recommenders import history_indices
 from llmrec.splits import Split
 from llmrec.tuning import choose
 from llmrec.whitening import UnitViews
 
-NAME, OURS = "withheld.parquet", "closed form"
+NAME, MEANS = "withheld.parquet", "withheld_means.parquet"
 DONORS = 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0
 RIDGES = 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0
+FROM_DEFAULT = ("closed form", DEFAULT, "network alone", "content kNN, raw", "content kNN, fading")
+LONG, RIDGE = "content kNN, whole history", "ridge from text"
+PEERS = {f"warm-transfer, {method}": method for method in ("linmap", "stacking_plus")}
 
 
 class Peer:
@@ -72,56 +86,90 @@ class Peer:
         )
         return pd.Series(ndcg(ranked), index=ranked.users)
 
+    @functools.cached_property
+    def chosen(self) -> tuple[float, tuple[float, float]]:
+        """The best NDCG@10 on validation, and the donor and penalty that reach it."""
+        return max(
+            (self.ndcg("valid", donor, method="linmap", alpha=alpha).mean(), (donor, alpha))
+            for donor, alpha in itertools.product(DONORS, RIDGES)
+        )
 
-def measured(split: Split) -> tuple[dict[str, pd.Series], dict[str, dict]]:
-    """Of each system NDCG@10 of every user, and what is told of it beside that."""
-    encoder, users, told = TextEncoder.from_pretrained(), {}, {}
-    content = ContentKNN(encoder, n_last=WHOLE_HISTORY).fit(split.train)
-    models = {
-        OURS: ClosedForm(encoder).fit(split.train, split.valid),
-        LONG: choose(content.fadings(), split.train, split.valid),
+    def row(self, method: str) -> dict:
+        """What a method reaches on test."""
+        with Cost() as cost:
+            valid, (donor, alpha) = self.chosen
+            values = self.ndcg("test", donor, method=method, alpha=alpha)
+        row = {"valid": valid if method == "linmap" else np.nan, "test": values.mean()}
+        settings = f"donor {donor:g}, alpha {alpha:g}"
+        return row | {"seconds": cost.seconds, "settings": settings, "n_users": len(values)}
+
+
+def readers(encoder: TextEncoder, split: Split) -> dict[str, Callable]:
+    """Name to the function that fits a baseline which the default is not compared with elsewhere:
+    the cosine to all texts of a history, not to the latest, and factors guessed from the texts.
+    """
+    content = functools.cache(lambda: ContentKNN(encoder, n_last=WHOLE_HISTORY).fit(split.train))
+    penalties = (0.1, 1.0, 10.0, 100.0, 1_000.0)
+
+    def ridges():
+        for penalty in penalties:
+            yield from RidgeFromText(encoder, regularisation=penalty).fit(split.train).fadings()
+
+    return {
+        LONG: lambda: choose(content().fadings(), split.train, split.valid),
+        RIDGE: lambda: choose(ridges(), split.train, split.valid),
     }
-    for name, model in models.items():
-        by_part = {
-            part: evaluate_users(model, split, part=part, metrics=("ndcg",))["ndcg", 10]
-            for part in ("valid", "test")
-        }
-        users[name], told[name] = by_part["test"], {"valid": by_part["valid"].mean()}
+
+
+def measure(encoder: TextEncoder, name: str, draw: int, system: str) -> dict:
+    """The row of a system."""
+    split, fits, peer = prepared(encoder, name, draw)
+    if system in PEERS:
+        return peer.row(PEERS[system])
+    with Cost() as cost:
+        model = fits[system]()
+    users = {
+        part: evaluate_users(model, split, part=part, metrics=("ndcg",))["ndcg", 10]
+        for part in ("valid", "test")
+    }
+    row = {part: values.mean() for part, values in users.items()}
+    return row | {"seconds": cost.seconds, "settings": "", "n_users": len(users["test"])}
+
+
+@functools.lru_cache(maxsize=1)
+def prepared(encoder: TextEncoder, name: str, draw: int) -> tuple:
+    """A draw of a set, what is fitted to it, and the peer."""
+    split = SETS[name]().split("cold_items", seed=draw)
+    theirs = systems(encoder, split, SHORT if name == "shop" else OWN, range(draw, draw + 1))
+    fits = {system: theirs[system][0] for system in FROM_DEFAULT} | readers(encoder, split)
     vectors = encoder.encode(split.train.items["text"].tolist())
-    peer = Peer(split, UnitViews().fit(vectors).transform(vectors).numpy())
-    tried = {
-        (donor, alpha): peer.ndcg("valid", donor, method="linmap", alpha=alpha).mean()
-        for donor, alpha in itertools.product(DONORS, RIDGES)
-    }
-    donor, alpha = max(tried, key=tried.get)
-    for method in ("linmap", "stacking_plus"):
-        name = f"warm-transfer, {method}"
-        users[name] = peer.ndcg("test", donor, method=method, alpha=alpha)
-        told[name] = {"settings": f"donor {donor:g}, alpha {alpha:g}"}
-    told["warm-transfer, linmap"]["valid"] = tried[donor, alpha]
-    return users, told
+    return split, fits, Peer(split, UnitViews().fit(vectors).transform(vectors).numpy())
+
+
+def means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over the draws, and the default against each other system, paired by draw."""
+    by_draw = rows.pivot(index=["set", "draw"], columns="system", values="test")
+    ahead = by_draw.rsub(by_draw[DEFAULT], axis=0).drop(columns=DEFAULT).groupby("set")
+    middle, error = ahead.mean(), ahead.sem() * scipy.stats.t.ppf(0.975, ahead.count() - 1)
+    against = {"difference": middle, "ci_low": middle - error, "ci_high": middle + error}
+    against = pd.concat(against, axis=1).stack(future_stack=True)
+    by_system = rows.groupby(["set", "system"], sort=False)
+    values = by_system[["test", "seconds", "n_users"]].mean().rename(columns={"test": "ndcg@10"})
+    values = values.assign(n_seeds=by_system.size(), deviation=by_system["test"].std())
+    table = values.join(against).reset_index()
+    return table.assign(set=table["set"] + ", withheld", weights="")
 
 
 def main() -> None:
-    """The sets that are named, or all."""
     options = chosen_parts(__doc__, tuple(SETS))
-    done = pd.read_parquet(HERE / NAME) if (HERE / NAME).exists() else pd.DataFrame({"set": []})
-    for name in options.parts:
-        if name in set(done["set"]):
-            continue
-        users, told = measured(SETS[name]().split("cold_items"))
-        order = users[OURS].index
-        users = {system: values.reindex(order) for system, values in users.items()}
-        rows = pd.DataFrame(
-            {"set": name, "system": system, "test": values.mean(), "n_users": len(values)}
-            | told[system]
-            for system, values in users.items()
-        )
-        ahead = compare_users(users).set_index("other")[["difference", "ci_low", "ci_high"]]
-        rows = rows.join(ahead, on="system")
-        done = pd.concat([done, rows], ignore_index=True)
-        print(done.to_string(), flush=True)
-        save(done, NAME)
+    encoder = TextEncoder.from_pretrained()
+    plans = [
+        {"set": name, "draw": draw, "system": system}
+        for name, draw in itertools.product(options.parts, range(options.seeds))
+        for system in (*FROM_DEFAULT, LONG, RIDGE, *PEERS)
+    ]
+    measure_missing(NAME, plans, lambda set, draw, system: measure(encoder, set, draw, system))
+    save(means(pd.read_parquet(HERE / NAME)), MEANS)
 
 
 if __name__ == "__main__":
