@@ -440,7 +440,7 @@ def _department_plans(periods: dict, inside: list, encoder, seed: int) -> dict:
         "closed form, eight weeks (ours)": lambda: weighed_and_refitted(known),
     }
 
-
+# %% ../nbs/41_case_study.ipynb #24e0e3a0
 def judge_department(
     systems: Mapping[str, Recommender], periods: Mapping, inside: list, seed: int = 0
 ) -> pd.DataFrame:
