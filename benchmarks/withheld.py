@@ -9,9 +9,10 @@ of EASE with a fading history; it gets the same text vectors as content kNN, and
 of donor and peer is chosen with `linmap`; `stacking_plus` learns from the items of validation and
 takes the same.
 Writes ``withheld.parquet``: ``set, draw, system``, NDCG@10 on ``test`` and ``valid``, ``seconds``
-of the fit, ``settings`` of a peer, ``n_users``; a row that stands there is not measured again. And
-``withheld_means.parquet``, in the columns of ``default.parquet``: means over the draws, and what
-the default is ahead of each system, with the interval of Student's t over the draws.
+of the fit (the default's without the closed form), ``settings`` of a peer, ``n_users``; a row that
+stands there is not measured again. And ``withheld_means.parquet``, in the columns of
+``default.parquet``: means over the draws, and what the default is ahead of each system, with the
+interval of Student's t over the draws.
 
     python benchmarks/withheld.py [set ...] [--seeds 5]
 """
